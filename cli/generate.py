@@ -1,0 +1,6 @@
+import click
+
+
+@click.command("generate")
+def command() -> None:
+    """(being written)"""

@@ -1,0 +1,56 @@
+"""Entropy minimization (EM) for language models: while decoding (EM-INF), by fine-tuning (EM-FT) and by RL (EM-RL).
+
+Importing this package imports neither torch nor transformers; a public name imports its module when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ below does it
+    from em_hf.entropy import linear_entropy as linear_entropy
+    from em_hf.entropy import token_entropy as token_entropy
+    from em_hf.generation.config import EntropyMinConfig as EntropyMinConfig
+    from em_hf.generation.coupling import CoupledSampling as CoupledSampling
+    from em_hf.generation.minimize import adaptive_temperature as adaptive_temperature
+    from em_hf.generation.minimize import minimize_entropy as minimize_entropy
+    from em_hf.generation.mixin import EntropyMinGenerationMixin as EntropyMinGenerationMixin
+    from em_hf.generation.mixin import disable_entropy_min as disable_entropy_min
+    from em_hf.generation.mixin import enable_entropy_min as enable_entropy_min
+    from em_hf.generation.processors import AdaptiveTemperatureLogitsProcessor as AdaptiveTemperatureLogitsProcessor
+    from em_hf.generation.processors import EntropyMinLogitsProcessor as EntropyMinLogitsProcessor
+    from em_hf.generation.trace import EntropyTrace as EntropyTrace
+    from em_hf.training.em_ft import EMFTConfig as EMFTConfig
+    from em_hf.training.em_ft import EMFTTrainer as EMFTTrainer
+
+_HOME = {
+    "token_entropy": "em_hf.entropy",
+    "linear_entropy": "em_hf.entropy",
+    "EntropyMinConfig": "em_hf.generation.config",
+    "minimize_entropy": "em_hf.generation.minimize",
+    "adaptive_temperature": "em_hf.generation.minimize",
+    "EntropyMinLogitsProcessor": "em_hf.generation.processors",
+    "AdaptiveTemperatureLogitsProcessor": "em_hf.generation.processors",
+    "EntropyMinGenerationMixin": "em_hf.generation.mixin",
+    "enable_entropy_min": "em_hf.generation.mixin",
+    "disable_entropy_min": "em_hf.generation.mixin",
+    "EntropyTrace": "em_hf.generation.trace",
+    "CoupledSampling": "em_hf.generation.coupling",
+    "EMFTConfig": "em_hf.training.em_ft",
+    "EMFTTrainer": "em_hf.training.em_ft",
+}
+
+__all__ = sorted([*_HOME, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'em_hf' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

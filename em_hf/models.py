@@ -1,0 +1,115 @@
+"""Model and tokenizer by name: a Hub id, a folder, or the pocket reasoner. Errors say what to do."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+POCKET_NAME = "pocket-reasoner"
+
+
+def resolve_model(name: str) -> str:
+    """What `from_pretrained` is given for `name`: the packaged folder for `pocket-reasoner`, else the name itself."""
+    if name != POCKET_NAME:
+        return name
+    from em_hf.pocket import POCKET_REASONER
+
+    return str(POCKET_REASONER)
+
+
+def best_device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
+
+
+def load_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str | torch.device | None = None,
+    trust_remote_code: bool = False,
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """A causal language model, in evaluation mode, and its tokenizer, padded on the left.
+
+    Args:
+        name: a Hub id, a folder (of a model, or of a PEFT adapter), or `pocket-reasoner`.
+        dtype: "auto" (the checkpoint's own on an accelerator, float32 on a CPU), or a torch dtype's name.
+
+    Raises:
+        ValueError: the model has no generation head, or carries code of its own and `trust_remote_code` is off.
+        OSError: the model cannot be found or read, or is gated.
+    """
+    place = torch.device(device) if device is not None else best_device()
+    options = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    source = resolve_model(name)
+    torch_dtype = dtype if dtype != "auto" else ("float32" if place.type == "cpu" else "auto")
+    model = _load(source, name, {**options, "dtype": torch_dtype})
+    tokenizer = _load_tokenizer(source, name, options)
+    return model.to(place).eval(), tokenizer
+
+
+def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    folder = Path(source)
+    if not folder.exists() and (folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1):
+        raise OSError(f"there is no model folder at {source}")
+    try:
+        if (folder / "adapter_config.json").is_file():
+            return _load_adapter(source, options)
+        config = AutoConfig.from_pretrained(source, **{k: v for k, v in options.items() if k != "dtype"})
+        known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in getattr(config, "auto_map", {})
+        if not known:
+            raise ValueError(
+                f"{name} is a {config.model_type} model, which has no causal language modeling head to generate with; "
+                "name a text-generation model"
+            )
+        return AutoModelForCausalLM.from_pretrained(source, config=config, **options)
+    except (OSError, ValueError) as error:
+        raise type_of(error)(explain(error, name)) from error
+
+
+def _load_adapter(source: str, options: dict) -> "PreTrainedModel":
+    try:
+        from peft import AutoPeftModelForCausalLM
+    except ImportError as error:
+        raise ImportError("a LoRA adapter needs PEFT: pip install 'em-hf[train]'") from error
+    return AutoPeftModelForCausalLM.from_pretrained(source, **options)
+
+
+def _load_tokenizer(source: str, name: str, options: dict) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
+    except (OSError, ValueError) as error:
+        raise type_of(error)(explain(error, name)) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def type_of(error: Exception) -> type[Exception]:
+    """ValueError or OSError: the two kinds that a caller of this module meets."""
+    return ValueError if isinstance(error, ValueError) else OSError
+
+
+def explain(error: Exception, name: str) -> str:
+    """One line on why `name` could not be loaded and what to do about it."""
+    text = " ".join(str(error).split())
+    low = text.lower()
+    if "gated" in low:
+        return f"{name} is gated: accept its terms on its Hub page, then log in with `hf auth login` or set HF_TOKEN"
+    if "trust_remote_code" in low:
+        return f"{name} comes with code of its own; read it, then allow it with --trust-remote-code"
+    if "not a valid model identifier" in low or "repository not found" in low or "404" in low:
+        return f"there is no model {name}, neither as a folder here nor on the Hub (a private one needs HF_TOKEN)"
+    if "couldn't connect" in low or "offline" in low or "connection" in low or "cannot find the requested files" in low:
+        return f"{name} is not in the local cache and the Hub is out of reach; give a folder, or go online once"
+    return text if name in text else f"{name}: {text}"
