@@ -102,9 +102,8 @@ def _dataset_in_words(run: Run) -> str | None:
     dataset, on_hub = _known(run.facts.get("dataset")), hub_dataset(run)
     if "name" not in dataset:
         return None
-    shown = (
-        f"[{on_hub}](https://huggingface.co/datasets/{on_hub})" if on_hub else f"`{without_paths(dataset['name'])}`"
-    )
+    link = f"[{on_hub}](https://huggingface.co/datasets/{on_hub})"
+    shown = link if on_hub else f"`{without_paths(dataset['name'])}`"
     details = [f"{dataset['n']} prompts"] if "n" in dataset else []
     for key, said in (("split", "split"), ("prompt_column", "column"), ("fingerprint", "fingerprint")):
         details += [f"{said} `{dataset[key]}`"] if key in dataset else []
@@ -145,12 +144,11 @@ def _results(run: Run) -> dict[str, Any] | None:
     columns = [column for column in columns if any(row.get(column[1]) is not None for row in rows)]
     cells = [(row["name"], *("–" if row.get(key) is None else show(row) for _, key, show in columns)) for row in rows]
     sampling = [f"{key.replace('_', ' ')} {value}" for key, value in _known(measured.get("sampling")).items()]
-    problems = f"{measured['n']} problems" if "n" in measured else "problems"
+    note = f"Measured on {measured['n']} problems" if "n" in measured else "Measured"
     return {
         "table": _table(("", *(title for title, _, _ in columns)), cells),
         "rows": [row["name"] for row in rows],
-        "note": f"Measured on {problems}, one sampled output each"
-        + (f": {', '.join(sampling)}." if sampling else "."),
+        "note": note + (f", sampled with {', '.join(sampling)}." if sampling else " by sampling."),
     }
 
 

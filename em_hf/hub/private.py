@@ -16,8 +16,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 def is_hub_id(name: str, revision: str | None = None) -> bool:
     """Whether `name` is a repository on the Hub, as far as that can be told without asking it.
 
-    A commit hash as `revision` proves it, since only the Hub gives one. Else it must read OWNER/NAME and be no path here:
-    a bare name could be anybody's folder.
+    A commit hash as `revision` proves it, since only the Hub gives one. Else it must read OWNER/NAME and be no path
+    here: a bare name could be anybody's folder.
     """
     if revision is not None and _COMMIT.fullmatch(revision):
         return not is_absolute(name)

@@ -80,7 +80,7 @@ def plan_repository(
     if plot:
         files["entropy.png"] = plot
     card = model_card(run, files=files, repo_id=repo_id, license=license)
-    files["README.md"] = str(card).encode()
+    files["README.md"] = f"{card}\n".encode()
     files[MARK] = _provenance(run, files=sorted([*files, MARK]))
     _refuse_private(files)
     files = dict(sorted(files.items()))
@@ -155,8 +155,8 @@ def _adapter_base(config: dict[str, Any], run: Run) -> dict[str, Any]:
     base = hub_base(run) or (stored if is_hub_id(stored) else None)
     if base is None:
         raise ValueError(
-            f"the adapter in {run.folder} needs its base model ({without_paths(run.facts.get('base_model'))}), which is "
-            "not on the Hub; push the two as one model with --merge"
+            f"the adapter in {run.folder} needs its base model, and {run.facts.get('base_model')} is not on the Hub; "
+            "push the two as one model with --merge"
         )
     return {"base_model_name_or_path": base}
 
@@ -167,8 +167,8 @@ def _check_remote_code(config: dict[str, Any], path: Path) -> None:
         for name in reference if isinstance(reference, list) else [reference]:
             if name and not ("--" in name and is_hub_id(name.split("--")[0])):
                 raise ValueError(
-                    f"{path} uses code of its own ({name}), which em-hf does not publish: read it, then upload the run "
-                    "folder with `hf upload`, or train from a base model on the Hub, whose code is named and not copied"
+                    f"{path} uses code of its own ({name}), which em-hf does not publish: read it, then upload the "
+                    "run folder with `hf upload`, or train from the same model on the Hub, whose code is only named"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Run folders made in code, in the shape that `em-hf train` writes: a tiny random model and records with known figures."""
+"""Run folders made in code, in the shape that `em-hf train` writes: tiny random models, records with known figures."""
 
 import json
 from pathlib import Path

@@ -1,0 +1,249 @@
+"""The rendered card as its readers see it: front matter, sections, links, tables and code."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from em_hf.hub import model_card, read_run
+from tests.hub.made import FACTS, record
+
+MODEL = ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json"]
+ADAPTER = ["adapter_model.safetensors", "adapter_config.json", "generation_config.json", "tokenizer.json"]
+TRACE = ["entropy.jsonl", "entropy.png"]
+RECIPE = ["custom_generate/generate.py"]
+PAPER = "https://arxiv.org/abs/2505.15134"
+OPTIONAL = tuple(key for key in FACTS if key not in ("name", "status", "method", "base_model"))
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> ModelCard:
+    return model_card(read_run(record(tmp_path / "run")), files=MODEL + TRACE + RECIPE)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> ModelCard:
+    """A run of which next to nothing is known, on the pocket reasoner."""
+    folder = record(tmp_path / "run", log=[], results=None, drop=OPTIONAL, base_model="../models/mine")
+    return model_card(read_run(folder), files=MODEL)
+
+
+def sections(text: str) -> dict[str, str]:
+    """Heading -> what stands under it, code blocks left whole."""
+    found: dict[str, str] = {}
+    heading, code = "", False
+    for line in text.splitlines():
+        code ^= line.startswith("```")
+        if line.startswith("#") and not code:
+            heading = line
+            found[heading] = ""
+        elif heading:
+            found[heading] += line + "\n"
+    return found
+
+
+def links(text: str) -> set[str]:
+    return set(re.findall(r"\]\(([^)]+)\)", text))
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_full_card_states_every_measured_figure(full: ModelCard) -> None:
+    for line in (
+        "| base | 64.0% (57.5 to 70.0) | 0.400 | 40.0 | 2.0 |",
+        "| EM-FT | 84.5% (79.0 to 89.0) | 0.100 | 41.0 | 2.0 |",
+        "Measured on 200 problems, sampled with temperature 1.0, top k 0, top p 1.0, max new tokens 16, seed 5.",
+        "- Steps: 3",
+        "- Mean token entropy of the sampled outputs: 1.250 nats at the first step, 0.750 at the last",
+        "- Sampled tokens: 576",  # 200 + 192 + 184
+        "- Time in training steps: 9 s",
+        "- Seed: 7",
+        "| `learning_rate` | 0.0001 |",
+        "| `threshold` | 0.3 |",
+        "em-hf 0.1.0, torch 2.13.0, transformers 5.23.0",
+        "minimise  1/N Σ_i Σ_t H_t    over outputs y_1 … y_N sampled from the model itself",
+    ):
+        assert line in full.text.splitlines(), line
+
+
+def test_the_full_card_links_the_base_the_dataset_the_paper_and_its_own_picture_and_nothing_else(
+    full: ModelCard,
+) -> None:
+    hub = "https://huggingface.co"
+    assert links(full.text) == {
+        f"{hub}/some-lab/tiny-llama",
+        f"{hub}/datasets/openai/gsm8k",
+        PAPER,
+        "entropy.png",
+    }
+
+
+def test_the_front_matter_says_what_the_hub_indexes(full: ModelCard) -> None:
+    assert ModelCard(str(full)).data.to_dict() == {
+        "base_model": "some-lab/tiny-llama",
+        "base_model_relation": "finetune",
+        "datasets": ["openai/gsm8k"],
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["em-hf", "entropy-minimization", "em-ft", "custom_generate"],
+    }
+
+
+def test_a_bare_run_leaves_out_the_sections_it_has_no_facts_for(bare: ModelCard) -> None:
+    headings = list(sections(bare.text))
+    assert "## Results" not in headings
+    assert "### Decoding settings" not in headings
+    assert "## Library versions" not in headings
+    assert "### Without em_hf" not in headings, "no recipe lies in the repository"
+    assert {"## How to use", "### With em_hf", "## Training", "## Limits", "## Citation"} <= set(headings)
+    assert "entropy.jsonl" not in bare.text
+    assert "The results come from" not in bare.text
+
+
+@pytest.mark.parametrize("which", ["full", "bare"])
+def test_no_card_has_a_placeholder_or_an_empty_section(which: str, request: pytest.FixtureRequest) -> None:
+    text = str(request.getfixturevalue(which))
+    for gap in ("None", "null", "nan", "{{", "}}", "{%", "[]", "()", "TODO", "unknown"):
+        assert gap not in text, gap
+    body = sections(text.split("\n---\n", 1)[1])
+    with_children = {"## How to use"}
+    for heading, content in body.items():
+        assert content.strip() or heading in with_children, f"{heading} is empty"
+
+
+@pytest.mark.parametrize("which", ["full", "bare"])
+def test_every_example_is_python_that_samples(which: str, request: pytest.FixtureRequest) -> None:
+    blocks = python_blocks(request.getfixturevalue(which).text)
+    assert len(blocks) == (3 if which == "full" else 2)
+    for block in blocks:
+        tree = ast.parse(block)
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        generate = next(
+            call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "generate"
+        )
+        given = {word.arg: word.value for word in generate.keywords if word.arg}
+        assert ast.literal_eval(given["do_sample"]) is True, "greedy decoding would not show EM-INF"
+        assert ("entropy_min" in given) == ("enable_entropy_min" in block or "custom_generate" in given)
+        names = {node.args[0].value for node in calls if getattr(node.func, "attr", "") == "from_pretrained"}
+        assert names == {"."}
+
+
+def test_with_a_name_on_the_hub_the_examples_load_that_name(tmp_path: Path) -> None:
+    card = model_card(read_run(record(tmp_path / "run")), files=MODEL + RECIPE, repo_id="me/first-em")
+    assert card.text.lstrip().startswith("# first-em\n")
+    assert '"."' not in card.text
+    for block in python_blocks(card.text):
+        assert '.from_pretrained("me/first-em")' in block
+
+
+def test_an_adapter_is_called_one_and_loaded_as_one(tmp_path: Path) -> None:
+    card = model_card(read_run(record(tmp_path / "run", lora=True)), files=ADAPTER)
+    assert card.data.base_model_relation == "adapter"
+    assert card.data.library_name == "peft"
+    assert "A LoRA adapter for [some-lab/tiny-llama]" in card.text
+    for block in python_blocks(card.text):
+        assert "AutoPeftModelForCausalLM.from_pretrained" in block
+        assert "AutoModelForCausalLM" not in block
+    assert "merged" not in card.text
+
+
+def test_a_merged_adapter_is_called_a_whole_model(tmp_path: Path) -> None:
+    card = model_card(read_run(record(tmp_path / "run", lora=True)), files=MODEL)
+    assert card.data.base_model_relation == "finetune"
+    assert "LoRA adapter merged into the weights" in card.text
+    assert "PEFT" not in card.text and "peft" not in card.text
+
+
+@pytest.mark.parametrize(
+    ("base", "revision", "said"),
+    [
+        ("/data/someone/models/mine", None, "a model in a local folder (`mine`)"),
+        ("../models/mine", None, "a model in a local folder (`../models/mine`)"),
+        ("mine", None, "a model in a local folder (`mine`)"),  # a bare name may be a folder of the reader's, too
+        ("a/b/c", None, "a model in a local folder (`a/b/c`)"),
+        ("gpt2", "0" * 40, f"[gpt2](https://huggingface.co/gpt2) at revision `{'0' * 40}`"),
+        ("lab/model", "v2", "[lab/model](https://huggingface.co/lab/model) at revision `v2`"),
+    ],
+)
+def test_a_base_model_is_linked_only_where_it_is_on_the_hub(
+    base: str, revision: str | None, said: str, tmp_path: Path
+) -> None:
+    run = read_run(record(tmp_path / "run", base_model=base, base_revision=revision))
+    card = model_card(run, files=MODEL)
+    assert f"Made from {said} by" in card.text
+    on_hub = said.startswith("[")
+    assert (card.data.base_model == base) == on_hub
+    assert ("base_model_relation" in card.data) == on_hub
+    assert str(Path("/data/someone")) not in str(card)
+
+
+def test_a_folder_that_reads_like_a_hub_id_is_not_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = read_run(record(tmp_path / "run", base_model="models/mine"))
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert model_card(run, files=MODEL).data.base_model is None
+
+
+@pytest.mark.parametrize("name", ["data/prompts.jsonl", "/data/me/prompts.jsonl", "gsm8k", "a/b/prompts.csv"])
+def test_a_dataset_that_is_a_file_or_a_benchmark_name_is_not_linked(name: str, tmp_path: Path) -> None:
+    dataset = {**FACTS["dataset"], "name": name}
+    card = model_card(read_run(record(tmp_path / "run", dataset=dataset)), files=MODEL)
+    assert card.data.datasets is None
+    assert "huggingface.co/datasets" not in card.text
+    assert "/data/me" not in card.text
+    shown = "prompts.jsonl" if name.startswith("/") else name
+    assert f"- Prompts: `{shown}` (512 prompts, split `train`" in card.text
+
+
+def test_without_known_answers_the_table_has_no_accuracy(tmp_path: Path) -> None:
+    rows = [{"name": "base", "accuracy": None, "low": None, "high": None, "entropy": 0.5, "seconds": None}]
+    card = model_card(read_run(record(tmp_path / "run", results={"n": 9, "rows": rows})), files=MODEL)
+    assert "|  | token entropy (nats) |\n| --- | --- |\n| base | 0.500 |" in card.text
+    assert "accuracy" not in card.text
+    assert "Measured on 9 problems by sampling.\n" in card.text
+
+
+def test_a_row_without_a_figure_that_others_have_shows_a_dash(tmp_path: Path) -> None:
+    rows = [{"name": "base", "accuracy": 0.5, "entropy": 0.5}, {"name": "EM-FT", "accuracy": None, "entropy": 0.25}]
+    card = model_card(read_run(record(tmp_path / "run", results={"rows": rows})), files=MODEL)
+    assert "| base | 50.0% | 0.500 |\n| EM-FT | – | 0.250 |" in card.text
+
+
+def test_the_legend_explains_just_the_rows_that_are_there(tmp_path: Path) -> None:
+    rows = [{"name": "base", "entropy": 0.5}, {"name": "EM-FT + EM-INF", "entropy": 0.25}]
+    card = model_card(read_run(record(tmp_path / "run", results={"rows": rows})), files=MODEL)
+    legend = [line for line in sections(card.text)["## Results"].splitlines() if line.startswith("- ")]
+    assert legend == [
+        "- base: the model before training",
+        "- EM-FT + EM-INF: the model after training, decoded with `entropy_min=True`",
+    ]
+
+
+def test_no_value_can_break_out_of_its_table(tmp_path: Path) -> None:
+    settings = {"prompt": "a | b\nc", "rows": ["x", "y|z"], "flag": True}
+    card = model_card(read_run(record(tmp_path / "run", settings=settings)), files=MODEL)
+    assert "| `prompt` | a \\| b c |\n| `rows` | x, y\\|z |\n| `flag` | yes |" in card.text
+
+
+def test_no_template_code_in_a_value_is_run(tmp_path: Path) -> None:
+    card = model_card(read_run(record(tmp_path / "run", settings={"prompt": "{{ 6 * 7 }}"})), files=MODEL)
+    assert "| `prompt` | {{ 6 * 7 }} |" in card.text
+
+
+def test_the_bases_license_is_given_where_it_is_known(tmp_path: Path) -> None:
+    run = read_run(record(tmp_path / "run"))
+    assert model_card(run, files=MODEL).data.license is None
+    assert model_card(run, files=MODEL, license="mit").data.license == "mit"
+
+
+def test_a_tokenizer_with_a_chat_template_gets_its_prompt_as_a_message(tmp_path: Path) -> None:
+    folder = record(tmp_path / "run")
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    for block in python_blocks(model_card(read_run(folder), files=MODEL).text):
+        assert "tokenizer.apply_chat_template(messages, add_generation_prompt=True" in block
+    record(folder, settings={"chat_template": False})
+    assert "apply_chat_template" not in model_card(read_run(folder), files=MODEL).text
