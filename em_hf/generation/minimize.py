@@ -1,0 +1,315 @@
+"""The mathematics of one EM-INF step: logits in, logits out. Torch and the standard library only.
+
+Everything here is a displacement of the logits, `z -> z + d`, computed from `u = z - max z`, so that a banned token
+(`-inf`) stays banned whatever `d` is, and no arithmetic ever meets an infinity. With `p = softmax(z)` and entropy `H`:
+
+    -∂H/∂z_j = p_j (log p_j + H)            ∂KL(p_0 ‖ p)/∂z_j = p_j - p_0j
+
+so the descent direction is known in closed form and autograd is not needed (paper, section 4.3 and appendix).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from em_hf.generation.config import EntropyMinConfig
+
+ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
+
+# A logit this far below the largest has probability 0 in float32; banned tokens are put here.
+_NOTHING = -1e4
+
+# On a CPU, rows of at least this many entries are worth treating one by one, with their tail binned.
+_LONG_ROW = 8192
+_BLOCK = 64  # entries a block when the large logits are looked for
+_BINS = 4096
+# Bins reach down to e^-32 of the largest probability. What lies lower is put into the last bin: 262,144 such entries
+# hold 3.3e-9 of the mass and 1.1e-7 nats, less than float32 resolves.
+_DUST = -32.0
+# Entries with log p > -(H + margin) are treated one by one, see `_descend_binned`.
+_MARGIN = 1.5
+
+
+def minimize_entropy(logits: Tensor, config: EntropyMinConfig | None = None, active: Tensor | None = None) -> Tensor:
+    """Lower the entropy of each row of logits by a few gradient steps (EM-INF by logit optimization).
+
+    Minimizes `H(softmax(z)) + kl_weight · KL(p_0 ‖ p)` over the logits `z` of each row on its own, stopping before the
+    first step at which `H < threshold`, with fresh optimizer state: the paper's section 4.3 as its public code runs it.
+
+    With kl_weight 0 the largest logit stays the largest and its probability does not fall. For sgd this holds at any
+    step size: with t = log p, p_j (log p_j + H) = φ(t_j) for φ(t) = e^t (t + H), which falls for t < -(1 + H) and rises
+    after, from 0⁻ at -∞. A largest entry has t >= -H (some log p is at least its mean), where φ >= 0 and φ is larger
+    than at every smaller t; so it receives the largest increment, every gap to it can only widen, and its probability
+    is non-decreasing.
+
+    Args:
+        logits: `[..., V]`, any floating dtype. Computed in float32 and rounded once to the dtype that came.
+        config: the settings; the defaults if None. Its `method` is not looked at.
+        active: bool `[...]`, rows to treat; all if None.
+
+    Returns:
+        `[..., V]`, new. Rows that are not active, whose entropy is below the threshold, or which hold no distribution
+        (NaN, +inf, only -inf) come back bit for bit; `-inf` stays `-inf`.
+
+    Raises:
+        ValueError: `logits` is not floating point or has no last dimension, or `active` has another shape.
+    """
+    rows, live = _rows(logits, active)
+    return _optimize(rows, live, config or EntropyMinConfig())[0].view(logits.shape)
+
+
+def adaptive_temperature(
+    logits: Tensor, config: EntropyMinConfig | None = None, active: Tensor | None = None
+) -> Tensor:
+    """Divide each row by the largest τ in [tmin, tmax] with `H(softmax(z/τ)) <= max(target_ratio · H, threshold)`.
+
+    The paper's inference baseline. The entropy that comes out lies within `tol` below its target, or is that of `tmin`
+    where even `tmin` does not reach it. Arguments, shapes, errors and special rows as in `minimize_entropy`.
+    """
+    rows, live = _rows(logits, active)
+    config = config or EntropyMinConfig(method="adaptive_temperature")
+    return _temper(rows, live, config)[0].view(logits.shape)
+
+
+def entropy_min_step(
+    logits: Tensor, config: EntropyMinConfig, active: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a decoding step needs: `config.method` applied to logits `[..., V]`.
+
+    Returns:
+        The new logits `[..., V]`, the entropy they had (nats, `[...]`), and whether each row changed (bool `[...]`).
+    """
+    rows, live = _rows(logits, active)
+    method = _optimize if config.method == "logit_optimization" else _temper
+    out, before, adjusted = method(rows, live, config)
+    return out.view(logits.shape), before.view(logits.shape[:-1]), adjusted.view(logits.shape[:-1])
+
+
+def _rows(logits: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`logits` as `[N, V]` and `active` as bool `[N]`."""
+    if not logits.is_floating_point() or logits.dim() == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must be floating point of shape [..., V], not {logits.dtype} {list(logits.shape)}")
+    rows = logits.detach().reshape(-1, logits.shape[-1])
+    if active is None:
+        return rows, torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
+    if active.dtype != torch.bool or active.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"active must be bool of shape {list(logits.shape[:-1])}, not {active.dtype} {list(active.shape)}"
+        )
+    return rows, active.reshape(-1).to(rows.device)
+
+
+def _centred(z: Tensor, floor: float) -> Tensor:
+    """`z - max z`, not below `floor`, in float32. A row without a distribution becomes NaN."""
+    z = z.float()
+    return (z - z.amax(-1, keepdim=True)).clamp_(min=floor)
+
+
+def _measure(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities, the log of the largest (`-log Σ e^u`) and the entropy of centred logits `[..., V]`."""
+    p = u.softmax(-1)
+    log_p_max = p.amax(-1).log()
+    entropy = (log_p_max + torch.linalg.vecdot(p, u)).neg_()
+    return p, log_p_max, entropy.clamp_(min=0)
+
+
+def _adam_scales(step: int, learning_rate: float) -> tuple[float, float]:
+    """Step size and epsilon of bias-corrected Adam for the plain sums `m = Σ β1^i g` and `v = Σ β2^i g²`."""
+    root = math.sqrt((1 - ADAM_BETA2) / (1 - ADAM_BETA2**step))
+    return learning_rate * (1 - ADAM_BETA1) / ((1 - ADAM_BETA1**step) * root), ADAM_EPSILON / root
+
+
+# --- logit optimization ------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def _optimize(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """`minimize_entropy` on `[N, V]`: new rows, entropies before `[N]`, changed `[N]`."""
+    if rows.device.type == "cpu" and rows.shape[1] >= _LONG_ROW:
+        return _optimize_long_rows(rows, live, config)
+    u = _centred(rows, _NOTHING)
+    p, log_p_max, before = _measure(u)
+    moving = live & (before >= config.threshold) & (config.n_grad_steps > 0)
+    if rows.device.type != "cpu":
+        # Nothing is read back to the host: all rows are computed, and those that may move are kept.
+        shift = _descend(u, p, log_p_max, before, config, moving)
+        return torch.where(moving[:, None], _displaced(rows, shift), rows), before, moving
+    out = rows.clone()
+    which = moving.nonzero().view(-1)
+    if which.numel():
+        chosen = (u[which], p[which], log_p_max[which], before[which])
+        out[which] = _displaced(rows[which], _descend(*chosen, config))
+    return out, before, moving
+
+
+def _optimize_long_rows(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """`_optimize` one row after the other: a long row then stays in the cache, and no other changes its result."""
+    out = rows.clone()
+    before = torch.empty(rows.shape[0])
+    moving = torch.zeros_like(live)
+    binnable = (
+        config.optimizer == "adam"
+        and config.n_grad_steps * config.learning_rate <= _BIN_REACH
+        and config.kl_weight <= _BIN_REACH
+    )
+    for i, active in enumerate(live.tolist()):
+        u = _centred(rows[i], _DUST if binnable else _NOTHING)
+        p, log_p_max, entropy = _measure(u)
+        before[i] = entropy
+        if not (active and config.n_grad_steps and entropy.item() >= config.threshold):
+            continue
+        moving[i] = True
+        shift = _descend_binned(u, p, log_p_max.item(), entropy.item(), config) if binnable else None
+        if shift is None:
+            u = _centred(rows[i], _NOTHING)[None]
+            shift = _descend(u, *_measure(u), config)[0]
+        out[i] = _displaced(rows[i], shift)
+    return out, before, moving
+
+
+def _displaced(rows: Tensor, shift: Tensor) -> Tensor:
+    """`rows + shift`, rounded once to the dtype of `rows`; half precision is summed in float32."""
+    return (rows + shift).to(rows.dtype)
+
+
+def _descend(
+    u: Tensor, p: Tensor, log_p_max: Tensor, entropy: Tensor, config: EntropyMinConfig, moving: Tensor | None = None
+) -> Tensor:
+    """The displacement `[N, V]` of centred rows, every entry computed.
+
+    `moving` are the rows that move at the first step (all if None). With it nothing is read back to the host.
+    """
+    on_host = moving is None
+    moving = torch.ones_like(entropy, dtype=torch.bool) if moving is None else moving
+    shift = torch.zeros_like(u)
+    pull = p * config.kl_weight
+    m, v = torch.zeros_like(u), torch.zeros_like(u)
+    log_p = u + log_p_max[:, None]
+    for step in range(1, config.n_grad_steps + 1):
+        if step > 1:
+            moved = u + shift
+            log_p = moved.log_softmax(-1)
+            p = log_p.exp()
+            entropy = -torch.linalg.vecdot(p, log_p)
+            moving = moving & (entropy >= config.threshold)
+            if on_host and not moving.any():
+                break
+        descent = log_p.add_(entropy[:, None]).mul_(p)
+        if step > 1:
+            descent.sub_(p, alpha=config.kl_weight).add_(pull)
+        if config.optimizer == "sgd":
+            update, rate = descent, config.learning_rate
+        else:
+            m.mul_(ADAM_BETA1).add_(descent)
+            v.mul_(ADAM_BETA2).addcmul_(descent, descent)
+            rate, epsilon = _adam_scales(step, config.learning_rate)
+            update = m / v.sqrt().add_(epsilon)
+        if not (on_host and moving.all()):
+            update = torch.where(moving[:, None], update, 0)
+        shift.add_(update, alpha=rate)
+    return shift
+
+
+# The binned form is used while the logits move less than this in all, and for no stronger pull than this.
+_BIN_REACH = 1.5
+
+
+def _descend_binned(u: Tensor, p: Tensor, log_p_max: float, entropy: float, config: EntropyMinConfig) -> Tensor | None:
+    """The displacement `[V]` of one centred row by Adam, with the tail in bins; None if too little of it is tail.
+
+    Adam's displacement of an entry is a function of its own `log p_0` and a few scalars of the row (H and log Z at each
+    step). It jumps where the gradient changes sign, at log p = -H, and is smooth in the tail, log p < -(H + margin),
+    where the gradient keeps its sign: so entries above are computed one by one, in whole blocks, and those below in
+    bins of equal width w in log p, which hold their exact mass. With d' the slope of the displacement (below 0.1 for
+    a reach of 1.5), a bin is off by at most d' w / 2 in the logit, so probabilities err by less than
+    p · d' w / 2 < 1e-5 at e^-(margin + H) and below, and log Z by that share of the tail's mass.
+    """
+    edge = entropy + _MARGIN + log_p_max  # the tail is u < -edge
+    if edge >= -_DUST - 1:
+        return None
+    size = u.numel()
+    if size % _BLOCK:
+        u = torch.nn.functional.pad(u, (0, -size % _BLOCK), value=_DUST)
+        p = torch.nn.functional.pad(p, (0, -size % _BLOCK))
+    blocks = u.view(-1, _BLOCK)
+    large = (blocks.amax(1) > -edge).nonzero().view(-1)
+    if 2 * large.numel() > blocks.shape[0]:
+        return None
+    single = blocks.index_select(0, large).view(-1)
+    n = _BINS + single.numel()
+    width = (-_DUST * (1 + 1e-5) - edge) / _BINS
+    place = torch.rsub(u, -edge / width, alpha=1 / width).long()
+    place.view(-1, _BLOCK).index_copy_(0, large, torch.arange(_BINS, n).view(-1, _BLOCK))
+    mass = torch.zeros(n).scatter_add_(0, place, p)
+
+    centres = torch.arange(_BINS, dtype=torch.float32).add_(0.5).mul_(-width).sub_(edge)
+    log_p = torch.cat([centres, single]).add_(log_p_max)
+    p = log_p.exp()
+    pull = p * config.kl_weight
+    descent = (log_p + entropy).mul_(p)
+    m, v = descent, descent * descent
+    rate, epsilon = _adam_scales(1, config.learning_rate)
+    shift = (m / v.sqrt().add_(epsilon)).mul_(rate)
+    for step in range(2, config.n_grad_steps + 1):
+        grown = shift.exp()
+        weight = mass * grown
+        moved = log_p + shift
+        z = weight.sum().item()
+        log_z = math.log(z)
+        entropy = log_z - torch.dot(weight, moved).item() / z
+        if entropy < config.threshold:
+            break
+        # p (log p + H) - kl (p - p_0), with p = p_0 e^shift / Z and log p = log p_0 + shift - log Z
+        descent = torch.addcmul(pull, moved.add_(entropy - log_z - config.kl_weight), grown.mul_(p), value=1 / z)
+        m = torch.add(descent, m, alpha=ADAM_BETA1)
+        v.mul_(ADAM_BETA2).addcmul_(descent, descent)
+        rate, epsilon = _adam_scales(step, config.learning_rate)
+        shift.addcdiv_(m, v.sqrt().add_(epsilon), value=rate)
+    return shift.index_select(0, place)[:size]
+
+
+# --- adaptive temperature ----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def _temper(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """`adaptive_temperature` on `[N, V]`: new rows, entropies before `[N]`, changed `[N]`."""
+    if rows.device.type == "cpu" and rows.shape[1] >= _LONG_ROW and rows.shape[0] > 1:
+        out, before, moving = zip(*(_temper(row[None], keep[None], config) for row, keep in zip(rows, live)))
+        return torch.cat(out), torch.cat(before), torch.cat(moving)
+    u = _centred(rows, _NOTHING)
+    before = _measure(u)[2]
+    target = (config.target_ratio * before).clamp(min=config.threshold)
+    temperature = _largest_temperature(u, target, config)
+    moving = live & before.isfinite() & (temperature != 1)
+    scaled = (rows.float() if rows.dtype != torch.float64 else rows) / temperature[:, None]
+    return torch.where(moving[:, None], scaled.to(rows.dtype), rows), before, moving
+
+
+def _largest_temperature(u: Tensor, target: Tensor, config: EntropyMinConfig) -> Tensor:
+    """The τ `[N]` of `adaptive_temperature`, by Newton steps on log τ kept inside a shrinking bracket.
+
+    `dH/d log τ = Var_p(u/τ)`. It aims half a tolerance below the target, so that what it accepts never lies above.
+    """
+    low = torch.full_like(target, math.log(config.tmin))
+    high = torch.full_like(target, math.log(config.tmax))
+    aim, slack = target - config.tol / 2, config.tol / 2
+    log_t, done = high.clone(), torch.zeros_like(target, dtype=torch.bool)
+    for iteration in range(config.max_iter):
+        y = u * torch.exp(-log_t)[:, None]
+        p, _, entropy = _measure(y)
+        mean = torch.linalg.vecdot(p, y)
+        variance = torch.linalg.vecdot(p, (y - mean[:, None]).square_())
+        fits = entropy <= target
+        if iteration == 0:
+            done = fits  # tmax itself
+        done = done | ((entropy - aim).abs() <= slack)
+        if u.device.type == "cpu" and done.all():
+            break
+        low = torch.where(~done & fits, log_t, low)
+        high = torch.where(~done & ~fits, log_t, high)
+        newton = log_t - (entropy - aim) / variance
+        inside = (newton > low) & (newton < high)
+        log_t = torch.where(done, log_t, torch.where(inside, newton, (low + high) / 2))
+    return torch.exp(torch.where(done, log_t, low))
