@@ -23,7 +23,7 @@ _NOTHING = -1e4
 # On a CPU, rows of at least this many entries are worth treating one by one, with their tail binned.
 _LONG_ROW = 8192
 _BLOCK = 64  # entries a block when the large logits are looked for
-_BINS = 4096
+_BINS = 2048
 # Bins reach down to e^-32 of the largest probability. What lies lower is put into the last bin: 262,144 such entries
 # hold 3.3e-9 of the mass and 1.1e-7 nats, less than float32 resolves.
 _DUST = -32.0
@@ -145,27 +145,28 @@ def _optimize(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> tuple[Ten
 
 def _optimize_long_rows(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> tuple[Tensor, Tensor, Tensor]:
     """`_optimize` one row after the other: a long row then stays in the cache, and no other changes its result."""
-    out = rows.clone()
-    before = torch.empty(rows.shape[0])
-    moving = torch.zeros_like(live)
     binnable = (
         config.optimizer == "adam"
         and config.n_grad_steps * config.learning_rate <= _BIN_REACH
         and config.kl_weight <= _BIN_REACH
     )
-    for i, active in enumerate(live.tolist()):
-        u = _centred(rows[i], _DUST if binnable else _NOTHING)
-        p, log_p_max, entropy = _measure(u)
-        before[i] = entropy
-        if not (active and config.n_grad_steps and entropy.item() >= config.threshold):
-            continue
-        moving[i] = True
-        shift = _descend_binned(u, p, log_p_max.item(), entropy.item(), config) if binnable else None
-        if shift is None:
-            u = _centred(rows[i], _NOTHING)[None]
-            shift = _descend(u, *_measure(u), config)[0]
-        out[i] = _displaced(rows[i], shift)
-    return out, before, moving
+    out = rows.clone()
+    entropies, moving = [], []
+    for row, new_row, active in zip(rows, out, live.tolist()):
+        with torch.inference_mode():  # each operation is short enough for autograd's bookkeeping to show
+            u = _centred(row, _DUST if binnable else _NOTHING)
+            p, log_p_max, entropy_now = _measure(u)
+            entropy = entropy_now.item()
+            move = active and config.n_grad_steps > 0 and entropy >= config.threshold
+            if move:
+                shift = _descend_binned(u, p, log_p_max.item(), entropy, config) if binnable else None
+                if shift is None:
+                    u = _centred(row, _NOTHING)[None]
+                    shift = _descend(u, *_measure(u), config)[0]
+                new_row.add_(shift) if row.dtype == torch.float32 else new_row.copy_(_displaced(row, shift))
+        entropies.append(entropy)
+        moving.append(move)
+    return out, torch.tensor(entropies), torch.tensor(moving)
 
 
 def _displaced(rows: Tensor, shift: Tensor) -> Tensor:
@@ -184,30 +185,31 @@ def _descend(
     moving = torch.ones_like(entropy, dtype=torch.bool) if moving is None else moving
     shift = torch.zeros_like(u)
     pull = p * config.kl_weight
-    m, v = torch.zeros_like(u), torch.zeros_like(u)
-    log_p = u + log_p_max[:, None]
+    descent = (u + (log_p_max + entropy)[:, None]).mul_(p)
+    m = v = descent  # Adam's sums, from the first step on
     for step in range(1, config.n_grad_steps + 1):
         if step > 1:
             moved = u + shift
-            log_p = moved.log_softmax(-1)
-            p = log_p.exp()
-            entropy = -torch.linalg.vecdot(p, log_p)
+            p = moved.softmax(-1)
+            minus_log_z = p.amax(-1).log() - moved.amax(-1)
+            entropy = -torch.linalg.vecdot(p, moved) - minus_log_z
             moving = moving & (entropy >= config.threshold)
             if on_host and not moving.any():
                 break
-        descent = log_p.add_(entropy[:, None]).mul_(p)
-        if step > 1:
-            descent.sub_(p, alpha=config.kl_weight).add_(pull)
+            descent = moved.add_((entropy + minus_log_z - config.kl_weight)[:, None]).mul_(p).add_(pull)
         if config.optimizer == "sgd":
-            update, rate = descent, config.learning_rate
+            numerator, denominator, rate = descent, torch.ones_like(entropy)[:, None], config.learning_rate
         else:
-            m.mul_(ADAM_BETA1).add_(descent)
-            v.mul_(ADAM_BETA2).addcmul_(descent, descent)
+            if step == 1:
+                m, v, root = descent, descent.square(), descent.abs()
+            else:
+                m = torch.add(descent, m, alpha=ADAM_BETA1)
+                root = v.mul_(ADAM_BETA2).addcmul_(descent, descent).sqrt()
             rate, epsilon = _adam_scales(step, config.learning_rate)
-            update = m / v.sqrt().add_(epsilon)
+            numerator, denominator = m, root.add_(epsilon)
         if not (on_host and moving.all()):
-            update = torch.where(moving[:, None], update, 0)
-        shift.add_(update, alpha=rate)
+            numerator = torch.where(moving[:, None], numerator, 0)
+        shift.addcdiv_(numerator, denominator, value=rate)
     return shift
 
 
@@ -225,6 +227,7 @@ def _descend_binned(u: Tensor, p: Tensor, log_p_max: float, entropy: float, conf
     a reach of 1.5), a bin is off by at most d' w / 2 in the logit, so probabilities err by less than
     p · d' w / 2 < 1e-5 at e^-(margin + H) and below, and log Z by that share of the tail's mass.
     """
+    bins = _BINS if config.n_grad_steps * config.learning_rate <= _BIN_REACH / 3 else 2 * _BINS
     edge = entropy + _MARGIN + log_p_max  # the tail is u < -edge
     if edge >= -_DUST - 1:
         return None
@@ -237,20 +240,20 @@ def _descend_binned(u: Tensor, p: Tensor, log_p_max: float, entropy: float, conf
     if 2 * large.numel() > blocks.shape[0]:
         return None
     single = blocks.index_select(0, large).view(-1)
-    n = _BINS + single.numel()
-    width = (-_DUST * (1 + 1e-5) - edge) / _BINS
+    n = bins + single.numel()
+    width = (-_DUST * (1 + 1e-5) - edge) / bins
     place = torch.rsub(u, -edge / width, alpha=1 / width).long()
-    place.view(-1, _BLOCK).index_copy_(0, large, torch.arange(_BINS, n).view(-1, _BLOCK))
+    place.view(-1, _BLOCK).index_copy_(0, large, torch.arange(bins, n).view(-1, _BLOCK))
     mass = torch.zeros(n).scatter_add_(0, place, p)
 
-    centres = torch.arange(_BINS, dtype=torch.float32).add_(0.5).mul_(-width).sub_(edge)
+    centres = torch.linspace(-edge - width / 2, -edge - (bins - 0.5) * width, bins)
     log_p = torch.cat([centres, single]).add_(log_p_max)
     p = log_p.exp()
     pull = p * config.kl_weight
     descent = (log_p + entropy).mul_(p)
-    m, v = descent, descent * descent
+    m, v = descent, descent.square()
     rate, epsilon = _adam_scales(1, config.learning_rate)
-    shift = (m / v.sqrt().add_(epsilon)).mul_(rate)
+    shift = torch.zeros_like(p).addcdiv_(m, descent.abs().add_(epsilon), value=rate)
     for step in range(2, config.n_grad_steps + 1):
         grown = shift.exp()
         weight = mass * grown

@@ -1,0 +1,69 @@
+"""What the tests share. Under EM_HF_REQUIRE_ALL=1 a test that would skip for something missing fails instead."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is loaded from the Hub; tests of the Hub bring their own server
+
+import pytest
+import torch
+
+
+def missing(what: str) -> None:
+    """Skip for want of `what`, or fail where everything is required."""
+    if os.environ.get("EM_HF_REQUIRE_ALL") == "1":
+        pytest.fail(f"{what} is required here")
+    pytest.skip(f"{what} is not here")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with golden values and benchmark data: EM_HF_SHARED, by default beside the repository."""
+    folder = Path(os.environ.get("EM_HF_SHARED", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        missing(f"the shared folder {folder} (EM_HF_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data(shared: Path) -> Path:
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M-Instruct in float32."""
+    from tests.smollm2 import smollm2_folder
+
+    try:
+        return smollm2_folder()
+    except OSError as error:
+        missing(str(error))
+        raise
+
+
+@pytest.fixture
+def tiny_llama() -> Callable:
+    """Makes a random two-layer Llama with 128 tokens of vocabulary; the same for the same seed."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def make(seed: int = 0, **changes: object) -> LlamaForCausalLM:
+        torch.manual_seed(seed)
+        sizes = dict(
+            vocab_size=128,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
+            initializer_range=0.5,
+        )
+        return LlamaForCausalLM(LlamaConfig(**{**sizes, **changes})).eval()
+
+    return make
