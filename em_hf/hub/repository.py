@@ -143,9 +143,7 @@ def _without_origins(path: Path, run: Run) -> Path | bytes:
     found = absolute_paths(clean)
     if found:
         where, value = found[0]
-        raise ValueError(
-            f"{path} holds the absolute path {value} ({where}), which is not to be published: take it out"
-        )
+        raise ValueError(f"{path} holds the absolute path {value} ({where}), which is not to be published: take it out")
     return path if clean == config else _json(clean)
 
 

@@ -122,9 +122,7 @@ def test_every_example_is_python_that_samples(which: str, request: pytest.Fixtur
     for block in blocks:
         tree = ast.parse(block)
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        generate = next(
-            call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "generate"
-        )
+        generate = next(call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "generate")
         given = {word.arg: word.value for word in generate.keywords if word.arg}
         assert ast.literal_eval(given["do_sample"]) is True, "greedy decoding would not show EM-INF"
         assert ("entropy_min" in given) == ("enable_entropy_min" in block or "custom_generate" in given)

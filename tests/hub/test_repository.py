@@ -14,17 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from em_hf.hub import push, read_run, write_repository
-from tests.hub.made import FACTS, LOG, RESULTS, make_adapter, make_model, record
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model") / "model")
-
-
-@pytest.fixture(scope="session")
-def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_adapter(tmp_path_factory.mktemp("adapter") / "adapter", model)
+from tests.hub.made import FACTS, LOG, RESULTS, record
 
 
 @pytest.fixture
