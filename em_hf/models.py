@@ -1,7 +1,7 @@
 """Model and tokenizer by name: a Hub id, a folder, or the pocket reasoner. Errors say what to do."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -113,3 +113,40 @@ def explain(error: Exception, name: str) -> str:
     if "couldn't connect" in low or "offline" in low or "connection" in low or "cannot find the requested files" in low:
         return f"{name} is not in the local cache and the Hub is out of reach; give a folder, or go online once"
     return text if name in text else f"{name}: {text}"
+
+
+def encode_prompts(
+    tokenizer: "PreTrainedTokenizerBase", prompts: list[str], *, chat_template: bool = True, limit: int | None = None
+) -> Any:
+    """Prompts as a left-padded batch of `input_ids` and `attention_mask`, `[prompts, longest prompt]`.
+
+    Args:
+        chat_template: put each prompt into the tokenizer's chat template as a user's message, where it has one.
+        limit: the most tokens a prompt may have, such as the model's context.
+
+    Raises:
+        ValueError: a prompt is longer than `limit`.
+    """
+    if chat_template and tokenizer.chat_template:
+        prompts = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
+            )
+            for prompt in prompts
+        ]
+    # A chat template writes its own special tokens.
+    own = bool(chat_template and tokenizer.chat_template)
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=not own)
+    longest = int(batch["attention_mask"].sum(1).max())
+    if limit is not None and longest > limit:
+        raise ValueError(
+            f"a prompt has {longest} tokens, but the model's context leaves room for {limit}: shorten the prompt, or "
+            "ask for fewer new tokens"
+        )
+    return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+
+def context_length(model: "PreTrainedModel") -> int | None:
+    """The most tokens, prompt and completion together, that the model takes; None where it has no bound."""
+    config = model.config.get_text_config()
+    return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)

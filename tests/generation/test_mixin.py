@@ -75,10 +75,7 @@ def test_as_a_base_class_it_needs_no_enabling() -> None:
     class M(EntropyMinGenerationMixin, LlamaForCausalLM):
         pass
 
-    config = LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
-    )
-    model = M(config).eval()
+    model = M(LlamaConfig(**SMALL)).eval()
     out = model.generate(**BATCH, **SAMPLING, entropy_min=True, return_dict_in_generate=True)
     assert out.entropy_trace.adjusted.any()
     enable_entropy_min(model, EntropyMinConfig(threshold=0.4))
@@ -88,9 +85,6 @@ def test_as_a_base_class_it_needs_no_enabling() -> None:
 
 
 def test_a_model_without_a_generation_head_is_refused() -> None:
-    config = LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
-    )
     with pytest.raises(ValueError, match=r"LlamaModel has no generation head"):
         enable_entropy_min(LlamaModel(LlamaConfig(**SMALL)))
     with pytest.raises(ValueError, match=r"Linear has no generation head"):
