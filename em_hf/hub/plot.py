@@ -14,8 +14,8 @@ def entropy_plot(run: Run) -> bytes | None:
         from matplotlib.figure import Figure  # not pyplot, which would choose a screen and keep the figure
     except ImportError:
         return None
-    figure = Figure(figsize=(6, 3), dpi=120, layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(6, 3), dpi=120)
+    axes = figure.add_axes((0.11, 0.16, 0.86, 0.8))  # room for the labels
     axes.plot([step for step, _ in points], [entropy for _, entropy in points])
     axes.set(xlabel="training step", ylabel="token entropy (nats)", ylim=(0, None))
     axes.grid(alpha=0.3)

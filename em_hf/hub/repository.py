@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from em_hf.hub import recipe
 from em_hf.hub.card import hub_base, model_card
 from em_hf.hub.plot import entropy_plot
 from em_hf.hub.private import absolute_paths, command_without_paths, is_hub_id, refuse_tokens, without_paths
@@ -79,6 +80,8 @@ def plan_repository(
     plot = entropy_plot(run)
     if plot:
         files["entropy.png"] = plot
+    files[recipe.PATH] = recipe.recipe().encode()
+    files[recipe.REQUIREMENTS_PATH] = recipe.REQUIREMENTS.encode()
     card = model_card(run, files=files, repo_id=repo_id, license=license)
     files["README.md"] = f"{card}\n".encode()
     files[MARK] = _provenance(run, files=sorted([*files, MARK]))

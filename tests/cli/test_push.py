@@ -54,7 +54,7 @@ def test_the_newest_finished_run_is_the_default(home: Path, push: Push) -> None:
     assert code == 0, err
     assert json.loads((home / "out" / "em_hf.json").read_text())["name"] == "new"
     assert "Run: runs/new" in err and "Wrote the repository to out." in err
-    assert "model.safetensors" in out and "in 9 files" in out
+    assert "model.safetensors" in out and "in 11 files" in out
 
 
 def test_a_named_run_is_taken(home: Path, push: Push) -> None:
@@ -67,7 +67,10 @@ def test_json_lists_every_file_with_its_bytes(home: Path, push: Push) -> None:
     told = json.loads(out)
     assert code == 0
     assert told["run"] == "new" and told["folder"] == "out"
-    on_disk = {path.name: path.stat().st_size for path in (home / "out").iterdir()}
+    out_folder = home / "out"
+    on_disk = {
+        str(path.relative_to(out_folder)): path.stat().st_size for path in out_folder.rglob("*") if path.is_file()
+    }
     assert {file["path"]: file["bytes"] for file in told["files"]} == on_disk
     assert told["bytes"] == sum(on_disk.values())
 
@@ -108,9 +111,7 @@ def test_a_dry_run_refuses_what_the_push_would(home: Path, push: Push) -> None:
         (["--too", "out"], 2, "No such option"),
     ],
 )
-def test_bad_input_is_one_line_with_the_way_out(
-    words: list[str], code: int, says: str, home: Path, push: Push
-) -> None:
+def test_bad_input_is_one_line_with_the_way_out(words: list[str], code: int, says: str, home: Path, push: Push) -> None:
     got, out, err = push(*words)
     assert (got, out) == (code, "")
     assert says in err

@@ -27,7 +27,8 @@ def test_a_push_makes_a_private_repository_with_every_file_in_one_commit(
     assert f"Pushed to {repo.id}, which is private." in done.err
     content = hub.content(repo.id)
     write_repository(run, tmp_path / "folder")
-    in_folder = {path.name for path in (tmp_path / "folder").iterdir()}
+    folder = tmp_path / "folder"
+    in_folder = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert set(content) == {*in_folder, ".gitattributes"}
     assert content["model.safetensors"] == (run / "model.safetensors").read_bytes()
 
@@ -53,8 +54,10 @@ def test_a_second_push_changes_nothing(run: Path, hub: Hub, push: Pusher) -> Non
 def test_another_run_replaces_the_files_of_the_first_and_leaves_those_of_others(
     run: Path, hub: Hub, push: Pusher
 ) -> None:
+    record(run, name=repo_of(run).split("/")[1])
     push(run)
     repo = hub.repo(repo_of(run))
+    assert {"entropy.jsonl", "entropy.png"} <= set(hub.content(repo.id))
     edited = dict(repo.commits[repo.refs["main"]])
     edited["NOTES.md"] = hub.store.put(b"mine", lfs=False)
     repo.commits[repo.refs["main"]] = edited

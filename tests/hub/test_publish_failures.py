@@ -1,7 +1,7 @@
 """A push that fails, at every stage and in every way.
 
-The repository is the old one or the new one, the run folder is as it was, the message says what to do, and the same push
-again succeeds.
+The repository is the old one or the new one, the run folder is as it was, the message says what to do, and the same
+push again succeeds.
 """
 
 import json
@@ -48,7 +48,7 @@ def pushed(run: Path, hub: Hub, push: Pusher) -> Path:
     """A run that was pushed and has changed since: another push has everything to do."""
     assert push(run).code == 0
     change_weights(run, f"again {run}")
-    record(run, name=repo_of(run).split("/")[1], seed=8)
+    record(run, name=repo_of(run).split("/")[1], seed=8, log=[])
     hub.requests.clear()
     return run
 

@@ -41,6 +41,8 @@ def test_the_repository_holds_the_model_its_record_and_its_card(run: Path, tmp_p
     assert set(files) == {
         "README.md",
         "config.json",
+        "custom_generate/generate.py",
+        "custom_generate/requirements.txt",
         "em_hf.json",
         "entropy.jsonl",
         "entropy.png",
@@ -117,7 +119,7 @@ def test_only_the_model_and_its_record_go_out(run: Path, tmp_path: Path) -> None
         (run / name).write_text("private")
     write_repository(run, tmp_path / "out")
     files = content(tmp_path / "out")
-    assert len(files) == 9
+    assert len(files) == 11
     assert not any(data == b"private" for data in files.values())
 
 
@@ -342,13 +344,13 @@ class TestTheTarget:
             sys.addaudithook(audit)
             write_repository(sys.argv[1], sys.argv[2])
         """
-        for files in (0, 4, 8):
+        for files in (0, 4, 10):
             died = subprocess.run([sys.executable, "-c", code, run, tmp_path / "out", str(files)], check=False)
             assert died.returncode == 9
             assert not (tmp_path / "out").exists()
             assert not list(tmp_path.glob(".out*/em_hf.json"))
         write_repository(run, tmp_path / "out")
-        assert len(content(tmp_path / "out")) == 9
+        assert len(content(tmp_path / "out")) == 11
 
 
 def test_the_newest_finished_run_is_found(tmp_path: Path) -> None:
