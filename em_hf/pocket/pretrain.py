@@ -7,23 +7,30 @@ The slips are put in on purpose. They give the model what entropy minimization n
 nature: it knows better than it samples, and it is less sure where it is wrong.
 """
 
-import os
 from collections.abc import Iterator
 from itertools import islice
+from math import cos, pi
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import click
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import trange
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from em_hf.pocket.problems import problems, stories
 from em_hf.pocket.steps import Story
 from em_hf.pocket.tokenizer import CONTEXT, build_tokenizer
-
-if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 STEPS = 3500
 BATCH = 64  # problems a step, each seen once
@@ -34,10 +41,8 @@ LONGEST_SOLUTION = 60  # tokens, the end included
 IGNORED = -100  # transformers' label for "no loss here"
 
 
-def build_model(tokenizer: "PreTrainedTokenizerBase") -> "LlamaForCausalLM":
+def build_model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """The untrained model: a Llama of 0.9M parameters, its vocabulary padded to a multiple of 64."""
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
-
     config = LlamaConfig(
         vocab_size=-(-len(tokenizer) // 64) * 64,
         hidden_size=128,
@@ -69,9 +74,6 @@ def pretrain(output: Path, *, steps: int = STEPS, seed: int = 0, progress: bool 
 
     The same seed and number of torch threads give the same weights, bit for bit, on one kind of machine.
     """
-    from torch.optim.lr_scheduler import LambdaLR
-    from tqdm import trange
-
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer).train()
@@ -95,14 +97,12 @@ def pretrain(output: Path, *, steps: int = STEPS, seed: int = 0, progress: bool 
 
 def _rate(step: int, steps: int) -> float:
     """The learning rate at a step, as a share of its peak: a linear warm-up, then a cosine down to 0.1."""
-    from math import cos, pi
-
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     return 0.1 + 0.45 * (1 + cos(pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
 
 
-def _batches(tokenizer: "PreTrainedTokenizerBase", seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Token ids and labels, both `[BATCH, longest]`: the loss is on the solutions and their ends."""
     found = stories("train", seed)
     rng = Random(f"slips {seed}")
@@ -125,15 +125,15 @@ def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, 
     return ids, labels
 
 
-def _row(tokenizer: "PreTrainedTokenizerBase", story: Story, rng: Random) -> tuple[list[int], list[int]]:
+def _row(tokenizer: PreTrainedTokenizerBase, story: Story, rng: Random) -> tuple[list[int], list[int]]:
     solution = story.solution(story.draw_slips(rng, SLIP_RATE))
     prompt_ids = tokenizer(story.prompt).input_ids
     return prompt_ids, [*tokenizer("\n" + solution).input_ids, tokenizer.eos_token_id]
 
 
 def accuracy(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     *,
     split: str,
     n: int,
@@ -167,9 +167,6 @@ def _answer(text: str) -> str | None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights and the problems.")
 def main(output: Path, steps: int, seed: int) -> None:
     """Pretrain the pocket reasoner and measure it on held-out validation problems."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     pretrain(output, steps=steps, seed=seed)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(output), AutoTokenizer.from_pretrained(output)
     for name, sample in (("greedy", False), ("sampled at temperature 1", True)):

@@ -19,11 +19,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @settings(max_examples=500, deadline=None)
 @given(st.text())
 @example("Tom has 12 apples.\n\n  He eats 3 .. #### 9\n")
+@example("a<|end|>b <|pad|>")
 @example("naïve ☃ 数学 🇸🇰 e\u0301 \u0000 \r\n\t x't \u2028 ٣ ½")
 def test_any_text_comes_back_exactly(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
     ids = tokenizer(text).input_ids
     assert tokenizer.decode(ids) == text
-    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    # The names of the two special tokens, written in a text, are those tokens.
+    assert tokenizer.decode(ids, skip_special_tokens=True) == re.sub(r"<\|(end|pad)\|>", "", text)
 
 
 @settings(max_examples=200, deadline=None)
