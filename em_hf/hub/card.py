@@ -1,6 +1,7 @@
 """The model card of a run: `model_cards/template.md` filled from measured facts; a missing fact is left out."""
 
 import json
+import shlex
 from collections.abc import Callable, Collection
 from importlib import resources
 from typing import Any
@@ -27,6 +28,7 @@ def model_card(
     """
     facts = run.facts
     method = str(facts.get("method") or "entropy minimization")
+    prompt = _example_prompt(run)
     return ModelCard.from_template(
         _front_matter(run, files=files, license=license),
         template_str=resources.files("em_hf.model_cards").joinpath("template.md").read_text(encoding="utf-8"),
@@ -39,7 +41,8 @@ def model_card(
         method=method,
         method_name=METHOD_NAMES.get(method, method),
         results=_results(run),
-        prompt=_example_prompt(run),
+        prompt=prompt,
+        shell_prompt=shlex.quote(prompt),
         chat=_has_chat_template(run),
         max_new_tokens=(_known(run.results).get("sampling") or {}).get("max_new_tokens") or 128,
         custom_generate="custom_generate/generate.py" in files,

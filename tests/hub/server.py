@@ -417,18 +417,28 @@ class _Handler(BaseHTTPRequestHandler):
         file = repo.commits[sha].get(self.args["path"])
         if file is None:
             raise Refused(404, "Entry not found", "EntryNotFound")
-        content, status = self.hub.store.read(file), 200
+        first, last, status = 0, file.size - 1, 200
         headers = {"X-Repo-Commit": sha, "ETag": f'"{file.oid}"', "Accept-Ranges": "bytes"}
         if file.lfs:
             headers |= {"X-Linked-Etag": f'"{file.oid}"', "X-Linked-Size": str(file.size)}
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked:
-            first, last = int(asked[1]), int(asked[2] or file.size - 1)
+            first, last, status = int(asked[1]), int(asked[2] or file.size - 1), 206
             if first >= file.size:
                 raise Refused(416, "Requested range not satisfiable")
             headers["Content-Range"] = f"bytes {first}-{last}/{file.size}"
-            content, status = content[first : last + 1], 206
-        self._send(status, content, headers)
+        self.send_response(status)
+        for key, value in {**headers, "Content-Length": str(last + 1 - first)}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        with self.hub.store.blob(file.sha256).open("rb") as content:
+            content.seek(first)
+            left = last + 1 - first
+            while left > 0 and (piece := content.read(min(left, 1 << 20))):
+                self.wfile.write(piece)
+                left -= len(piece)
 
 
 def _large(file: File) -> dict[str, Any]:

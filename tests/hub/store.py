@@ -76,6 +76,20 @@ class Store:
         git_oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
         return File(sha256, git_oid, len(content), lfs)
 
+    def link(self, repo: Repo, folder: Path) -> None:
+        """Make `folder` the content of `repo`, large files without a copy, as they may be very large."""
+        files = {}
+        for path in sorted(folder.iterdir()):
+            if path.suffix != ".safetensors":
+                files[path.name] = self.put(path.read_bytes(), lfs=False)
+                continue
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            if not self.blob(sha256).exists():
+                self.blob(sha256).symlink_to(path)
+            files[path.name] = File(sha256, "", path.stat().st_size, True)
+        self._commit(repo, "main", files, "put there by a test")
+
     def blob(self, sha256: str) -> Path:
         return self.folder / sha256
 
@@ -104,7 +118,7 @@ class Store:
         elif key == "lfsFile":
             if not self.blob(value["oid"]).is_file():
                 raise Refused(400, f"The LFS object {value['oid']} was never uploaded")
-            files[value["path"]] = self.put(self.blob(value["oid"]).read_bytes(), lfs=True)
+            files[value["path"]] = File(value["oid"], "", self.blob(value["oid"]).stat().st_size, True)
         elif key == "deletedFile":
             if value["path"] not in files:
                 raise Refused(404, "A file with this name doesn't exist", "EntryNotFound")

@@ -1,0 +1,205 @@
+"""From a run to what people do with the repository, each in a process of its own with an empty cache."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from em_hf.hub import write_repository
+from em_hf.pocket import POCKET_REASONER, problems
+from tests.hub.conftest import Pusher, environment, repo_of
+from tests.hub.made import FACTS, make_adapter, record
+from tests.hub.server import Hub
+
+BLOCKS = re.compile(r"```(python|bash)\n(.*?)```", flags=re.DOTALL)
+
+
+def python(code: str, *words: str, env: dict[str, str], cwd: Path) -> str:
+    """The last line that `code` printed."""
+    done = subprocess.run([sys.executable, "-c", code, *words], env=env, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.fixture
+def pocket_run(tmp_path: Path) -> Path:
+    """A run on the pocket reasoner, with its weights as they come."""
+    folder = Path(shutil.copytree(POCKET_REASONER, tmp_path / "run"))
+    dataset = {"name": "pocket-reasoner", "split": "train", "prompt_column": "prompt", "n": 2048}
+    return record(folder, name=tmp_path.name.replace("_", "-"), base_model="pocket-reasoner", dataset=dataset)
+
+
+def test_the_pocket_reasoners_card_names_it_without_a_link(pocket_run: Path, tmp_path: Path) -> None:
+    card = write_repository(pocket_run, tmp_path / "out").card
+    assert "Made from the pocket reasoner (the small word-problem model that comes with em-hf) by" in card.text
+    assert (card.data.base_model, card.data.license, card.data.language) == (None, "apache-2.0", "en")
+    assert "huggingface.co" not in card.text
+    assert "The pocket reasoner solves the word problems of its own generator" in card.text
+    assert json.dumps(problems("test", 1, 0)[0]["prompt"]) in card.text
+
+
+def run_blocks(card: str, *, env: dict[str, str], cwd: Path) -> dict[str, str]:
+    """What each example of the card prints, by its language and number."""
+    printed = {}
+    for number, (language, code) in enumerate(BLOCKS.findall(card)):
+        command = [sys.executable, "-c", code]
+        if language == "bash":
+            command = ["bash", "-c", code.replace("em-hf", '"$0" -c "from em_hf.cli.main import main; main()"')]
+            command.append(sys.executable)
+        done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
+        printed[f"{language} {number}"] = done.stdout
+    return printed
+
+
+def test_every_example_of_a_folders_card_runs_in_that_folder(pocket_run: Path, hub: Hub, tmp_path: Path) -> None:
+    card = write_repository(pocket_run, tmp_path / "out").card
+    env = environment(hub, tmp_path / "home", token=None)
+    printed = run_blocks(card.text, env=env, cwd=tmp_path / "out")
+    assert list(printed) == ["python 0", "bash 1", "python 2", "python 3"]
+    prompt = problems("test", 1, 0)[0]["prompt"]
+    for name, text in printed.items():
+        assert prompt in text, name
+        assert re.search(r"\d", text.replace(prompt, "")), f"{name} printed no working"
+
+
+def test_every_example_of_an_adapters_card_runs_by_its_name(
+    adapter: Path, model: Path, hub: Hub, push: Pusher, tmp_path: Path
+) -> None:
+    base = hub.store.create("model", f"lab/{tmp_path.name}-base", private=False)
+    hub.store.link(base, model)
+    run = record(
+        Path(shutil.copytree(adapter, tmp_path / "run")), name=tmp_path.name, base_model=base.id, lora=True, log=[]
+    )
+    done = push(run)
+    assert done.code == 0, done.err
+    card = hub.content(repo_of(run))["README.md"].decode()
+    printed = run_blocks(card, env=environment(hub, tmp_path / "home"), cwd=tmp_path)
+    assert list(printed) == ["python 0", "python 1", "python 2"]
+
+
+DECODE = """if True:
+    import json, sys, torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from em_hf import enable_entropy_min
+    name, prompts = json.loads(sys.argv[1])
+    tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+    model = enable_entropy_min(AutoModelForCausalLM.from_pretrained(name))
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True)
+    torch.manual_seed(0)
+    out = model.generate(**inputs, entropy_min=True, do_sample=True, top_k=0, max_new_tokens=40)
+    print(json.dumps([model.generation_config.entropy_min_config, out.tolist()]))
+"""
+
+
+def test_what_was_pushed_decodes_as_the_run_folder_does(
+    pocket_run: Path, hub: Hub, push: Pusher, tmp_path: Path
+) -> None:
+    assert push(pocket_run).code == 0
+    prompts = [problem["prompt"] for problem in problems("test", 4, 1)]
+    env = environment(hub, tmp_path / "home")
+    from_hub = json.loads(python(DECODE, json.dumps([repo_of(pocket_run), prompts]), env=env, cwd=tmp_path))
+    assert push(pocket_run, "--to", tmp_path / "out").code == 0
+    from_folder = json.loads(python(DECODE, json.dumps([str(tmp_path / "out"), prompts]), env=env, cwd=tmp_path))
+    assert from_hub == from_folder
+    assert from_hub[0] == FACTS["entropy_min"]
+
+
+TASK = """\
+task: five_problems
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{prompt}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: ["<|end|>"], max_gen_toks: 60, do_sample: true, temperature: 1.0, top_k: 0, top_p: 1.0}}
+filter_list:
+  - name: last
+    filter:
+      - {{function: regex, regex_pattern: "#### (-?[0-9]+)"}}
+      - {{function: take_first}}
+metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
+metadata: {{version: 1.0}}
+"""
+
+
+def test_bare_lm_eval_scores_a_pushed_repository_with_em_inf(
+    pocket_run: Path, hub: Hub, push: Pusher, tmp_path: Path
+) -> None:
+    """lm_eval knows nothing of em_hf: EM-INF comes with the repository's own code. Its outputs show which it used."""
+    assert push(pocket_run).code == 0
+    (tmp_path / "task").mkdir()
+    five = problems("test", 5, 2)
+    (tmp_path / "five.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in five))
+    (tmp_path / "task" / "five_problems.yaml").write_text(TASK.format(data=tmp_path / "five.jsonl"))
+    outputs = {}
+    for entropy_min in ("true", "false"):
+        command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu", "--batch_size", "5"]
+        command += ["--model_args", f"pretrained={repo_of(pocket_run)},trust_remote_code=True,dtype=float32"]
+        command += ["--tasks", "five_problems", "--include_path", str(tmp_path / "task"), "--seed", "0"]
+        command += ["--gen_kwargs", f"entropy_min={entropy_min}", "--trust_remote_code", "--log_samples"]
+        command += ["--output_path", str(tmp_path / entropy_min)]
+        env = {**environment(hub, tmp_path / "home"), "HF_DATASETS_TRUST_REMOTE_CODE": "1"}
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        results = json.loads(next((tmp_path / entropy_min).rglob("results_*.json")).read_text())
+        scored = results["results"]["five_problems"]["exact_match,last"]
+        samples = next((tmp_path / entropy_min).rglob("samples_*.jsonl")).read_text().splitlines()
+        outputs[entropy_min] = [json.loads(sample)["resps"][0][0] for sample in samples]
+        right = [f"#### {problem['answer']}" in output for problem, output in zip(five, outputs[entropy_min])]
+        assert scored == sum(right) / 5
+    assert outputs["true"] != outputs["false"]
+
+
+LORA = """if True:
+    import json, sys, torch
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer, GenerationConfig
+    from em_hf import EntropyTrace, enable_entropy_min
+    name, prompt = json.loads(sys.argv[1])
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    model = AutoPeftModelForCausalLM.from_pretrained(name)
+    model.generation_config = GenerationConfig.from_pretrained(name)
+    enable_entropy_min(model)
+    inputs, trace = tokenizer(prompt, return_tensors="pt"), EntropyTrace()
+    with torch.no_grad():
+        logits = model(**inputs).logits[0, -1]
+    torch.manual_seed(0)
+    model.generate(**inputs, entropy_min=True, entropy_trace=trace, do_sample=True, max_new_tokens=8)
+    print(json.dumps([logits.topk(5).indices.tolist(), logits.topk(5).values.tolist(), len(trace)]))
+"""
+
+
+def test_an_adapter_of_smollm2_is_pushed_and_loads_with_peft(
+    smollm2: Path, hub: Hub, push: Pusher, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from tests.smollm2 import HUB_ID
+
+    hub.store.link(hub.store.create("model", HUB_ID, private=False), smollm2)
+    make_adapter(tmp_path / "run", smollm2)
+    run = record(tmp_path / "run", name=tmp_path.name.replace("_", "-"), base_model=HUB_ID, lora=True)
+    done = push(run)
+    assert done.code == 0, done.err
+    content = hub.content(repo_of(run))
+    assert "model.safetensors" not in content
+    assert json.loads(content["adapter_config.json"])["base_model_name_or_path"] == HUB_ID
+
+    prompt = "Natalia sold clips to 48 of her friends in April."
+    env = environment(hub, tmp_path / "home")
+    got: Any = json.loads(python(LORA, json.dumps([repo_of(run), prompt]), env=env, cwd=tmp_path))
+    both = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(smollm2), run)
+    with torch.no_grad():
+        logits = both(**AutoTokenizer.from_pretrained(run)(prompt, return_tensors="pt")).logits[0, -1]
+    assert got[0] == logits.topk(5).indices.tolist()
+    torch.testing.assert_close(torch.tensor(got[1]), logits.topk(5).values, rtol=1e-4, atol=1e-4)
+    assert got[2] == 8
