@@ -8,7 +8,7 @@ import click
 from .common import note, print_json, quiet_libraries
 
 if TYPE_CHECKING:
-    from em_hf.hub import Run
+    from em_hf.hub import Recipe, Run
 
 
 @click.command("push")
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 @click.option("--tag", help="Name the commit, as in v1.")
 @click.option("--commit-message", metavar="TEXT", help="First line of the commit.  [default: Push NAME]")
 @click.option("--merge", is_flag=True, help="Merge a LoRA adapter into its base model and push the whole model.")
+@click.option("--recipe-only", is_flag=True, help="Push no run: just EM-INF, for any model's custom_generate=.")
 @click.option("--overwrite", is_flag=True, help="With --to: replace FOLDER where em-hf wrote it.")
 @click.option("--dry-run", is_flag=True, help="Show files, sizes, visibility and the card; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(run: Path | None, folder: Path | None, merge: bool, dry_run: bool, as_json: bool, **options: Any) -> None:
+def command(run: Path | None, **options: Any) -> None:
     """Publish a training run: weights, tokenizer, settings, model card and record, in one commit.
 
     RUN is a folder that `em-hf train` wrote; without it, the newest finished one under runs/. The repository is private
@@ -36,81 +37,83 @@ def command(run: Path | None, folder: Path | None, merge: bool, dry_run: bool, a
     em-hf push runs/first --repo me/first-em --public
     em-hf push --to my-model                    to a folder
     """
-    _check_usage(folder, options)
-    if merge:
+    _check_usage(run, options)
+    if options["merge"]:
         quiet_libraries()
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from em_hf.hub import newest_run, read_run
-
-    chosen = newest_run() if run is None else read_run(run)
-    note(f"Run: {chosen.folder}")
-    if folder is not None:
-        _to_folder(chosen, folder, merge=merge, overwrite=options["overwrite"], dry_run=dry_run, as_json=as_json)
-    elif dry_run:
-        _preview(chosen, options["repo"], public=options["public"], merge=merge, as_json=as_json)
+    source = _source(run, recipe_only=options["recipe_only"])
+    if options["folder"] is not None:
+        _to_folder(source, options["folder"], options)
+    elif options["dry_run"]:
+        _preview(source, options)
     else:
-        _to_hub(chosen, merge=merge, as_json=as_json, options=options)
+        _to_hub(source, options)
 
 
-def _check_usage(folder: Path | None, options: dict[str, Any]) -> None:
-    """--to FOLDER and the Hub's options exclude each other."""
+def _check_usage(run: Path | None, options: dict[str, Any]) -> None:
+    """What excludes what: --to FOLDER and the Hub's options, --recipe-only and a run."""
     given = [name for name in ("repo", "public", "revision", "create_pr", "tag", "commit_message") if options[name]]
-    if folder is not None and given:
+    if options["folder"] is not None and given:
         option = given[0].replace("_", "-")
         raise click.UsageError(f"--to writes a folder and --{option} is for the Hub: give one of the two")
-    if folder is None and options["overwrite"]:
+    if options["folder"] is None and options["overwrite"]:
         raise click.UsageError("--overwrite goes with --to FOLDER; a repository on the Hub keeps its history anyway")
     if options["create_pr"] and (options["tag"] or options["revision"]):
         raise click.UsageError("--create-pr makes a branch of its own: leave --revision and --tag out")
+    if options["recipe_only"] and (run is not None or options["merge"]):
+        raise click.UsageError("--recipe-only pushes no run: leave RUN and --merge out")
 
 
-def _to_folder(run: "Run", folder: Path, *, merge: bool, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+def _source(run: Path | None, *, recipe_only: bool) -> "Run | Recipe":
+    from em_hf.hub import Recipe, newest_run, read_run
+
+    if recipe_only:
+        return Recipe()
+    chosen = newest_run() if run is None else read_run(run)
+    note(f"Run: {chosen.folder}")
+    return chosen
+
+
+def _to_folder(source: "Run | Recipe", folder: Path, options: dict[str, Any]) -> None:
     from em_hf.hub import write_repository
     from em_hf.hub.push import check_target, planned
 
-    facts = {"run": run.name, "folder": str(folder), "dry_run": dry_run}
-    if not dry_run:
-        repository = write_repository(run, folder, overwrite=overwrite, merge=merge)
-        _show(facts, repository.sizes, as_json=as_json)
+    facts = {"run": source.name, "folder": str(folder), "dry_run": options["dry_run"]}
+    if not options["dry_run"]:
+        repository = write_repository(source, folder, overwrite=options["overwrite"], merge=options["merge"])
+        _show(facts, repository.sizes, as_json=options["as_json"])
         note(f"Wrote the repository to {folder}.")
         return
-    check_target(run, folder.resolve(), overwrite=overwrite)
-    with planned(run, merge=merge) as repository:
-        _show(facts, repository.sizes, card=str(repository.card), as_json=as_json)
+    check_target(source, folder.resolve(), overwrite=options["overwrite"])
+    with planned(source, merge=options["merge"]) as repository:
+        _show(facts, repository.sizes, card=str(repository.card), as_json=options["as_json"])
     note(f"Dry run: nothing was written to {folder}, a folder on this machine.")
 
 
-def _preview(run: "Run", repo: str | None, *, public: bool, merge: bool, as_json: bool) -> None:
+def _preview(source: "Run | Recipe", options: dict[str, Any]) -> None:
     from em_hf.hub import previewed
 
-    with previewed(run, repo, public=public, merge=merge, say=note) as preview:
-        visibility = {True: "private", False: "public", None: "public" if public else "private"}[preview.private]
-        facts = {"run": run.name, "repo": preview.repo_id, "visibility": visibility, "exists": preview.exists}
+    chosen = {name: options[name] for name in ("public", "create_pr", "merge")}
+    with previewed(source, options["repo"], say=note, **chosen) as preview:
+        private = not options["public"] if preview.private is None else preview.private
+        visibility = "private" if private else "public"
+        facts = {"run": source.name, "repo": preview.repo_id, "visibility": visibility, "exists": preview.exists}
         sizes, card = preview.repository.sizes, str(preview.repository.card)
-        _show({**facts, "dry_run": True}, sizes, card=card, as_json=as_json)
+        _show({**facts, "dry_run": True}, sizes, card=card, as_json=options["as_json"])
     what = "the existing" if preview.exists else "the"
     note(f"Dry run: nothing was pushed to {what} repository {preview.repo_id}, {visibility}.")
 
 
-def _to_hub(run: "Run", *, merge: bool, as_json: bool, options: dict[str, Any]) -> None:
+def _to_hub(source: "Run | Recipe", options: dict[str, Any]) -> None:
     from em_hf.hub import publish
 
-    done = publish(
-        run,
-        options["repo"],
-        public=options["public"],
-        revision=options["revision"],
-        create_pr=options["create_pr"],
-        tag=options["tag"],
-        message=options["commit_message"],
-        merge=merge,
-        say=note,
-    )
+    chosen = {name: options[name] for name in ("public", "revision", "create_pr", "tag", "merge")}
+    done = publish(source, options["repo"], message=options["commit_message"], say=note, **chosen)
     visibility = "private" if done.private else "public"
-    facts = {"run": run.name, "repo": done.repo_id, "url": done.url, "commit": done.commit, "changed": done.changed}
-    _show({**facts, "visibility": visibility, "dry_run": False}, done.sizes, as_json=as_json)
-    if not as_json:
+    facts = {"run": source.name, "repo": done.repo_id, "url": done.url, "commit": done.commit, "changed": done.changed}
+    _show({**facts, "visibility": visibility, "dry_run": False}, done.sizes, as_json=options["as_json"])
+    if not options["as_json"]:
         click.echo(done.url)
     note(f"{'Pushed to' if done.changed else 'Nothing to change in'} {done.repo_id}, which is {visibility}.")
     if options["public"] and done.private:

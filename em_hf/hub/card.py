@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from em_hf.generation.config import EntropyMinConfig
 from em_hf.hub.private import is_hub_id, without_paths
 from em_hf.hub.runs import POCKET, Run
 
@@ -52,6 +53,23 @@ def model_card(
         trace="entropy.jsonl" in files,
         settings=_settings_table(without_paths(facts.get("settings"))),
         versions=", ".join(f"{library} {version}" for library, version in _known(facts.get("versions")).items()),
+    )
+
+
+def recipe_card(*, repo_id: str | None = None) -> ModelCard:
+    """The card of a repository that holds `custom_generate/` and no model."""
+    data = ModelCardData(
+        library_name="transformers",
+        license="apache-2.0",
+        pipeline_tag="text-generation",
+        tags=["em-hf", "entropy-minimization", "custom_generate"],
+    )
+    return ModelCard.from_template(
+        data,
+        template_str=resources.files("em_hf.model_cards").joinpath("recipe.md").read_text(encoding="utf-8"),
+        name=repo_id.split("/")[1] if repo_id else "Entropy minimization while decoding",
+        repo_id=repo_id,
+        default=EntropyMinConfig().to_dict(),
     )
 
 

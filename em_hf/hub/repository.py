@@ -7,8 +7,9 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from em_hf import __version__
 from em_hf.hub import recipe
-from em_hf.hub.card import hub_base, model_card
+from em_hf.hub.card import hub_base, model_card, recipe_card
 from em_hf.hub.plot import entropy_plot
 from em_hf.hub.private import absolute_paths, command_without_paths, is_hub_id, refuse_tokens, without_paths
 from em_hf.hub.runs import Run, unfinished
@@ -86,6 +87,27 @@ def plan_repository(
     files["README.md"] = f"{card}\n".encode()
     files[MARK] = _provenance(run, files=sorted([*files, MARK]))
     _refuse_private(files)
+    return _repository(files, card)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is pushed where a run is not: the decoding alone, for any model's `custom_generate=`."""
+
+    name: str = "entropy-min"
+
+
+def plan_recipe(*, repo_id: str | None = None) -> Repository:
+    """A repository with `custom_generate/` and its card; nothing is written."""
+    files: dict[str, Path | bytes] = {recipe.PATH: recipe.recipe().encode()}
+    files[recipe.REQUIREMENTS_PATH] = recipe.REQUIREMENTS.encode()
+    card = recipe_card(repo_id=repo_id)
+    files["README.md"] = f"{card}\n".encode()
+    files[MARK] = _json({"em_hf": __version__, "recipe": True, "files": sorted([*files, MARK])})
+    return _repository(files, card)
+
+
+def _repository(files: dict[str, Path | bytes], card: ModelCard) -> Repository:
     files = dict(sorted(files.items()))
     sizes = {path: len(src) if isinstance(src, bytes) else src.stat().st_size for path, src in files.items()}
     return Repository(files=files, sizes=sizes, card=card)

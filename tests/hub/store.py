@@ -76,8 +76,9 @@ class Store:
         git_oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
         return File(sha256, git_oid, len(content), lfs)
 
-    def link(self, repo: Repo, folder: Path) -> None:
-        """Make `folder` the content of `repo`, large files without a copy, as they may be very large."""
+    def link(self, repo_id: str, folder: Path) -> None:
+        """Make `folder` the content of a public model, large files without a copy, as they may be very large."""
+        repo = self.repos.get(("model", repo_id)) or self.create("model", repo_id, private=False)
         files = {}
         for path in sorted(folder.iterdir()):
             if path.suffix != ".safetensors":

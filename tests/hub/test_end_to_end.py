@@ -72,10 +72,10 @@ def test_every_example_of_a_folders_card_runs_in_that_folder(pocket_run: Path, h
 def test_every_example_of_an_adapters_card_runs_by_its_name(
     adapter: Path, model: Path, hub: Hub, push: Pusher, tmp_path: Path
 ) -> None:
-    base = hub.store.create("model", f"lab/{tmp_path.name}-base", private=False)
+    base = f"lab/{tmp_path.name}-base"
     hub.store.link(base, model)
     run = record(
-        Path(shutil.copytree(adapter, tmp_path / "run")), name=tmp_path.name, base_model=base.id, lora=True, log=[]
+        Path(shutil.copytree(adapter, tmp_path / "run")), name=tmp_path.name, base_model=base, lora=True, log=[]
     )
     done = push(run)
     assert done.code == 0, done.err
@@ -112,7 +112,7 @@ def test_what_was_pushed_decodes_as_the_run_folder_does(
 
 
 TASK = """\
-task: five_problems
+task: some_problems
 dataset_path: json
 dataset_kwargs: {{data_files: {{test: {data}}}}}
 test_split: test
@@ -136,25 +136,25 @@ def test_bare_lm_eval_scores_a_pushed_repository_with_em_inf(
     """lm_eval knows nothing of em_hf: EM-INF comes with the repository's own code. Its outputs show which it used."""
     assert push(pocket_run).code == 0
     (tmp_path / "task").mkdir()
-    five = problems("test", 5, 2)
-    (tmp_path / "five.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in five))
-    (tmp_path / "task" / "five_problems.yaml").write_text(TASK.format(data=tmp_path / "five.jsonl"))
+    some = problems("test", 16, 2)
+    (tmp_path / "some.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in some))
+    (tmp_path / "task" / "some_problems.yaml").write_text(TASK.format(data=tmp_path / "some.jsonl"))
     outputs = {}
     for entropy_min in ("true", "false"):
-        command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu", "--batch_size", "5"]
+        command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu", "--batch_size", "16"]
         command += ["--model_args", f"pretrained={repo_of(pocket_run)},trust_remote_code=True,dtype=float32"]
-        command += ["--tasks", "five_problems", "--include_path", str(tmp_path / "task"), "--seed", "0"]
+        command += ["--tasks", "some_problems", "--include_path", str(tmp_path / "task"), "--seed", "0"]
         command += ["--gen_kwargs", f"entropy_min={entropy_min}", "--trust_remote_code", "--log_samples"]
         command += ["--output_path", str(tmp_path / entropy_min)]
         env = {**environment(hub, tmp_path / "home"), "HF_DATASETS_TRUST_REMOTE_CODE": "1"}
         done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         results = json.loads(next((tmp_path / entropy_min).rglob("results_*.json")).read_text())
-        scored = results["results"]["five_problems"]["exact_match,last"]
+        scored = results["results"]["some_problems"]["exact_match,last"]
         samples = next((tmp_path / entropy_min).rglob("samples_*.jsonl")).read_text().splitlines()
         outputs[entropy_min] = [json.loads(sample)["resps"][0][0] for sample in samples]
-        right = [f"#### {problem['answer']}" in output for problem, output in zip(five, outputs[entropy_min])]
-        assert scored == sum(right) / 5
+        right = [f"#### {problem['answer']}" in output for problem, output in zip(some, outputs[entropy_min])]
+        assert scored == sum(right) / 16
     assert outputs["true"] != outputs["false"]
 
 
@@ -185,7 +185,7 @@ def test_an_adapter_of_smollm2_is_pushed_and_loads_with_peft(
 
     from tests.smollm2 import HUB_ID
 
-    hub.store.link(hub.store.create("model", HUB_ID, private=False), smollm2)
+    hub.store.link(HUB_ID, smollm2)
     make_adapter(tmp_path / "run", smollm2)
     run = record(tmp_path / "run", name=tmp_path.name.replace("_", "-"), base_model=HUB_ID, lora=True)
     done = push(run)
