@@ -1,6 +1,174 @@
+"""`em-hf train`: train a model without labels, measure it before and after, and leave a run folder."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
 import click
 
+from em_hf.training.methods import METHODS
 
-@click.command("train")
-def command() -> None:
-    """(being written)"""
+from .common import config_option, model_options, note, print_json, quiet_libraries
+
+
+def _list_methods(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        for name, method in METHODS.items():
+            click.echo(f"{name:<18} {method.summary}" + ("  (needs answers)" if method.needs_answers else ""))
+        ctx.exit()
+
+
+@click.command("train", epilog="Example: em-hf train --model Qwen/Qwen2.5-0.5B --dataset openai/gsm8k --lora")
+@click.option("--method", type=click.Choice(list(METHODS)), default="em-ft", show_default=True)
+@click.option(
+    "--list-methods", is_flag=True, is_eager=True, expose_value=False, callback=_list_methods, help="List them."
+)
+@model_options
+@click.option("--dataset", help="Hub id, or .jsonl, .json, .csv, .parquet or .txt file.  [default: pocket problems]")
+@click.option("--dataset-config", help="Configuration of a Hub dataset.")
+@click.option("--split", default="train", show_default=True, help="Split of the dataset.")
+@click.option("--prompt-column", help="[default: the first of prompt, question, problem, input]")
+@click.option("--answer-column", help="Used to measure only.  [default: the first of answer, solution, target]")
+@click.option("--no-chat-template", is_flag=True, help="Give the model the prompts as they are.")
+@click.option("--steps", type=click.IntRange(1), help="Optimizer steps.")
+@click.option("--batch-size", type=click.IntRange(1), help="Prompts a step and process.")
+@click.option("--gradient-accumulation-steps", type=click.IntRange(1), help="Batches a step.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Of AdamW, constant.")
+@click.option("--num-generations", type=click.IntRange(1), help="Samples a prompt.")
+@click.option("--max-completion-length", type=click.IntRange(1), help="Tokens a sample has at most.")
+@click.option("--loss-reduction", type=click.Choice(["sum", "token_mean"]), help="Over a sample's tokens, or over all.")
+@click.option("--lora", is_flag=True, help="Train a LoRA adapter.")
+@click.option("--lora-rank", type=click.IntRange(1), help="Rank of the adapter.")
+@click.option("--eval-problems", type=click.IntRange(0), help="Held-out prompts to measure on; 0: none.")
+@click.option("--eval-samples", type=click.IntRange(1), help="Samples of each.")
+@click.option("--entropy-min", help="EM-INF settings to store, as JSON: '{\"n_grad_steps\": 10}'.")
+@click.option("--output", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<method>-<model>-<time>]")
+@click.option("--overwrite", is_flag=True, help="Replace a run that stands there.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with this interrupted run, as it was asked for.")
+@config_option
+@click.option("--dry-run", is_flag=True, help="Print what would be done; load and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(ctx: click.Context, **options: Any) -> None:
+    """Train a model without labels, and measure it before and after on held-out problems.
+
+    Without options: EM-FT on the pocket reasoner, about a minute on two cores.
+    """
+    from em_hf.training.settings import RunSettings, default_name
+
+    resume: Path | None = options["resume"]
+    if resume is not None:
+        settings, folder = _of_earlier_run(resume, RunSettings), resume
+    else:
+        settings = _settings(ctx, options, RunSettings)
+        folder = options["output"] or Path("runs") / default_name(settings)
+    if options["dry_run"]:
+        plan = {"output": str(folder), "resume": resume is not None, **settings.__dict__}
+        print_json(plan) if options["as_json"] else click.echo("\n".join(f"{k}: {v}" for k, v in plan.items()))
+        return
+    _run(settings, folder, options, resume is not None)
+
+
+def _run(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> None:
+    quiet_libraries()
+    from tqdm import tqdm
+
+    from em_hf.training.run import Interrupted, readable_disk_errors, train
+
+    bar = tqdm(total=settings.steps, unit="step", disable=None, file=sys.stderr)
+
+    def on_step(line: dict[str, float]) -> None:
+        shown = f"loss {line['loss']:.3f}, {line['entropy']:.3f} nats, {line['completion_length']:.1f} tokens"
+        if bar.disable:
+            every = max(1, settings.steps // 10)
+            if line["step"] % every == 0 or line["step"] == 1:
+                note(f"step {line['step']}/{settings.steps}: {shown}")
+        else:
+            bar.n = line["step"]
+            bar.set_postfix_str(shown)
+
+    def on_phase(text: str) -> None:
+        bar.clear()
+        note(text)
+
+    try:
+        with readable_disk_errors(folder), bar:
+            results = train(
+                settings,
+                folder,
+                overwrite=options["overwrite"],
+                resume=resume,
+                command=shlex.join(["em-hf", *sys.argv[1:]]),
+                on_step=on_step,
+                on_phase=on_phase,
+            )
+    except (Interrupted, KeyboardInterrupt) as stop:
+        note(f"Interrupted: {stop or 'before the first checkpoint'}. Go on with: em-hf train --resume {folder}")
+        raise click.Abort from stop
+    if options["as_json"]:
+        print_json({"run": str(folder), **results})
+        return
+    if results["rows"]:
+        click.echo(table(results))
+    click.echo(f"Run: {folder}")
+    note(f"Next: em-hf push {folder} --to FOLDER")
+
+
+def _settings(ctx: click.Context, options: dict[str, Any], kind: Any) -> Any:
+    """What was given, on the command line or in the config file, over the recipe."""
+    from click.core import ParameterSource
+
+    names = set(kind.__dataclass_fields__)
+    given = {}
+    for name, value in options.items():
+        chosen = ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
+        if name in names and chosen and value is not None:
+            given[name] = value
+    if options["no_chat_template"]:
+        given["chat_template"] = False
+    if options["entropy_min"] is not None:
+        try:
+            given["entropy_min"] = json.loads(options["entropy_min"])
+        except json.JSONDecodeError as error:
+            raise click.BadParameter(f"not JSON: {error}", ctx, param_hint="--entropy-min") from error
+        if not isinstance(given["entropy_min"], dict):
+            raise click.BadParameter("must be a JSON object of fields", ctx, param_hint="--entropy-min")
+    try:
+        return kind.resolve(given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _of_earlier_run(folder: Path, kind: Any) -> Any:
+    path = folder / "run.json"
+    if not path.is_file():
+        raise click.BadParameter(f"{folder} is not a run of em-hf", param_hint="--resume")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if facts["status"] == "finished":
+        raise click.UsageError(f"{folder} is finished: there is nothing to resume; train on with --model {folder}")
+    return kind(**facts["settings"])
+
+
+def table(results: dict[str, Any]) -> str:
+    """The result rows, aligned."""
+    with_accuracy = results["rows"][0]["accuracy"] is not None
+    lines = [
+        f"{'':<18}"
+        + (f"{'accuracy':>9}  {'95% interval':<14}" if with_accuracy else "")
+        + "nats/token  tokens  seconds"
+    ]
+    for row in results["rows"]:
+        accuracy = ""
+        if with_accuracy:
+            interval = f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
+            accuracy = f"{100 * row['accuracy']:>8.1f}%  {interval:<14}"
+        figures = f"{row['entropy']:>10.3f}  {row['completion_length']:>6.1f}  {row['seconds']:>7.1f}"
+        lines.append(f"{row['name']:<18}{accuracy}{figures}")
+    sampling = results["sampling"]
+    lines.append(
+        f"{results['n']} held-out prompts, {sampling['samples']} sampled completion(s) each, temperature 1, top_k 0, "
+        f"top_p 1, seed {sampling['seed']}"
+    )
+    return "\n".join(lines)

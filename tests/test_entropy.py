@@ -153,7 +153,7 @@ def test_no_tokens_at_all_is_zero() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weight": torch.randn(11, 5)}, "must be"),
+        ({"weight": torch.randn(11, 5)}, "does not fit"),
         ({"bias": torch.randn(10)}, r"bias has shape \[10\]"),
         ({"token_weight": torch.ones(15)}, r"token_weight has shape \[15\]"),
         ({"temperature": 0.0}, "temperature is 0.0"),

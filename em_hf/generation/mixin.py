@@ -193,7 +193,7 @@ def _mixed(base: type, mixin: type) -> type:
             return (_new, (base, mixin), *reduced[2:])
         return reduced
 
-    mixed = type(
+    mixed: Any = type(
         base.__name__,
         (mixin, base),
         {
@@ -208,7 +208,7 @@ def _mixed(base: type, mixin: type) -> type:
 
 
 def _new(base: type, mixin: type) -> Any:
-    mixed = _mixed(base, mixin)
+    mixed: Any = _mixed(base, mixin)
     return mixed.__new__(mixed)
 
 
@@ -233,7 +233,7 @@ def _is_peft(model: Any) -> bool:
 
 def _mix_in(model: Any, mixin: type) -> None:
     if not isinstance(model, mixin):
-        model.__class__ = _mixed(type(model), mixin)
+        model.__class__ = _mixed(type(model), mixin)  # type: ignore[arg-type]
 
 
 def _take_out(model: Any, mixin: type) -> None:

@@ -1,0 +1,1 @@
+"""Training with entropy as the objective: EM-FT here, on transformers' Trainer."""

@@ -1,0 +1,214 @@
+"""EM-FT: fine-tuning on the token entropy of outputs that the model itself just sampled (paper, section 3.1)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, Trainer, TrainerCallback, TrainingArguments
+
+from em_hf.generation.mixin import base_of
+from em_hf.models import encode_prompts
+from em_hf.training.losses import completion_mask, summed_entropy
+
+
+@dataclass
+class EMFTConfig(TrainingArguments):
+    """transformers' TrainingArguments and what EM-FT adds.
+
+    Args:
+        num_generations: samples a prompt (the paper's N; 1 is enough there).
+        max_completion_length: tokens a sample has at most.
+        temperature: of the sampling; top_k 0 and top_p 1, always. EM-INF is never on while sampling.
+        loss_temperature: of the distribution whose entropy is minimized.
+        loss_reduction: "sum" over a sample's tokens and mean over samples (the paper's), or "token_mean" over all
+            tokens of the step (one-shot EM's; with gradient accumulation, of each micro-batch).
+        chat_template: put prompts into the tokenizer's chat template, where it has one.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    num_generations: int = field(default=1, metadata={"help": "Samples a prompt."})
+    max_completion_length: int = field(default=256, metadata={"help": "Tokens a sample has at most."})
+    temperature: float = field(default=1.0, metadata={"help": "Sampling temperature."})
+    loss_temperature: float = field(default=1.0, metadata={"help": "Temperature of the entropy minimized."})
+    loss_reduction: Literal["sum", "token_mean"] = field(default="sum", metadata={"help": "sum or token_mean."})
+    chat_template: bool = field(default=True, metadata={"help": "Use the tokenizer's chat template."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Prompts are no model input: keep them."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low in (("num_generations", 1), ("max_completion_length", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be at least {low}")
+        for name in ("temperature", "loss_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be above 0")
+        if self.loss_reduction not in ("sum", "token_mean"):
+            raise ValueError(
+                f"EMFTConfig: loss_reduction is {self.loss_reduction!r}, but must be 'sum' or 'token_mean'"
+            )
+
+
+class EMFTTrainer(Trainer):
+    """transformers' Trainer with the EM-FT objective.
+
+    Overrides `compute_loss`: it samples from the current model and returns the samples' entropy (inside this hook,
+    since the Trainer restores its random state before it, which makes a resumed run equal to one that was not
+    interrupted); and `log`, which adds `entropy` (nats a token), `completion_length` and `tokens`.
+
+    Args:
+        model: a causal language model, or a PEFT model of one.
+        args: the settings.
+        train_dataset: rows with a "prompt"; other columns are never looked at.
+        processing_class: the model's tokenizer.
+        peft_config: makes the model a PEFT model first.
+        **kwargs: as for the parent.
+    """
+
+    args: EMFTConfig
+
+    def __init__(
+        self,
+        model: Any,
+        args: EMFTConfig | None = None,
+        *,
+        train_dataset: Any,
+        processing_class: Any,
+        peft_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if peft_config is not None:
+            try:
+                from peft import get_peft_model
+            except ImportError as error:
+                raise ImportError("LoRA needs PEFT: pip install 'em-hf[train]'") from error
+            model = get_peft_model(model, peft_config)
+        args = args or EMFTConfig(output_dir="em-ft")
+        super().__init__(
+            model,
+            args,
+            data_collator=self._encode,
+            train_dataset=train_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        self.loss_is_scaled_for_ga = False  # a mean over the micro-batch: the parent divides it by their number
+        self.sampling = sampling_config(
+            base_of(model),
+            processing_class,
+            do_sample=True,
+            temperature=args.temperature,
+            num_return_sequences=args.num_generations,
+            max_new_tokens=args.max_completion_length,
+        )
+        self._sums = dict.fromkeys(("entropy", "tokens", "samples"), 0.0)
+
+    def _encode(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        prompts = [row["prompt"] for row in rows]
+        return encode_prompts(self.processing_class, prompts, chat_template=self.args.chat_template)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        inner = self.accelerator.unwrap_model(model)
+        sequences = self.sample(inner, inputs)
+        prompt = inputs["attention_mask"].repeat_interleave(self.args.num_generations, 0)
+        mask = completion_mask(sequences[:, prompt.shape[1] :], self.sampling.eos_token_id or [])
+        attention = torch.cat([prompt, mask.long()], 1)
+        total = summed_entropy(model, base_of(inner), sequences, attention, mask, self.args.loss_temperature)
+        count = mask.sum()
+        if self.args.loss_reduction == "token_mean":
+            # Gradients are averaged over processes, so each divides by the mean count, not by its own.
+            everywhere = (
+                self.accelerator.gather(count[None].float()).mean() if self.accelerator.num_processes > 1 else count
+            )
+            loss = total / everywhere
+        else:
+            loss = total / mask.shape[0]
+        if model.training:
+            self._sums["entropy"] += float(total.detach())
+            self._sums["tokens"] += int(count)
+            self._sums["samples"] += mask.shape[0]
+        return (loss, None) if return_outputs else loss
+
+    @torch.no_grad()
+    def sample(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """`num_generations` samples a prompt from the current model: `[samples, prompt + completion]`."""
+        was_training = model.training
+        model.eval()
+        try:
+            with only_these(model, self.sampling):
+                return model.generate(**inputs, generation_config=self.sampling)
+        finally:
+            model.train(was_training)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if self._sums["tokens"]:
+            logs = {
+                **logs,
+                "entropy": self._sums["entropy"] / self._sums["tokens"],
+                "completion_length": self._sums["tokens"] / self._sums["samples"],
+                "tokens": self._sums["tokens"],
+            }
+            self._sums = dict.fromkeys(self._sums, 0.0)
+        super().log(logs, *args, **kwargs)
+
+
+def sampling_config(model: Any, tokenizer: Any, **settings: Any) -> GenerationConfig:
+    """A generation config with these settings, top_k 0, top_p 1 and the model's special tokens, and nothing else."""
+    known = model.generation_config
+    eos = known.eos_token_id if known.eos_token_id is not None else tokenizer.eos_token_id
+    eos = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else known.pad_token_id
+    return GenerationConfig(
+        top_k=0,
+        top_p=1.0,
+        bos_token_id=known.bos_token_id,
+        eos_token_id=eos or None,
+        pad_token_id=pad,
+        use_cache=True,
+        **settings,
+    )
+
+
+@contextmanager
+def only_these(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """Within: the model's own generation config is `config`, so that it lends no default (a penalty …)."""
+    base = base_of(model)
+    own, base.generation_config = base.generation_config, config
+    try:
+        yield
+    finally:
+        base.generation_config = own
+
+
+def build_trainer(
+    settings: Any, model: Any, tokenizer: Any, prompts: Sequence[str], folder: Path, callbacks: list[TrainerCallback]
+) -> EMFTTrainer:
+    """The trainer of a run (see `em_hf.training.run`)."""
+    from em_hf.training.settings import lora_config, trainer_arguments
+
+    args = EMFTConfig(
+        **trainer_arguments(settings, folder),
+        num_generations=settings.num_generations,
+        max_completion_length=settings.max_completion_length,
+        loss_reduction=settings.loss_reduction,
+        chat_template=settings.chat_template,
+    )
+    return EMFTTrainer(
+        model,
+        args,
+        train_dataset=[{"prompt": prompt} for prompt in prompts],
+        processing_class=tokenizer,
+        peft_config=lora_config(settings) if settings.lora else None,
+        callbacks=callbacks,
+    )

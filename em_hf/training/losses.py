@@ -1,0 +1,63 @@
+"""From sampled completions to the entropy of their tokens."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from em_hf.entropy import linear_entropy, token_entropy
+
+
+def completion_mask(completion_ids: Tensor, eos_token_ids: list[int]) -> Tensor:
+    """Which tokens of `[samples, tokens]` count: those up to and including the first end-of-sequence token."""
+    ends = torch.isin(completion_ids, torch.tensor(eos_token_ids, device=completion_ids.device, dtype=torch.long))
+    return (ends.long().cumsum(-1) - ends.long()) == 0
+
+
+def summed_entropy(
+    model: Any, inner: Any, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """`Σ_t H_t` over the completion tokens of all samples, in nats; one scalar that carries the gradient.
+
+    The last hidden states of the positions that count are projected by `linear_entropy`, so that neither prompts nor
+    padding cost anything and no `[tokens, V]` is held. A model whose head is more than a matrix with a softcap or a
+    scale (found by comparing with the model's own logits of the last position) is asked for its logits instead.
+
+    Args:
+        model: what is called, possibly wrapped for distributed training.
+        inner: the transformers model inside it.
+        input_ids, attention_mask: `[samples, prompt + completion]`, padded on the left of the prompt and the right of
+            the completion.
+        mask: bool `[samples, completion]`, the tokens that count.
+        temperature: of the distribution whose entropy is meant.
+    """
+    length = mask.shape[1]
+    # The distribution of token t stands at the position before it.
+    call = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+    head = _linear_head(inner)
+    if head is not None:
+        out = model(**call, logits_to_keep=1, output_hidden_states=True)
+        last = out.hidden_states[-1]
+        if _is_head(head, last[:, -1], out.logits[:, -1]):
+            hidden = last[:, -length - 1 : -1][mask]
+            return linear_entropy(hidden, **head, token_weight=torch.ones_like(hidden[:, 0]), temperature=temperature)
+    logits = model(**call).logits[:, -length - 1 : -1]
+    return token_entropy(logits[mask] / temperature).sum()
+
+
+def _linear_head(model: Any) -> dict[str, Any] | None:
+    """Weight, bias, softcap and scale of the LM head for `linear_entropy`; None where there is no such head."""
+    head = model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or not getattr(model, "_supports_logits_to_keep", lambda: False)():
+        return None
+    config = model.config.get_text_config()
+    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return {"weight": head.weight, "bias": head.bias, "softcap": softcap, "logit_scale": float(scale)}
+
+
+@torch.no_grad()
+def _is_head(head: dict[str, Any], hidden: Tensor, logits: Tensor) -> bool:
+    """Whether the head, applied to hidden states `[samples, H]`, gives the entropies of the model's own logits."""
+    ours, theirs = linear_entropy(hidden, **head), token_entropy(logits)
+    return torch.allclose(ours, theirs.to(ours.dtype), atol=0.02 if hidden.dtype != torch.float32 else 1e-3, rtol=0)

@@ -1,0 +1,137 @@
+"""The files of a run folder: run.json, log.jsonl and results.json, each written whole or not at all."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from em_hf.training.settings import RunSettings
+
+MARK = "run.json"
+
+
+class RunRecord:
+    """run.json, log.jsonl and results.json of a run, each written whole or not at all."""
+
+    def __init__(self, folder: Path, settings: RunSettings, prompts: Any, command: str, resume: bool) -> None:
+        self.folder, self.settings = folder, settings
+        self.results: dict[str, Any] = {"rows": []}
+        if resume and (folder / "results.json").is_file():
+            self.results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        earlier = json.loads((folder / MARK).read_text(encoding="utf-8")) if resume else {}
+        self.facts: dict[str, Any] = {
+            "em_hf": metadata.version("em-hf"),
+            "name": folder.name,
+            "status": "running",
+            "method": settings.method,
+            "base_model": settings.model,
+            "base_revision": settings.revision,
+            "dataset": {
+                "name": prompts.name,
+                "split": prompts.split,
+                "prompt_column": prompts.prompt_column,
+                "answer_column": prompts.answer_column,
+                "n": len(prompts),
+                "fingerprint": prompts.fingerprint,
+            },
+            "settings": asdict(settings),
+            "entropy_min": settings.entropy_min,
+            "lora": settings.lora,
+            "seed": settings.seed,
+            "versions": versions(),
+            "command": command,
+            "started": earlier.get("started", now()),
+            "finished": None,
+            "steps_done": 0,
+        }
+        write_json(folder / MARK, self.facts)
+
+    def has_rows(self, count: int) -> bool:
+        return len(self.results["rows"]) >= count
+
+    def add_row(self, row: dict[str, Any]) -> None:
+        self.results["sampling"] = {
+            "temperature": 1.0,
+            "top_k": 0,
+            "top_p": 1.0,
+            "max_new_tokens": self.settings.max_completion_length,
+            "seed": self.settings.seed,
+            "samples": self.settings.eval_samples,
+        }
+        self.results["n"] = self.settings.eval_problems
+        self.results["rows"] = [old for old in self.results["rows"] if old["name"] != row["name"]] + [row]
+        write_json(self.folder / "results.json", self.results)
+
+    def finish(self, status: str, steps_done: int | None = None) -> None:
+        self.facts |= {"status": status, "finished": now()}
+        if steps_done is not None:
+            self.facts["steps_done"] = steps_done
+        try:
+            write_json(self.folder / MARK, self.facts)
+        except OSError:
+            if status == "finished":  # a failure to note another failure would only hide it
+                raise
+
+    def callback(self, on_step: Callable[[dict[str, float]], None], stop_asked: Callable[[], bool]) -> Any:
+        from transformers import TrainerCallback
+
+        record, log = self, self.folder / "log.jsonl"
+
+        class Callback(TrainerCallback):
+            """Writes the log, and ends the run with a checkpoint when Ctrl-C was pressed."""
+
+            started = time.perf_counter()
+
+            def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                kept = read_log(log)[: state.global_step]  # steps after the checkpoint are done again
+                log.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+                self.started = time.perf_counter() - (kept[-1]["seconds"] if kept else 0)
+
+            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                record.facts["steps_done"] = state.global_step
+                if stop_asked():
+                    control.should_save = control.should_training_stop = True
+
+            def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+                if "entropy" not in logs:
+                    return
+                line = {"step": state.global_step, "seconds": round(time.perf_counter() - self.started, 3)}
+                line |= {key: logs[key] for key in ("loss", "entropy", "completion_length", "tokens", "grad_norm")}
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+                on_step(line)
+
+        return Callback()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write and move into place, so that a reader never finds half a file."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in ("torch", "transformers", "accelerate", "trl", "peft", "datasets", "safetensors", "huggingface-hub"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

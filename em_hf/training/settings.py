@@ -1,0 +1,121 @@
+"""What decides a training run: its settings, the recipes that fill them, and their names in the libraries below."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from em_hf.training.methods import METHODS
+
+POCKET = "pocket-reasoner"
+
+
+@dataclass
+class RunSettings:
+    """All that decides a run. What stands here goes into run.json, and `--resume` reads it back."""
+
+    method: str = "em-ft"
+    model: str = POCKET
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    trust_remote_code: bool = False
+    dataset: str | None = None
+    dataset_config: str | None = None
+    split: str = "train"
+    prompt_column: str | None = None
+    answer_column: str | None = None
+    chat_template: bool = True
+    steps: int = 40
+    batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = 1e-6
+    max_grad_norm: float = 1.0
+    num_generations: int = 1
+    max_completion_length: int = 256
+    loss_reduction: str = "sum"
+    lora: bool = False
+    lora_rank: int = 16
+    eval_problems: int = 64
+    eval_samples: int = 1
+    save_steps: int = 20
+    entropy_min: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    @classmethod
+    def resolve(cls, given: dict[str, Any]) -> "RunSettings":
+        """The recipe for this model and dataset, with what was given over it.
+
+        Raises:
+            ValueError: a value out of range, or no dataset for a model that brings none.
+        """
+        pocket = given.get("model", POCKET) == POCKET and given.get("dataset", "pocket") == "pocket"
+        settings = cls(**{**load_recipe("pocket" if pocket else "default"), **given})
+        settings.validate()
+        return settings
+
+    def validate(self) -> None:
+        from em_hf.generation.config import EntropyMinConfig
+
+        if self.dataset is None:
+            raise ValueError(
+                f"dataset is missing: {self.model} brings no prompts of its own; give --dataset a Hub id, or a "
+                ".jsonl, .csv, .parquet or .txt file"
+            )
+        if self.method not in METHODS:
+            raise ValueError(f"method is {self.method!r}, but must be one of {', '.join(METHODS)}")
+        at_least = {"steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "num_generations": 1}
+        at_least |= {"max_completion_length": 1, "lora_rank": 1, "eval_problems": 0, "eval_samples": 1, "save_steps": 1}
+        for name, low in at_least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}, but must be above 0")
+        self.entropy_min = EntropyMinConfig.from_dict(self.entropy_min).to_dict()
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    import yaml
+
+    text = (resources.files("em_hf.training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def default_name(settings: RunSettings) -> str:
+    stem = Path(settings.model.rstrip("/")).name.lower()
+    return f"{settings.method}-{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def trainer_arguments(settings: RunSettings, folder: Path) -> dict[str, Any]:
+    """The run's settings under the names of transformers' TrainingArguments."""
+    import torch
+
+    on_cpu = settings.device == "cpu" or not torch.accelerator.is_available()
+    return {
+        "output_dir": str(folder / "checkpoints"),
+        "max_steps": settings.steps,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "max_grad_norm": settings.max_grad_norm,
+        "seed": settings.seed,
+        "use_cpu": on_cpu,
+        "bf16": not on_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        "logging_steps": 1,
+        "save_steps": settings.save_steps,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def lora_config(settings: RunSettings) -> Any:
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise ImportError("LoRA needs PEFT: pip install 'em-hf[train]'") from error
+    rank = settings.lora_rank
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
