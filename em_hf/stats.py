@@ -1,0 +1,84 @@
+"""How sure a measured mean is: bootstrap intervals over problems, paired ones, and pass@k."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DRAWS_AT_ONCE = 1 << 20
+
+
+def bootstrap_interval(
+    values: Sequence[float], *, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval `(low, high)` of the mean of `values`, one number a problem (Efron, 1979).
+
+    Problems are drawn with replacement, as many as there are; the interval holds the middle `level` of the means of
+    `n_resamples` such draws. Memory does not grow with `n_resamples` times the number of problems.
+
+    Raises:
+        ValueError: `values` empty, not one-dimensional or not finite, or another argument out of its range.
+    """
+    numbers = _one_number_each("values", values)
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level!r}, but must be between 0 and 1, such as 0.95")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples is {n_resamples!r}, but must be at least 1")
+    if seed < 0:
+        raise ValueError(f"seed is {seed!r}, but must be at least 0")
+    rng, n = np.random.default_rng(seed), len(numbers)
+    means = np.empty(n_resamples)
+    chunk = max(1, _DRAWS_AT_ONCE // n)
+    for start in range(0, n_resamples, chunk):
+        size = min(chunk, n_resamples - start)
+        means[start : start + size] = numbers[rng.integers(n, size=(size, n))].mean(1)
+    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
+
+
+def paired_interval(
+    a: Sequence[float], b: Sequence[float], *, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of `a - b` and its bootstrap interval: `(mean, low, high)`, where `a[i]` and `b[i]` are of one problem.
+
+    A problem is drawn with both its numbers, so that what makes it hard for both does not widen the interval.
+
+    Raises:
+        ValueError: as `bootstrap_interval`, or `a` and `b` of different length.
+    """
+    first, second = _one_number_each("a", a), _one_number_each("b", b)
+    if len(first) != len(second):
+        raise ValueError(f"a has {len(first)} values and b {len(second)}, but they must be of the same problems")
+    differences = first - second
+    low, high = bootstrap_interval(differences.tolist(), level=level, n_resamples=n_resamples, seed=seed)
+    return float(differences.mean()), low, high
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Probability that at least one of `k` samples is right, from `n` samples of which `c` were right.
+
+    The unbiased estimate `1 - C(n-c, k) / C(n, k)` (Chen et al., 2021, equation 1), in whole numbers to the last step.
+
+    Raises:
+        ValueError: not 0 <= c <= n, or not 1 <= k <= n.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n!r}, but must be at least 1")
+    if not 0 <= c <= n:
+        raise ValueError(f"c is {c!r}, but must be between 0 and n = {n}")
+    if not 1 <= k <= n:
+        raise ValueError(f"k is {k!r}, but must be between 1 and n = {n}: draw more samples, or ask for a smaller k")
+    ways = math.comb(n, k)
+    return (ways - math.comb(n - c, k)) / ways
+
+
+def _one_number_each(name: str, values: Sequence[float]) -> NDArray[np.float64]:
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1:
+        raise ValueError(f"{name} has shape {list(numbers.shape)}, but must be one-dimensional, one number a problem")
+    if not len(numbers):
+        raise ValueError(f"{name} is empty, but must hold at least one number")
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{name} holds NaN or infinity, but must be finite: leave out problems without a result")
+    return numbers
