@@ -12,7 +12,7 @@ _HASHES = re.compile(r"#{4,}")
 
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s*\{([^{}]*)\}")
 # Not behind a bracket: (1,234) is a point.
-_THOUSANDS = re.compile(r"(?<![0-9.(\[,])([+-]?[0-9]{1,3})((?:(?:,|\\,|\\!|\{,\}|,\\!)[0-9]{3})+)(?![0-9])")
+_THOUSANDS = re.compile(r"(?<![0-9.(\[,])([+-]?[0-9]{1,3})((?:(?:,|\\,|\{,\}|,?\\!\s*)[0-9]{3})+)(?![0-9])")
 _NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?")
 _SCIENTIFIC = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?[eE][+-]?[0-9]{1,2}")
 _WORDS = re.compile(r"(?=[A-Za-z ]*[A-Za-z]{4})[A-Za-z ]+")
@@ -23,7 +23,7 @@ _LONGEST = 200  # characters that math-verify is given
 _ENDLESS = re.compile(
     r"(?:\^|\*\*)[^+\-/,=]*(?:\^|\*\*)"
     r"|(?:\^|\*\*)\s*[{(]?[0-9]{7}"
-    r"|(?:[0-9]{4}|[^0-9A-Za-z])\s*!"
+    r"|(?:[0-9]{4}|[^0-9A-Za-z\\])\s*!"
     r"|\\[dt]?binom.*[0-9]{4}"
     r"|[0-9]{4}.*\\choose",
     re.DOTALL,
@@ -121,7 +121,7 @@ def _plain_number(text: str) -> str | None:
 def _same_normal(gold: str, answer: str) -> bool:
     if gold == answer:
         return True
-    # math-verify reads a word as the product of its letters: "tea" would be "eat".
+    # math-verify reads a word as the product of its letters: "team" would be "meat".
     if not gold or not answer or _WORDS.fullmatch(gold) or _WORDS.fullmatch(answer):
         return False
     if gold.lstrip("-").isdecimal() and answer.lstrip("-").isdecimal():

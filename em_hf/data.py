@@ -194,7 +194,7 @@ def _read_csv(path: Path, limit: int | None) -> _Table:
         try:
             rows = list(islice(reader, limit))
         except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num} is not CSV: {error}") from error
+            raise ValueError(f"{path} is not CSV after line {reader.line_num}: {error}") from error
     for number, row in enumerate(rows, 1):
         if "" in row and "" not in (reader.fieldnames or ()):
             raise ValueError(f"{path}, row {number} has more fields than the header: quote fields that hold commas")

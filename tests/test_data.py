@@ -1,0 +1,331 @@
+import csv
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from em_hf.data import Prompts, load_prompts
+
+ROWS = [
+    {"id": 1, "question": 'What is 1 + 2, in "numbers"?', "answer": 3.0},
+    {"id": 2, "question": "Zwei plus zwei?\nIn Ziffern: …", "answer": 4.0},
+    {"id": 3, "question": "Half of one?", "answer": 0.5},
+]
+QUESTIONS = [row["question"] for row in ROWS]
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> None:
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
+
+
+def write_json(path: Path, rows: list[dict]) -> None:
+    path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8-sig")
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_parquet(path: Path, rows: list[dict]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+WRITERS: dict[str, Callable[[Path, list[dict]], None]] = {
+    ".jsonl": write_jsonl,
+    ".json": write_json,
+    ".csv": write_csv,
+    ".parquet": write_parquet,
+    ".JSONL": write_jsonl,
+}
+
+
+@pytest.fixture(params=WRITERS)
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[list[dict]], str]:
+    """Writes rows into a file of each kind and gives its name."""
+
+    def write(rows: list[dict]) -> str:
+        path = tmp_path / f"table{request.param}"
+        WRITERS[request.param](path, rows)
+        return str(path)
+
+    return write
+
+
+def test_every_kind_of_table_gives_the_same_prompts_and_answers(table: Callable) -> None:
+    loaded = load_prompts(table(ROWS))
+    assert (loaded.prompts, loaded.answers) == (QUESTIONS, ["3", "4", "0.5"])
+    assert (loaded.prompt_column, loaded.answer_column, loaded.split) == ("question", "answer", "train")
+    assert loaded.fingerprint == Prompts(QUESTIONS, None, "", "", "", None).fingerprint
+
+
+def test_columns_can_be_named_and_rows_limited(table: Callable) -> None:
+    rows = [{"text": f"prompt {i}", "question": "another", "label": str(i)} for i in range(5)]
+    loaded = load_prompts(table(rows), prompt_column="text", answer_column="label", limit=2)
+    assert (loaded.prompts, loaded.answers) == (["prompt 0", "prompt 1"], ["0", "1"])
+    assert len(load_prompts(table(rows), limit=9)) == 5
+
+
+def test_without_answers_the_labels_are_not_looked_at(table: Callable) -> None:
+    name = table([{"prompt": "a", "answer": None}, {"prompt": "b", "answer": "7"}])
+    with pytest.raises(ValueError, match="no answer in column 'answer'"):
+        load_prompts(name)
+    for column in (None, "answer", "nowhere"):
+        loaded = load_prompts(name, with_answers=False, answer_column=column)
+        assert (loaded.prompts, loaded.answers, loaded.answer_column) == (["a", "b"], None, None)
+
+
+def test_the_fingerprint_is_of_the_prompts_alone(table: Callable) -> None:
+    first = load_prompts(table([{"prompt": "a", "answer": "1"}, {"prompt": "b", "answer": "2"}]))
+    second = load_prompts(table([{"problem": "a"}, {"problem": "b"}]))
+    assert first.fingerprint == second.fingerprint == hashlib.sha256(b'["a", "b"]').hexdigest()
+    assert second.answers is None and second.answer_column is None
+
+
+def test_the_default_columns_are_taken_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    row = {"input": "i", "target": "1", "problem": "p", "solution": "2", "question": "q", "answer": "3", "prompt": "x"}
+    for prompt, answer in [("prompt", "answer"), ("question", "solution"), ("problem", "target"), ("input", None)]:
+        write_jsonl(path, [row])
+        loaded = load_prompts(str(path))
+        assert (loaded.prompt_column, loaded.answer_column) == (prompt, answer)
+        row = {name: value for name, value in row.items() if name not in (prompt, answer)}
+
+
+@pytest.mark.parametrize(
+    ("label", "answer"),
+    [
+        (3, "3"),
+        (3.0, "3"),
+        ("3.0", "3"),
+        (-2.0, "-2"),
+        (0.1, "0.1"),
+        (1e-7, "0.0000001"),
+        (1e22, "1" + 22 * "0"),
+        (" x+1 ", "x+1"),
+        ("4 + 4 = <<4+4=8>>8\n#### 8", "8"),
+        (r"So it is $\boxed{\frac{1}{2}}$.", r"\frac{1}{2}"),
+        (["2"], "2"),
+        (["2", 3.0], "2, 3"),
+    ],
+)
+def test_a_label_becomes_a_plain_string(tmp_path: Path, label: object, answer: str) -> None:
+    path = tmp_path / "t.jsonl"
+    write_jsonl(path, [{"prompt": "p", "answer": label}])
+    assert load_prompts(str(path)).answers == [answer]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".text"])
+def test_a_text_file_has_a_prompt_a_line(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"prompts{suffix}"
+    path.write_bytes("one, two\r\n\n  drei: …  \nlast".encode())
+    loaded = load_prompts(str(path))
+    assert (loaded.prompts, loaded.answers, loaded.prompt_column) == (["one, two", "drei: …", "last"], None, "prompt")
+    assert load_prompts(str(path), limit=1).prompts == ["one, two"]
+
+
+def test_the_pocket_problems_are_those_of_the_split_that_was_asked_for() -> None:
+    from em_hf.pocket import problems
+
+    loaded = load_prompts("pocket", split="test", limit=20)
+    expected = problems("test", n=20, seed=0)
+    assert loaded.prompts == [row["prompt"] for row in expected]
+    assert loaded.answers == [row["answer"] for row in expected]
+    assert (loaded.name, loaded.split, len(load_prompts("pocket"))) == ("pocket", "test", 2000)
+
+
+def test_gsm8k_loads_whole_and_each_of_its_answers_is_a_number(shared_data: Path) -> None:
+    loaded = load_prompts(str(shared_data / "gsm8k_test.jsonl"))
+    assert len(loaded) == 1319
+    assert loaded.answers is not None and loaded.answers[:3] == ["18", "3", "70000"]
+    assert [answer for answer in loaded.answers if not re.fullmatch(r"-?[0-9][0-9,]*(\.[0-9]+)?", answer)] == []
+
+
+def test_mawps_loads_by_its_input_and_target_columns(shared_data: Path) -> None:
+    loaded = load_prompts(str(shared_data / "mawps.jsonl"))
+    assert (len(loaded), loaded.prompt_column, loaded.answer_column) == (2065, "input", "target")
+    assert loaded.prompts[0].startswith("Joan found 70 seashells")
+    assert loaded.answers is not None and loaded.answers[:2] == ["43", "26"]
+
+
+def test_a_hub_dataset_is_loaded_by_its_configuration_and_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    asked = []
+
+    def load_dataset(*args: object, **options: object) -> datasets.Dataset:
+        asked.append((args, options))
+        return datasets.Dataset.from_list(ROWS)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    loaded = load_prompts("owner/set-v1.5", config="main", split="test", limit=2)
+    assert asked == [(("owner/set-v1.5", "main"), {"split": "test"})]
+    assert (loaded.prompts, loaded.answers, loaded.split) == (QUESTIONS[:2], ["3", "4"], "test")
+
+
+def test_a_hub_that_is_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets.config
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match=r"owner/nowhere is neither a file here .* out of reach .* go online") as caught:
+        load_prompts("owner/nowhere")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (FileNotFoundError("Dataset 'a/b' doesn't\nexist"), OSError, "a/b is neither a file .* doesn't exist"),
+        (ValueError('Unknown split "x".\nOne of: train'), ValueError, 'a/b cannot be loaded: Unknown split "x". One'),
+        (RuntimeError("Dataset scripts are no longer supported"), ValueError, "a/b cannot be loaded: Dataset scripts"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, kind: type[Exception], message: str
+) -> None:
+    import datasets
+
+    def load_dataset(*args: object, **options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(kind, match=message) as caught:
+        load_prompts("a/b")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["owner/set", "table.parquet"])
+def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_parquet(tmp_path / "table.parquet", ROWS)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ImportError, match=r"needs the datasets library: pip install 'em-hf\[train\]'"):
+        load_prompts(name)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("t.jsonl", '{"prompt": "a"}\n\n{"prompt": \n', r"t\.jsonl, line 3 is not JSON"),
+        ("t.jsonl", '{"prompt": "a"}\n["b"]\n', r"t\.jsonl, line 2 holds list, but every line must be one JSON object"),
+        ("t.jsonl", "", "is empty: give a dataset with at least one row"),
+        ("t.jsonl", '{"prompt": "a"}\n{"prompt": "  "}\n', "row 2 has an empty prompt in column 'prompt'"),
+        ("t.jsonl", '{"prompt": "a"}\n{"answer": "1"}\n', "row 2 holds nothing in column 'prompt'"),
+        ("t.jsonl", '{"prompt": 5}\n', "row 1 holds int in column 'prompt', but a prompt must be text"),
+        ("t.jsonl", '{"prompt": "a", "answer": ""}\n', "row 1 has no answer in column 'answer'"),
+        ("t.jsonl", '{"prompt": "a", "answer": NaN}\n', "row 1 has no answer in column 'answer'"),
+        ("t.jsonl", '{"prompt": "a", "answer": []}\n', "row 1 has no answer in column 'answer'"),
+        ("t.jsonl", '{"Question": "a", "b": 1}\n', "none of the prompt columns .* it has Question, b: .*--prompt-col"),
+        ("t.json", '{"prompt": "a"}', "must hold a list of objects"),
+        ("t.json", '[{"prompt": "a"}', r"t\.json is not JSON"),
+        ("t.json", "[]", "is empty"),
+        ("t.csv", "prompt,answer\n", "is empty"),
+        ("t.csv", "prompt,answer\na,b,c\n", "row 1 has more fields than the header"),
+        ("t.csv", 'prompt,answer\n"a",1\n"' + "x" * 200_000 + '",2\n', r"t\.csv is not CSV after line 2: field larger"),
+        ("t.txt", "\n \n", "is empty"),
+        ("t.txt", b"\xff\xfe\x00", "is not UTF-8"),
+        ("t.json", b'["\xff"]', "is not UTF-8"),
+        ("t.parquet", "prompt", "is no Parquet file"),
+        ("t.parquet", "PAR1 and nothing more", "cannot be read as Parquet"),
+        ("t.xlsx", "prompt", r"ends in \.xlsx, but a file of prompts ends in \.jsonl, \.json, \.csv"),
+        ("prompts", "prompt", "ends in no suffix"),
+    ],
+)
+def test_a_file_that_will_not_do_is_one_line_that_says_why(
+    tmp_path: Path, file: str, content: str | bytes, message: str
+) -> None:
+    path = tmp_path / file
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message) as caught:
+        load_prompts(str(path))
+    assert "\n" not in str(caught.value) and file in str(caught.value)
+
+
+def test_an_empty_parquet_file_is_called_empty(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"prompt": pyarrow.array([], pyarrow.string())}), path)
+    with pytest.raises(ValueError, match="is empty"):
+        load_prompts(str(path))
+
+
+@pytest.mark.parametrize("name", ["nowhere.jsonl", "./nowhere", "/nowhere/at/all", "~/nowhere.csv", "a/b/c"])
+def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(name: str) -> None:
+    with pytest.raises(OSError, match=f"there is no file {name}"):
+        load_prompts(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt_column": "text"}, "prompt_column is 'text', but .* has the columns id, question, answer"),
+        ({"answer_column": "label"}, "answer_column is 'label', but .* has the columns id, question, answer"),
+        ({"limit": 0}, "limit is 0, but must be at least 1"),
+    ],
+)
+def test_a_wrong_argument_is_named(table: Callable, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_prompts(table(ROWS), **options)
+
+
+def test_a_folder_and_an_unknown_split_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder: name a file in it"):
+        load_prompts(str(tmp_path))
+    with pytest.raises(ValueError, match="split must be one of train, validation, test"):
+        load_prompts("pocket", split="dev")
+
+
+def test_a_jsonl_file_is_read_without_torch_or_datasets(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "t.jsonl", ROWS)
+    code = (
+        "import sys; from em_hf.data import load_prompts; print(len(load_prompts(sys.argv[1])))\n"
+        "print({'torch', 'transformers', 'datasets', 'pyarrow'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "t.jsonl")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[:2] == ["3", "set()"]
+
+
+texts = st.lists(st.text('ab",\\[]\n', min_size=1, max_size=5), min_size=1, max_size=4)
+
+
+@given(texts, texts)
+def test_only_the_same_prompts_have_the_same_fingerprint(a: list[str], b: list[str]) -> None:
+    prints = [Prompts(prompts, None, "n", "s", "p", None).fingerprint for prompts in (a, b)]
+    assert (prints[0] == prints[1]) == (a == b)
+
+
+@given(st.integers(2, 9), st.data())
+def test_splitting_off_parts_the_rows_and_keeps_answers_beside_their_prompts(n: int, data: st.DataObject) -> None:
+    whole = Prompts([f"p{i}" for i in range(n)], [str(i) for i in range(n)], "n", "s", "p", "a")
+    held = data.draw(st.integers(1, n - 1))
+    train, held_out = whole.split_off(held)
+    assert train.prompts + held_out.prompts == whole.prompts
+    assert held_out.prompts == [f"p{i}" for i in range(n - held, n)]
+    assert held_out.answers == [str(i) for i in range(n - held, n)]
+    assert len({whole.fingerprint, train.fingerprint, held_out.fingerprint}) == 3
+    head = whole.head(n - held)
+    assert head == train and head.fingerprint == Prompts(head.prompts, None, "", "", "", None).fingerprint
+
+
+def test_parts_that_cannot_be_made_are_refused() -> None:
+    three = Prompts(["a", "b", "c"], None, "n", "s", "p", None)
+    assert three.head(7) == three
+    for n in (0, 3, -1):
+        with pytest.raises(ValueError, match=f"n is {n}, but must be between 1 and 2"):
+            three.split_off(n)
+    with pytest.raises(ValueError, match="n is 0, but must be at least 1"):
+        three.head(0)
