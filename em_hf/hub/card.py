@@ -37,6 +37,7 @@ def model_card(
         repo_id=repo_id,
         is_adapter=_is_adapter(files),
         lora=bool(facts.get("lora")),
+        token_mean=_known(facts.get("settings")).get("loss_reduction") == "token_mean",
         pocket=facts.get("base_model") == POCKET,
         base=_base_in_words(run),
         method=method,
@@ -169,6 +170,7 @@ def _results(run: Run) -> dict[str, Any] | None:
     return {
         "table": _table(("", *(title for title, _, _ in columns)), cells),
         "rows": [row["name"] for row in rows],
+        "has_entropy": any(row.get("entropy") is not None for row in rows),
         "note": note + (f", sampled with {', '.join(sampling)}." if sampling else " by sampling."),
     }
 

@@ -413,6 +413,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def on_resolve(self) -> None:
         repo = self._repo()
+        if repo.gated:
+            raise Refused(403, f"Access to model {repo.id} is restricted. Ask for access on its page.", "GatedRepo")
         sha = repo.head(self.args["revision"])
         file = repo.commits[sha].get(self.args["path"])
         if file is None:

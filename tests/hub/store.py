@@ -36,6 +36,7 @@ class Repo:
     kind: str
     id: str
     private: bool
+    gated: bool = False
     refs: dict[str, str] = field(default_factory=dict)  # branch, tag or refs/pr/N -> commit
     tags: set[str] = field(default_factory=set)
     commits: dict[str, dict[str, File]] = field(default_factory=dict)

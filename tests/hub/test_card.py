@@ -56,7 +56,8 @@ def test_the_full_card_states_every_measured_figure(full: ModelCard) -> None:
     for line in (
         "| base | 64.0% (57.5 to 70.0) | 0.400 | 40.0 | 2.0 |",
         "| EM-FT | 84.5% (79.0 to 89.0) | 0.100 | 41.0 | 2.0 |",
-        "Measured on 200 problems, sampled with temperature 1.0, top k 0, top p 1.0, max new tokens 16, seed 5.",
+        "Measured on 200 problems, sampled with temperature 1.0, top k 0, top p 1.0, max new tokens 16, seed 5. "
+        "The entropy is that of the model's own distributions, before EM-INF changes them.",
         "- Steps: 3",
         "- Mean token entropy of the sampled outputs: 1.250 nats at the first step, 0.750 at the last",
         "- Sampled tokens: 576",  # 200 + 192 + 184
@@ -202,7 +203,7 @@ def test_without_known_answers_the_table_has_no_accuracy(tmp_path: Path) -> None
     card = model_card(read_run(record(tmp_path / "run", results={"n": 9, "rows": rows})), files=MODEL)
     assert "|  | token entropy (nats) |\n| --- | --- |\n| base | 0.500 |" in card.text
     assert "accuracy" not in card.text
-    assert "Measured on 9 problems by sampling.\n" in card.text
+    assert "Measured on 9 problems by sampling. The entropy is" in card.text
 
 
 def test_a_row_without_a_figure_that_others_have_shows_a_dash(tmp_path: Path) -> None:
@@ -219,6 +220,13 @@ def test_the_legend_explains_just_the_rows_that_are_there(tmp_path: Path) -> Non
         "- base: the model before training",
         "- EM-FT + EM-INF: the model after training, decoded with `entropy_min=True`",
     ]
+
+
+def test_the_formula_is_that_of_the_loss_that_was_used(tmp_path: Path) -> None:
+    mean = model_card(read_run(record(tmp_path / "run", settings={"loss_reduction": "token_mean"})), files=MODEL).text
+    assert "minimise  Σ_i Σ_t H_t / Σ_i |y_i|    over outputs" in mean and "1/N" not in mean
+    paper = model_card(read_run(record(tmp_path / "run", settings={"loss_reduction": "sum"})), files=MODEL).text
+    assert "minimise  1/N Σ_i Σ_t H_t    over outputs" in paper and "|y_i|" not in paper
 
 
 def test_no_value_can_break_out_of_its_table(tmp_path: Path) -> None:

@@ -84,6 +84,24 @@ def test_every_example_of_an_adapters_card_runs_by_its_name(
     assert list(printed) == ["python 0", "python 1", "python 2"]
 
 
+def test_a_gated_base_model_is_named_with_the_way_in(
+    adapter: Path, model: Path, hub: Hub, push: Pusher, tmp_path: Path
+) -> None:
+    """Merging needs the base model's weights. An adapter alone does not, and goes out."""
+    base = f"lab/{tmp_path.name}-gated"
+    hub.store.link(base, model)
+    hub.repo(base).gated = True
+    run = Path(shutil.copytree(adapter, tmp_path / "run"))
+    record(run, name=tmp_path.name, base_model=base, lora=True, log=[])
+    config = json.loads((run / "adapter_config.json").read_text())
+    (run / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": base}))
+    done = push(run, "--merge")
+    assert done.code == 1
+    assert "is gated: accept its terms on its Hub page" in done.error
+    assert ("model", repo_of(run)) not in hub.store.repos
+    assert push(run).code == 0
+
+
 DECODE = """if True:
     import json, sys, torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
