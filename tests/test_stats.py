@@ -63,7 +63,7 @@ def test_a_higher_level_gives_a_wider_interval_and_another_seed_another_one() ->
     assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
 
 
-def test_ten_thousand_resamples_of_ten_thousand_problems_fit_into_little_memory() -> None:
+def test_a_thousand_resamples_of_ten_thousand_problems_fit_into_little_memory() -> None:
     values = np.random.default_rng(0).random(10_000).tolist()
     tracemalloc.start()
     bootstrap_interval(values, n_resamples=1000)
