@@ -32,19 +32,23 @@ def problems(split: str, n: int, seed: int) -> list[dict[str, str]]:
     return [{"prompt": story.prompt, "solution": story.solution(), "answer": story.answer} for story in chosen]
 
 
-def stories(split: str, seed: int) -> Iterator[Story]:
-    """The problems of a split one after the other, no prompt twice; ValueError for an unknown split."""
+def stories(split: str, seed: int, *, shortest: int = 2) -> Iterator[Story]:
+    """The problems of a split one after the other, no prompt twice, of `shortest` (1 or 2) to 4 steps.
+
+    Raises:
+        ValueError: an unknown split.
+    """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
-    return _stories(split, random.Random(f"{split} {seed}"))
+    return _stories(split, random.Random(f"{split} {seed}"), shortest)
 
 
-def _stories(split: str, rng: random.Random) -> Iterator[Story]:
+def _stories(split: str, rng: random.Random, shortest: int) -> Iterator[Story]:
     seen: set[str] = set()
     while True:
         story = Story()
         try:
-            rng.choice(STORIES)(rng, story, rng.randint(2, 4))
+            rng.choice(STORIES)(rng, story, rng.randint(shortest, 4))
         except OutOfRange:
             continue
         if split_of(story.equations) == split and story.prompt not in seen:

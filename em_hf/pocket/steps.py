@@ -80,23 +80,27 @@ class Story:
     def draw_slips(self, rng: random.Random, rate: float) -> dict[int, int]:
         """Slips as a person makes them, each step having one with probability `rate`.
 
-        A sum or difference is off by one, two or ten; a product is taken from the next row of the times table.
-        Numbers stay in range: a slip that would leave it, there or in a later step, is not made.
+        A sum or difference is off by one, two or ten; a product is taken from the next row of the times table. Of
+        these, a slip after which every number stays in range is chosen; where there is none, none is made.
         """
         slips: dict[int, int] = {}
         for i, step in enumerate(self.steps):
             if rng.random() >= rate:
                 continue
-            results = _work(self.steps, slips)
-            if step.operation == "×":
-                factors = [_value(step.left, results), _value(step.right, results)]
-                offsets = [sign * factor for factor in factors for sign in (-1, 1)]
-            else:
-                offsets = [-10, -2, -1, -1, 1, 1, 2, 10]
-            offset = rng.choice(offsets)
-            if all(SMALLEST <= number <= LARGEST for number in _work(self.steps, {**slips, i: offset})):
-                slips[i] = offset
+            possible = [offset for offset in self._offsets(step, slips) if self._stays_in_range({**slips, i: offset})]
+            if possible:
+                slips[i] = rng.choice(possible)
         return slips
+
+    def _offsets(self, step: Step, slips: dict[int, int]) -> list[int]:
+        if step.operation != "×":
+            return [-10, -2, -1, -1, 1, 1, 2, 10]
+        results = _work(self.steps, slips)
+        factors = (_value(step.left, results), _value(step.right, results))
+        return [sign * factor for factor in factors for sign in (-1, 1)]
+
+    def _stays_in_range(self, slips: dict[int, int]) -> bool:
+        return all(SMALLEST <= number <= LARGEST for number in _work(self.steps, slips))
 
 
 def _number(operand: int | Quantity) -> int:

@@ -21,14 +21,16 @@ class Person:
 PEOPLE = tuple(
     Person(name, he, him)
     for he, him, names in (
-        ("she", "her", "Mia Ana Zoe Lena Ruth Nora Ivy Priya Amina Clara"),
-        ("he", "him", "Tom Ben Omar Leo Sam Ravi Hugo Jack Felix Kofi"),
+        ("she", "her", "Mia Ana Zoe Lena Ruth Nora Ivy Priya Amina Clara Emma Lily Sara Kim Maria Alice Julia Anna"),
+        ("he", "him", "Tom Ben Omar Leo Sam Ravi Hugo Jack Felix Kofi John Max Paul Adam Noah David Peter Bob"),
     )
     for name in names.split()
 )
-THINGS = "apples marbles stickers stamps shells cards pencils cookies beads oranges coins buttons eggs plums".split()
+FOOD = "apples cookies oranges eggs plums pears candies cakes nuts carrots".split()
+TOYS = "marbles stickers stamps shells cards pencils beads coins buttons stones balloons flowers toys books".split()
+THINGS = FOOD + TOYS
 PACKS = "boxes bags packs baskets trays".split()
-GOODS = "books pens cups toys hats kites lamps balls".split()
+GOODS = "books pens cups toys hats kites lamps balls shirts tickets".split()
 PLACES = (
     ("bus", "people", "on", "get on", "get off"),
     ("train", "people", "on", "get on", "get off"),
@@ -78,31 +80,47 @@ def collection(rng: random.Random, story: Story, length: int) -> None:
         if length - len(story.steps) >= 2 and rng.random() < 0.5:
             now = _packs_come_or_go(rng, story, who, things, now)
         elif rng.random() < 0.5:
-            n = _more_for(rng, now)
-            gain = (
-                f"{who.he.capitalize()} buys {n} more {things}.",
-                f"{friend.name} gives {who.him} {n} more {things}.",
-                f"Then {who.he} finds {n} more {things}.",
-                f"{who.he.capitalize()} gets {n} {things} as a present.",
-            )
-            story.say(rng.choice(gain))
-            now = story.work_out(f"Now {who.name} has {{}} {things}.", now, "+", n)
+            now = _gain(rng, story, who, friend, things, now)
         else:
-            n = _less_than(rng, now)
-            loss = (
-                f"{who.he.capitalize()} gives {n} {things} to {friend.name}.",
-                f"{who.he.capitalize()} loses {n} {things}.",
-                f"Then {who.he} sells {n} of the {things}.",
-                f"{friend.name} takes {n} of the {things}.",
-            )
-            story.say(rng.choice(loss))
-            now = story.work_out(f"That leaves {{}} {things}.", now, "-", n)
+            now = _lose(rng, story, who, friend, things, now)
     question = (
         f"How many {things} does {who.name} have now?",
         f"How many {things} does {who.he} have in the end?",
+        f"How many {things} does {who.name} have?",
         f"Now how many {things} are there?",
     )
     story.say(rng.choice(question))
+
+
+def _gain(rng: random.Random, story: Story, who: Person, friend: Person, things: str, now: int | Quantity) -> Quantity:
+    n = _more_for(rng, now)
+    he = who.he.capitalize()
+    ways = (
+        f"{he} buys {n} more {things}.",
+        f"{he} buys {n} more.",
+        f"{friend.name} gives {who.him} {n} more {things}.",
+        f"{friend.name} gives {who.him} {n} more.",
+        f"Then {who.he} finds {n} more {things}.",
+        f"{he} gets {n} {things} as a present.",
+    )
+    story.say(rng.choice(ways))
+    return story.work_out(f"Now {who.name} has {{}} {things}.", now, "+", n)
+
+
+def _lose(rng: random.Random, story: Story, who: Person, friend: Person, things: str, now: int | Quantity) -> Quantity:
+    n = _less_than(rng, now)
+    he = who.he.capitalize()
+    ways = [
+        f"{he} gives {n} {things} to {friend.name}.",
+        f"{he} gives {n} of them to {friend.name}.",
+        f"{he} loses {n} {things}.",
+        f"Then {who.he} sells {n} of the {things}.",
+        f"{friend.name} takes {n} of the {things}.",
+    ]
+    if things in FOOD:
+        ways += [f"{he} eats {n} {things}.", f"Then {who.he} eats {n} of them."]
+    story.say(rng.choice(ways))
+    return story.work_out(f"That leaves {{}} {things}.", now, "-", n)
 
 
 def _packs_come_or_go(rng: random.Random, story: Story, who: Person, things: str, now: int | Quantity) -> Quantity:
@@ -123,6 +141,9 @@ def comparison(rng: random.Random, story: Story, length: int) -> None:
     has: int | Quantity = rng.choice((_few, _amount))(rng)
     story.say(f"{first.name} has {has} {things}.")
     other = _compared(rng, story, first, second, things, has)
+    if length == 1:
+        story.say(f"How many {things} does {second.name} have?")
+        return
     if length == 2:
         story.say(rng.choice((f"How many {things} do they have together?", f"How many {things} is that in all?")))
         story.work_out(f"Together they have {{}} {things}.", has, "+", other)
@@ -167,7 +188,7 @@ def shopping(rng: random.Random, story: Story, length: int) -> None:
         story.say(f"{who.name} has {money} dollars.")
     subject = who.he.capitalize() if ask_rest else who.name
     cost = story.work_out(f"The {goods} cost {{}} dollars.", k, "×", price)
-    if length == 2:
+    if length <= 2:
         story.say(f"{subject} buys {k} {goods} for {price} dollars each.")
     elif length == 3 and ask_rest:
         snack = rng.choice(("a sandwich", "a bottle", "a ticket", "a magazine"))

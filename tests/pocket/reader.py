@@ -5,7 +5,7 @@ import re
 _COME = r"(\d+) (?:\w+ )?(?:get on|come in|arrive|walk in)\."
 _GO = r"(\d+) (?:\w+ |of them )?(?:get off|leave|go home|walk out)\."
 _GAINS = r"buys (\d+) more|gives (?:him|her) (\d+) more|finds (\d+) more|gets (\d+) \w+ as a present"
-_LOSSES = r"gives (\d+) \w+ to [A-Z]|loses (\d+)|sells (\d+)|takes (\d+)"
+_LOSSES = r"gives (\d+) (?:\w+|of them) to [A-Z]|eats (\d+)|loses (\d+)|sells (\d+)|takes (\d+)"
 _BOUGHT_PACKS = r"buys (\d+) \w+ of (\d+)"
 _SHARED = r"gives (\d+) \w+ to each of (\d+) friends"
 
@@ -18,7 +18,7 @@ def solve(prompt: str) -> int:
         return _products(r"(\d+) \w+ with (\d+)", prompt) - _sum(r"sells (\d+)|Then (\d+) \w+ get lost", prompt)
     if prompt.startswith("There are"):
         return _sum(r"^There are (\d+)", prompt) + _sum(_COME, prompt) - _sum(_GO, prompt)
-    if re.search(r"do (?:they|all three) have together|in all\?", prompt):
+    if re.search(" than | times as many ", prompt):
         return _comparison(prompt)
     start = _products(r"^\w+ has (\d+) \w+ with (\d+)", prompt) or _sum(r"^\w+ has (\d+)", prompt)
     more = _sum(_GAINS, prompt) + _products(_BOUGHT_PACKS, prompt)
@@ -41,7 +41,8 @@ def _comparison(prompt: str) -> int:
             has[m[1]] = int(m[2])
         elif m := re.match(r"Then (\w+) gives (\d+) \w+ away", sentence):
             has[m[1]] -= int(m[2])
-    return sum(has.values())
+    asked = re.search(r"How many \w+ does (\w+) have\?", prompt)
+    return has[asked[1]] if asked else sum(has.values())
 
 
 def _sum(pattern: str, text: str) -> int:

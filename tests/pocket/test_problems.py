@@ -14,7 +14,7 @@ from em_hf.pocket import problems
 from em_hf.pocket.problems import SPLITS, stories
 from tests.pocket.reader import solve
 
-PUBLISHED = "ccd4a439f89fb017bdf8476921904e5d38b84b3a1f94bfbc143810a695513883"  # SHA-256
+PUBLISHED = "7526fcf6eff7ba4edde8c2f59f3875c8a22b2e6583065a0be9cdd458a4552654"  # SHA-256
 EQUATION = re.compile(r"(\d+) ([-+×]) (\d+) = (\d+)")
 
 
@@ -30,6 +30,12 @@ def value(a: int, sign: str, b: int) -> int:
 def test_the_answer_is_what_a_reader_of_the_prompt_finds(split: str) -> None:
     for problem in problems(split, 3000, seed=11):
         assert str(solve(problem["prompt"])) == problem["answer"], problem["prompt"]
+
+
+def test_the_one_step_problems_of_pretraining_are_right_too() -> None:
+    found = list(islice(stories("train", 12, shortest=1), 3000))
+    assert all(str(solve(story.prompt)) == story.answer for story in found)
+    assert 500 < sum(len(story.steps) == 1 for story in found) < 1000
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -139,8 +145,8 @@ def test_a_slip_changes_one_result_and_the_rest_follows_from_it() -> None:
                 assert written[i] == right[i]
         assert story.solution(slips).endswith(f"\n#### {written[-1][3]}")
         slips_made, steps_seen = slips_made + len(slips), steps_seen + len(written)
-    # A slip that would leave the range is not made: a little under 12% of the steps have one.
-    assert 0.10 < slips_made / steps_seen < 0.125
+    # Where every slip would leave the range none is made: a little under 12% of the steps have one.
+    assert 0.115 < slips_made / steps_seen < 0.125
 
 
 def test_without_slips_the_solution_is_the_right_one() -> None:
@@ -152,7 +158,7 @@ def test_without_slips_the_solution_is_the_right_one() -> None:
 def test_the_problems_of_the_published_figures_have_not_changed() -> None:
     text = json.dumps(problems("test", 500, 0), sort_keys=True)
     assert (
-        hashlib.sha256(text.encode()).hexdigest() == "ccd4a439f89fb017bdf8476921904e5d38b84b3a1f94bfbc143810a695513883"
+        hashlib.sha256(text.encode()).hexdigest() == "7526fcf6eff7ba4edde8c2f59f3875c8a22b2e6583065a0be9cdd458a4552654"
     )
 
 
