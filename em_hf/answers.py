@@ -124,6 +124,7 @@ def _same_normal(gold: str, answer: str) -> bool:
     # math-verify reads a word as the product of its letters: "team" would be "meat".
     if not gold or not answer or _WORDS.fullmatch(gold) or _WORDS.fullmatch(answer):
         return False
+    # Nothing is left to work out for whole numbers, by far the most frequent case.
     if gold.lstrip("-").isdecimal() and answer.lstrip("-").isdecimal():
         return False
     if any(len(text) > _LONGEST or _ENDLESS.search(text) for text in (gold, answer)):
