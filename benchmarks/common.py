@@ -1,0 +1,122 @@
+"""What the benchmarks share: the record of a run, paired clocks, quartiles, tables and the files written."""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+# SmolLM2 comes from the local cache or from its package; nothing is fetched while a benchmark runs.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # torch's profiler, used to count memory, is silent
+
+import torch
+import transformers
+
+import em_hf
+
+
+def environment(module: str) -> dict[str, Any]:
+    """What a reader needs to judge or repeat the run; no names of hosts or folders."""
+    arguments = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
+    return {
+        "command": " ".join(["python", "-m", module, *arguments]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "versions": {
+            "em_hf": em_hf.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model name, as Linux knows it, or its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """First quartile, median and third quartile."""
+    q1, median, q3 = torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.25, 0.5, 0.75]).double())
+    return {"q1": q1.item(), "median": median.item(), "q3": q3.item()}
+
+
+@dataclass
+class Times:
+    """Seconds of every repeat: by the clock on the wall, and of all this process's threads on a processor."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+def interleaved(calls: Mapping[str, Callable[[Any], object]], inputs: Sequence[Any]) -> dict[str, Times]:
+    """Times of every call on every input: all calls on the first input, then all on the next, in turning order.
+
+    What slows the machine down for a while so meets all of them, and a ratio taken input by input is hardly touched.
+    """
+    times = {name: Times() for name in calls}
+    for call in calls.values():
+        call(inputs[0])
+    names = list(calls)
+    for turn, value in enumerate(inputs):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            wall, cpu = time.perf_counter(), time.process_time()
+            calls[name](value)
+            times[name].wall.append(time.perf_counter() - wall)
+            times[name].cpu.append(time.process_time() - cpu)
+    return times
+
+
+def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
+    """Quartiles of the ratio, pair by pair."""
+    return quartiles([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+def spread(q: Mapping[str, float], scale: float = 1.0, digits: int = 2) -> str:
+    """`median (q1-q3)`."""
+    return f"{q['median'] * scale:.{digits}f} ({q['q1'] * scale:.{digits}f}-{q['q3'] * scale:.{digits}f})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An aligned table that is Markdown too; the first column to the left, the others to the right."""
+    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return f"| {' | '.join(padded)} |"
+
+    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def write(output: Path | None, record: Mapping[str, Any], text: str) -> None:
+    """The record as JSON at `output` and the printed text beside it as Markdown; nothing if `output` is None."""
+    if output is None:
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(record, indent=1) + "\n")
+    output.with_suffix(".md").write_text(text + "\n")
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """The record of `environment` in a few lines, above a table."""
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return (
+        f"`{record['command']}`, {record['date']}; {record['cpu']}, {record['cores']} cores, load "
+        f"{record['load_at_start']} at the start; {versions}."
+    )
