@@ -52,8 +52,8 @@ def model_card(
         training=_training(run),
         plot="entropy.png" in files,
         trace="entropy.jsonl" in files,
-        settings=_settings_table(without_paths(facts.get("settings"))),
-        versions=", ".join(f"{library} {version}" for library, version in _known(facts.get("versions")).items()),
+        settings=_settings_table(_plain(without_paths(facts.get("settings")))),
+        versions=", ".join(f"{library} {version}" for library, version in _versions(run).items()),
     )
 
 
@@ -128,7 +128,7 @@ def _dataset_in_words(run: Run) -> str | None:
     shown = link if on_hub else f"`{without_paths(dataset['name'])}`"
     details = [f"{dataset['n']} prompts"] if "n" in dataset else []
     for key, said in (("split", "split"), ("prompt_column", "column"), ("fingerprint", "fingerprint")):
-        details += [f"{said} `{dataset[key]}`"] if key in dataset else []
+        details += [f"{said} `{str(dataset[key])[:24]}`"] if key in dataset else []
     return f"Prompts: {shown}" + (f" ({', '.join(details)})" if details else "")
 
 
@@ -145,9 +145,9 @@ def _training(run: Run) -> list[str]:
             f"{entropies[-1]:.3f} at the last"
         )
     if log and all(step.get("tokens") is not None for step in log):
-        lines.append(f"Sampled tokens: {sum(step['tokens'] for step in log)}")
-    if log and all(step.get("seconds") is not None for step in log):
-        lines.append(f"Time in training steps: {sum(step['seconds'] for step in log):.0f} s")
+        lines.append(f"Sampled tokens: {sum(step['tokens'] for step in log):.0f}")
+    if log and log[-1].get("seconds") is not None:  # since the first step began
+        lines.append(f"Time: {log[-1]['seconds']:.0f} s")
     lines += [f"Seed: {facts['seed']}"] if facts.get("seed") is not None else []
     return lines
 
@@ -165,8 +165,11 @@ def _results(run: Run) -> dict[str, Any] | None:
     ]
     columns = [column for column in columns if any(row.get(column[1]) is not None for row in rows)]
     cells = [(row["name"], *("–" if row.get(key) is None else show(row) for _, key, show in columns)) for row in rows]
-    sampling = [f"{key.replace('_', ' ')} {value}" for key, value in _known(measured.get("sampling")).items()]
+    options = _known(measured.get("sampling"))
+    samples = options.pop("samples", None)
+    sampling = [f"{key.replace('_', ' ')} {value}" for key, value in options.items()]
     note = f"Measured on {measured['n']} problems" if "n" in measured else "Measured"
+    note += f", {samples} {'sample' if samples == 1 else 'samples'} of each" if samples else ""
     return {
         "table": _table(("", *(title for title, _, _ in columns)), cells),
         "rows": [row["name"] for row in rows],
@@ -202,6 +205,15 @@ def _has_chat_template(run: Run) -> bool:
 def _known(values: Any) -> dict[str, Any]:
     """The entries of a dict that say something; nothing at all has none."""
     return {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Settings without nested ones: the decoding's have a table of their own."""
+    return {key: value for key, value in _known(settings).items() if not isinstance(value, dict)}
+
+
+def _versions(run: Run) -> dict[str, Any]:
+    return _known({"em-hf": run.facts.get("em_hf"), **(run.facts.get("versions") or {})})
 
 
 def _settings_table(settings: Any) -> str:

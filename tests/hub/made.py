@@ -22,23 +22,31 @@ FACTS: dict[str, Any] = {
         "n": 512,
         "fingerprint": "9f2c61",
     },
-    "settings": {"steps": 3, "batch_size": 8, "learning_rate": 0.0001, "lora": False, "limit": None},
+    "settings": {
+        "steps": 3,
+        "batch_size": 8,
+        "learning_rate": 0.0001,
+        "lora": False,
+        "limit": None,
+        "entropy_min": SETTINGS,
+    },
     "entropy_min": {"method": "logit_optimization", **SETTINGS},
     "lora": False,
     "seed": 7,
-    "versions": {"em-hf": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "trl": None},
+    "versions": {"python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0", "trl": None},
     "command": "em-hf train --model some-lab/tiny-llama --steps 3",
     "started": "2026-11-01T10:00:00Z",
     "finished": "2026-11-01T10:00:09Z",
     "steps_done": 3,
 }
+# Seconds count from the beginning; entropies and lengths are those of the step.
 LOG = [
-    {"step": 1, "loss": 31.5, "entropy": 1.25, "completion_length": 25.0, "seconds": 3.0, "tokens": 200},
-    {"step": 2, "loss": 24.0, "entropy": 1.0, "completion_length": 24.0, "seconds": 3.0, "tokens": 192},
-    {"step": 3, "loss": 17.25, "entropy": 0.75, "completion_length": 23.0, "seconds": 3.0, "tokens": 184},
+    {"step": 1, "seconds": 3.0, "loss": 31.5, "entropy": 1.25, "completion_length": 25.0, "tokens": 200.0},
+    {"step": 2, "seconds": 6.5, "loss": 24.0, "entropy": 1.0, "completion_length": 24.0, "tokens": 192.0},
+    {"step": 3, "seconds": 9.25, "loss": 17.25, "entropy": 0.75, "completion_length": 23.0, "tokens": 184.0},
 ]
 RESULTS: dict[str, Any] = {
-    "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 16, "seed": 5},
+    "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 16, "seed": 5, "samples": 4},
     "n": 200,
     "rows": [
         {

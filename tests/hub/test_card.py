@@ -56,19 +56,20 @@ def test_the_full_card_states_every_measured_figure(full: ModelCard) -> None:
     for line in (
         "| base | 64.0% (57.5 to 70.0) | 0.400 | 40.0 | 2.0 |",
         "| EM-FT | 84.5% (79.0 to 89.0) | 0.100 | 41.0 | 2.0 |",
-        "Measured on 200 problems, sampled with temperature 1.0, top k 0, top p 1.0, max new tokens 16, seed 5. "
-        "The entropy is that of the model's own distributions, before EM-INF changes them.",
+        "Measured on 200 problems, 4 samples of each, sampled with temperature 1.0, top k 0, top p 1.0, max new tokens "
+        "16, seed 5. The entropy is that of the model's own distributions, before EM-INF changes them.",
         "- Steps: 3",
         "- Mean token entropy of the sampled outputs: 1.250 nats at the first step, 0.750 at the last",
         "- Sampled tokens: 576",  # 200 + 192 + 184
-        "- Time in training steps: 9 s",
+        "- Time: 9 s",
         "- Seed: 7",
         "| `learning_rate` | 0.0001 |",
         "| `threshold` | 0.3 |",
-        "em-hf 0.1.0, torch 2.13.0, transformers 5.23.0",
+        "em-hf 0.1.0, python 3.11.7, torch 2.13.0, transformers 5.23.0",
         "minimise  1/N Σ_i Σ_t H_t    over outputs y_1 … y_N sampled from the model itself",
     ):
         assert line in full.text.splitlines(), line
+    assert "`entropy_min`" not in sections(full.text)["## Training"], "the decoding's settings have their own table"
 
 
 def test_the_full_card_links_the_base_the_dataset_the_paper_and_its_own_picture_and_nothing_else(

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from em_hf import EntropyMinConfig
 from em_hf.hub import write_repository
 from em_hf.pocket import POCKET_REASONER, problems
 from tests.hub.conftest import Pusher, environment, repo_of
-from tests.hub.made import FACTS, make_adapter, record
-from tests.hub.server import Hub
+from tests.hub.made import make_adapter, record
+from tests.hub.server import Hub, card_errors
 
 BLOCKS = re.compile(r"```(python|bash)\n(.*?)```", flags=re.DOTALL)
 
@@ -116,17 +117,49 @@ DECODE = """if True:
 """
 
 
-def test_what_was_pushed_decodes_as_the_run_folder_does(
-    pocket_run: Path, hub: Hub, push: Pusher, tmp_path: Path
-) -> None:
-    assert push(pocket_run).code == 0
+def train(folder: Path, *words: str) -> Path:
+    """A short run of `em-hf train` on the pocket reasoner, in a process of its own."""
+    small = ["--steps", "2", "--batch-size", "4", "--eval-problems", "4", "--eval-samples", "1"]
+    command = [sys.executable, "-c", "from em_hf.cli.main import main; main()", "train", *small, *words]
+    done = subprocess.run([*command, "--output", folder], cwd=folder.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_what_was_trained_and_pushed_decodes_as_the_run_folder_does(hub: Hub, push: Pusher, tmp_path: Path) -> None:
+    run = train(tmp_path / "trained")
+    done = push(run)
+    assert done.code == 0, done.err
+    assert not any(path.startswith("checkpoint") or path.endswith(".pt") for path in hub.content(repo_of(run)))
     prompts = [problem["prompt"] for problem in problems("test", 4, 1)]
     env = environment(hub, tmp_path / "home")
-    from_hub = json.loads(python(DECODE, json.dumps([repo_of(pocket_run), prompts]), env=env, cwd=tmp_path))
-    assert push(pocket_run, "--to", tmp_path / "out").code == 0
-    from_folder = json.loads(python(DECODE, json.dumps([str(tmp_path / "out"), prompts]), env=env, cwd=tmp_path))
-    assert from_hub == from_folder
-    assert from_hub[0] == FACTS["entropy_min"]
+    from_hub = json.loads(python(DECODE, json.dumps([repo_of(run), prompts]), env=env, cwd=tmp_path))
+    from_run = json.loads(python(DECODE, json.dumps([str(run), prompts]), env=env, cwd=tmp_path))
+    assert from_hub == from_run
+    card = hub.content(repo_of(run))["README.md"].decode()
+    results = json.loads((run / "results.json").read_text())
+    for row in results["rows"]:
+        assert f"| {row['name']} | {100 * row['accuracy']:.1f}% (" in card
+    assert card_errors(card) == []
+
+
+def test_a_trained_adapter_on_the_pocket_reasoner_goes_out_merged(hub: Hub, push: Pusher, tmp_path: Path) -> None:
+    run = train(tmp_path / "trained-lora", "--lora")
+    refused = push(run)
+    assert refused.code == 1
+    assert "pocket-reasoner is not on the Hub; push the two as one model with --merge" in refused.error
+    done = push(run, "--merge")
+    assert done.code == 0, done.err
+    content = hub.content(repo_of(run))
+    assert "model.safetensors" in content and "adapter_config.json" not in content
+    assert "as a LoRA adapter merged into the weights" in content["README.md"].decode()
+    assert not any(str(POCKET_REASONER.parent).encode() in data for data in content.values())
+    env = environment(hub, tmp_path / "home")
+    settings, tokens = json.loads(
+        python(DECODE, json.dumps([repo_of(run), ["Tom has 5 eggs."]]), env=env, cwd=tmp_path)
+    )
+    assert settings == EntropyMinConfig().to_dict()
+    assert len(tokens) == 1
 
 
 TASK = """\

@@ -190,6 +190,25 @@ def test_a_dry_run_tells_what_the_push_then_does(run: Path, hub: Hub, push: Push
     assert json.loads(push(run, "--dry-run", "--json").out)["exists"] is True
 
 
+API = """if True:
+    import json, sys
+    from em_hf.hub import previewed, publish, read_run
+    run = read_run(sys.argv[1])
+    with previewed(run, "lab/by-api") as preview:
+        planned = preview.repository.sizes
+    first, again = publish(run, "lab/by-api", public=True), publish(sys.argv[1], "lab/by-api")
+    print(json.dumps([planned == first.sizes, first.private, first.changed, again.changed, first.commit == again.commit]))
+"""
+
+
+def test_it_works_as_a_python_api(run: Path, hub: Hub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path / "home")
+    done = subprocess.run([sys.executable, "-c", API, run], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [True, False, True, False, True]
+    assert hub.content("lab/by-api")["model.safetensors"] == (run / "model.safetensors").read_bytes()
+
+
 def test_the_run_folder_is_never_touched(run: Path, hub: Hub, push: Pusher) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     push(run)
