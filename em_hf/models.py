@@ -26,6 +26,23 @@ def best_device() -> torch.device:
     return accelerator or torch.device("cpu")
 
 
+def place_of(device: str | torch.device | None) -> torch.device:
+    """The device of that name, or the best there is.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    if device is None:
+        return best_device()
+    there = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = best_device().type
+        there += [kind, *(f"{kind}:{i}" for i in range(torch.accelerator.device_count()))]
+    if str(device) not in there:
+        raise ValueError(f"device is {str(device)!r}, but this machine has {', '.join(there)}")
+    return torch.device(device)
+
+
 def load_model(
     name: str,
     *,
@@ -41,10 +58,11 @@ def load_model(
         dtype: "auto" (the checkpoint's own on an accelerator, float32 on a CPU), or a torch dtype's name.
 
     Raises:
-        ValueError: the model has no generation head, or carries code of its own and `trust_remote_code` is off.
+        ValueError: the model has no generation head, or carries code of its own and `trust_remote_code` is off, or
+            this machine has no such device.
         OSError: the model cannot be found or read, or is gated.
     """
-    place = torch.device(device) if device is not None else best_device()
+    place = place_of(device)
     options = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     source = resolve_model(name)
     torch_dtype = dtype if dtype != "auto" else ("float32" if place.type == "cpu" else "auto")
@@ -54,8 +72,10 @@ def load_model(
 
 
 def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+    from transformers.utils import find_adapter_config_file
 
     folder = Path(source)
     if not folder.exists() and (folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1):
@@ -63,7 +83,15 @@ def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
     try:
         if (folder / "adapter_config.json").is_file():
             return _load_adapter(source, options)
-        config = AutoConfig.from_pretrained(source, **{k: v for k, v in options.items() if k != "dtype"})
+        try:
+            config = AutoConfig.from_pretrained(source, **{k: v for k, v in options.items() if k != "dtype"})
+        except OSError as error:
+            # A repository on the Hub that holds an adapter alone; asked only now, to spare others the request.
+            if "does not appear to have a file named config.json" in str(error) and find_adapter_config_file(
+                source, revision=options["revision"]
+            ):
+                return _load_adapter(source, options)
+            raise
         known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in getattr(config, "auto_map", {})
         if not known:
             raise ValueError(
@@ -73,6 +101,8 @@ def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
         return AutoModelForCausalLM.from_pretrained(source, config=config, **options)
     except (OSError, ValueError) as error:
         raise type_of(error)(explain(error, name)) from error
+    except SafetensorError as error:
+        raise OSError(f"the weights of {name} cannot be read ({error}): copy or download them again") from error
 
 
 def _load_adapter(source: str, options: dict) -> "PreTrainedModel":
@@ -80,7 +110,15 @@ def _load_adapter(source: str, options: dict) -> "PreTrainedModel":
         from peft import AutoPeftModelForCausalLM
     except ImportError as error:
         raise ImportError("a LoRA adapter needs PEFT: pip install 'em-hf[train]'") from error
-    return AutoPeftModelForCausalLM.from_pretrained(source, **options)
+    from transformers import GenerationConfig
+
+    model = AutoPeftModelForCausalLM.from_pretrained(source, **options)
+    try:  # PEFT reads the base model's only; the one beside the adapter holds the EM settings
+        own = GenerationConfig.from_pretrained(source, revision=options["revision"])
+    except OSError:
+        return model
+    model.get_base_model().generation_config = own
+    return model
 
 
 def _load_tokenizer(source: str, name: str, options: dict) -> "PreTrainedTokenizerBase":

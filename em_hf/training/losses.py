@@ -1,5 +1,6 @@
 """From sampled completions to the entropy of their tokens."""
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -34,6 +35,9 @@ def summed_entropy(
     length = mask.shape[1]
     # The distribution of token t stands at the position before it.
     call = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+    if "position_ids" in signature(inner.forward).parameters:
+        # As generate numbers them: a model with absolute positions would count the padding otherwise.
+        call["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     head = _linear_head(inner)
     if head is not None:
         out = model(**call, logits_to_keep=1, output_hidden_states=True)

@@ -1,0 +1,89 @@
+"""The completion mask by hand, and the summed entropy against whole logits of every kind of head."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from em_hf.training.losses import completion_mask, summed_entropy
+from tests.reference import entropy
+
+
+def test_the_mask_ends_with_the_first_end_of_sequence_token() -> None:
+    ids = torch.tensor([[5, 6, 1, 0, 0], [5, 6, 7, 8, 9], [1, 1, 0, 0, 0], [5, 2, 1, 5, 5]])
+    wanted = [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0]]
+    assert completion_mask(ids, [1, 2]).int().tolist() == wanted
+    assert completion_mask(ids, []).all()
+
+
+def by_hand(model: Any, rows: list[tuple[list[int], list[int]]], temperature: float) -> torch.Tensor:
+    """Each (prompt, counted completion) alone, without padding, token by token."""
+    total = torch.zeros(())
+    for prompt, completion in rows:
+        z = model(torch.tensor([prompt + completion])).logits[0]
+        for position in range(len(completion)):
+            total = total + entropy(z[len(prompt) - 1 + position] / temperature)
+    return total
+
+
+ROWS = [([5, 3], [4, 2, 6, 1]), ([7, 2, 4, 3], [5, 1]), ([3], [6, 6, 6, 6])]
+IDS = torch.tensor([[0, 0, 5, 3, 4, 2, 6, 1], [7, 2, 4, 3, 5, 1, 0, 0], [0, 0, 0, 3, 6, 6, 6, 6]])
+MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]]).bool()
+SMALL = {"vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "pad_token_id": 0}
+GATED = {**SMALL, "intermediate_size": 24, "num_key_value_heads": 1, "initializer_range": 0.5}
+HEADS = {
+    "llama": (transformers.LlamaForCausalLM, transformers.LlamaConfig, {}),
+    "softcapping": (
+        transformers.Gemma2ForCausalLM,
+        transformers.Gemma2Config,
+        {"final_logit_softcapping": 1.5, "head_dim": 8},
+    ),
+    "logit scale": (transformers.CohereForCausalLM, transformers.CohereConfig, {"logit_scale": 0.4}),
+    "logits scaling": (transformers.GraniteForCausalLM, transformers.GraniteConfig, {"logits_scaling": 3.0}),
+    "bias": (transformers.PhiForCausalLM, transformers.PhiConfig, {}),
+    "absolute positions": (
+        transformers.GPT2LMHeadModel,
+        transformers.GPT2Config,
+        {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64},
+    ),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_the_sum_and_its_gradients_are_those_of_the_formula_on_whole_logits(head: str, temperature: float) -> None:
+    kind, config, changes = HEADS[head]
+    torch.manual_seed(0)
+    model = kind(config(**{**GATED, **changes, "bos_token_id": None, "eos_token_id": 1})).eval()
+    attention = torch.cat([(IDS[:, :4] != 0).long(), MASK.long()], 1)
+    ours = summed_entropy(model, model, IDS, attention, MASK, temperature)
+    wanted = by_hand(model, ROWS, temperature)
+    torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=1e-4)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    mine = torch.autograd.grad(ours, parameters, allow_unused=True)
+    theirs = torch.autograd.grad(wanted, parameters, allow_unused=True)
+    for a, b in zip(mine, theirs):
+        torch.testing.assert_close(a, b, atol=2e-4, rtol=2e-3)
+
+
+def test_a_head_that_is_more_than_a_matrix_is_asked_for_its_logits(letter_model: Callable) -> None:
+    model = letter_model().eval()
+
+    class Doubled(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x)
+
+    # of another type: not even tried; of the same type but changed from outside: found out by comparing
+    doubled = Doubled(16, 8, bias=False)
+    doubled.weight = model.lm_head.weight
+    attention = torch.cat([(IDS[:, :4] != 0).long(), MASK.long()], 1)
+    for change in ("type", "hook"):
+        changed = letter_model().eval()
+        if change == "type":
+            changed.lm_head = doubled
+        else:
+            changed.lm_head.register_forward_hook(lambda module, args, out: 2 * out)
+        ours = summed_entropy(changed, changed, IDS, attention, MASK)
+        torch.testing.assert_close(ours, by_hand(changed, ROWS, 1.0), atol=1e-4, rtol=1e-4)
