@@ -51,19 +51,19 @@ def tiny_llama() -> Callable:
 
     def make(seed: int = 0, **changes: object) -> LlamaForCausalLM:
         torch.manual_seed(seed)
-        sizes = dict(
-            vocab_size=128,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=256,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=0,
-            initializer_range=0.5,
-        )
+        sizes: dict[str, object] = {
+            "vocab_size": 128,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 256,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "pad_token_id": 0,
+            "initializer_range": 0.5,
+        }
         return LlamaForCausalLM(LlamaConfig(**{**sizes, **changes})).eval()
 
     return make
