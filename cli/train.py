@@ -60,7 +60,7 @@ def command(ctx: click.Context, **options: Any) -> None:
 
     resume: Path | None = options["resume"]
     if resume is not None:
-        settings, folder = _of_earlier_run(resume, RunSettings), resume
+        settings, folder = _of_earlier_run(ctx, resume, RunSettings), resume
     else:
         settings = _settings(ctx, options, RunSettings)
         folder = options["output"] or Path("runs") / default_name(settings)
@@ -75,7 +75,8 @@ def _run(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> 
     quiet_libraries()
     from tqdm import tqdm
 
-    from em_hf.training.run import Interrupted, readable_disk_errors, train
+    from em_hf.training.record import MARK
+    from em_hf.training.run import Interrupted, train
 
     bar = tqdm(total=settings.steps, unit="step", disable=None, file=sys.stderr)
 
@@ -93,8 +94,11 @@ def _run(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> 
         bar.clear()
         note(text)
 
+    def on_measure(row: str, done: int, total: int) -> None:
+        bar.set_postfix_str(f"measuring {row}: {done} of {total} prompts")
+
     try:
-        with readable_disk_errors(folder), bar:
+        with bar:
             results = train(
                 settings,
                 folder,
@@ -103,9 +107,11 @@ def _run(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> 
                 command=shlex.join(["em-hf", *sys.argv[1:]]),
                 on_step=on_step,
                 on_phase=on_phase,
+                on_measure=on_measure,
             )
     except (Interrupted, KeyboardInterrupt) as stop:
-        note(f"Interrupted: {stop or 'before the first checkpoint'}. Go on with: em-hf train --resume {folder}")
+        if (folder / MARK).is_file():
+            note(f"{str(stop) or 'Stopped'}. Go on with: em-hf train --resume {shlex.quote(str(folder))}")
         raise click.Abort from stop
     if options["as_json"]:
         print_json({"run": str(folder), **results})
@@ -141,14 +147,20 @@ def _settings(ctx: click.Context, options: dict[str, Any], kind: Any) -> Any:
         raise click.UsageError(str(error)) from error
 
 
-def _of_earlier_run(folder: Path, kind: Any) -> Any:
-    path = folder / "run.json"
-    if not path.is_file():
-        raise click.BadParameter(f"{folder} is not a run of em-hf", param_hint="--resume")
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    if facts["status"] == "finished":
+def _of_earlier_run(ctx: click.Context, folder: Path, kind: Any) -> Any:
+    from click.core import ParameterSource
+
+    from em_hf.hub.runs import read_run
+
+    for name in ctx.params:
+        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in ("resume", "as_json", "dry_run"):
+            option = next(p for p in ctx.command.params if p.name == name).opts[0]
+            raise click.UsageError(f"{option} does not go with --resume, which goes on as the run was asked for")
+    run = read_run(folder)
+    if run.status == "finished":
         raise click.UsageError(f"{folder} is finished: there is nothing to resume; train on with --model {folder}")
-    return kind(**facts["settings"])
+    return kind.of_run(run.facts)
 
 
 def table(results: dict[str, Any]) -> str:
@@ -169,6 +181,6 @@ def table(results: dict[str, Any]) -> str:
     sampling = results["sampling"]
     lines.append(
         f"{results['n']} held-out prompts, {sampling['samples']} sampled completion(s) each, temperature 1, top_k 0, "
-        f"top_p 1, seed {sampling['seed']}"
+        f"top_p 1, with and without EM-INF, seed {sampling['seed']}"
     )
     return "\n".join(lines)

@@ -143,13 +143,8 @@ class EMFTTrainer(Trainer):
     @torch.no_grad()
     def sample(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """`num_generations` samples a prompt from the current model: `[samples, prompt + completion]`."""
-        was_training = model.training
-        model.eval()
-        try:
-            with only_these(model, self.sampling):
-                return model.generate(**inputs, generation_config=self.sampling)
-        finally:
-            model.train(was_training)
+        with only_these(model, self.sampling), evaluating(model):
+            return model.generate(**inputs, generation_config=self.sampling)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if self._sums["tokens"]:
@@ -189,6 +184,17 @@ def only_these(model: Any, config: GenerationConfig) -> Iterator[None]:
         yield
     finally:
         base.generation_config = own
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Within: dropout, and gradient checkpointing, which would switch the cache off, do nothing."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def build_trainer(

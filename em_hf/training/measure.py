@@ -13,7 +13,7 @@ from em_hf.generation.mixin import base_of, enable_entropy_min
 from em_hf.generation.trace import EntropyTrace
 from em_hf.models import encode_prompts
 from em_hf.stats import bootstrap_interval
-from em_hf.training.em_ft import only_these, sampling_config
+from em_hf.training.em_ft import evaluating, only_these, sampling_config
 
 ROWS_AT_A_TIME = 256
 
@@ -51,52 +51,59 @@ def measure(
     """Sample each prompt at temperature 1 (top_k 0, top_p 1), with EM-INF if `entropy_min` is given.
 
     The random state outside is left alone. A problem's accuracy is the mean over its `samples`; the interval is a
-    bootstrap over problems. The entropy is that of the model's own distributions, before EM-INF changes them.
+    bootstrap over problems. The entropy is that of the model's own distributions, before EM-INF changes them. The model
+    is left with EM-INF enabled (`enable_entropy_min`), which switches nothing on.
+
+    Args:
+        name: of the row.
+        samples: completions of each prompt.
+        on_progress: called with the number of prompts done.
     """
-    enable_entropy_min(model)
-    base = base_of(model)
-    was_training = base.training
-    base.eval()
+    base = base_of(enable_entropy_min(model))
     plain = sampling_config(
         base, tokenizer, do_sample=True, temperature=1.0, num_return_sequences=samples, max_new_tokens=max_new_tokens
     )
-    right: list[float] = []
-    nats = tokens = rows = 0.0
-    started = time.perf_counter()
-    # Prompts of like length together: less padding, and one batch's noise does not depend on another's length.
+    texts: list[list[str]] = [[] for _ in prompts]
+    nats, tokens = 0.0, 0
+    # Prompts of like length together: less padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    scores = [0.0] * len(prompts)
-    with torch.random.fork_rng(), only_these(base, plain):
-        for start in range(0, len(order), max(1, ROWS_AT_A_TIME // samples)):
-            torch.manual_seed(seed * 1_000_003 + start)
-            part = order[start : start + max(1, ROWS_AT_A_TIME // samples)]
+    at_once = max(1, ROWS_AT_A_TIME // samples)
+    started = time.perf_counter()
+    with torch.random.fork_rng(), only_these(base, plain), evaluating(base):
+        for start in range(0, len(order), at_once):
+            part = order[start : start + at_once]
             batch = encode_prompts(tokenizer, [prompts[i] for i in part], chat_template=chat_template)
             batch = {key: value.to(base.device) for key, value in batch.items()}
             trace = EntropyTrace()
+            # One batch's noise does not depend on another's length, so the two rows of a model share theirs.
+            torch.manual_seed(seed * 1_000_003 + start)
             out = model.generate(
                 **batch, generation_config=plain, entropy_min=entropy_min or False, entropy_trace=trace
             )
-            before = trace.before
-            nats += float(before.nansum())
-            tokens += int(before.isfinite().sum())
-            rows += before.shape[0]
-            if answers is not None:
-                texts = tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-                for position, i in enumerate(part):
-                    given = [extract_answer(text) for text in texts[position * samples : (position + 1) * samples]]
-                    scores[i] = sum(same_answer(answers[i], answer) for answer in given) / samples
+            nats += float(trace.before.nansum())
+            tokens += int(trace.before.isfinite().sum())
+            drawn = tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+            for place, i in enumerate(part):
+                texts[i] = drawn[place * samples : (place + 1) * samples]
             if on_progress is not None:
-                on_progress(len(part))
-    right = scores if answers is not None else []
+                on_progress(start + len(part))
     seconds = time.perf_counter() - started
-    base.train(was_training)
-    low, high = bootstrap_interval(right, seed=seed) if right else (None, None)
+    accuracy = low = high = None
+    if answers is not None:
+        shares = [share_right(answer, given) for answer, given in zip(answers, texts, strict=True)]
+        accuracy = sum(shares) / len(shares)
+        low, high = bootstrap_interval(shares, seed=seed)
     return Measurement(
         name=name,
-        accuracy=sum(right) / len(right) if right else None,
+        accuracy=accuracy,
         low=low,
         high=high,
         entropy=nats / max(1, tokens),
-        completion_length=tokens / max(1, rows),
+        completion_length=tokens / (len(prompts) * samples),
         seconds=seconds,
     )
+
+
+def share_right(answer: str, texts: Sequence[str]) -> float:
+    """The share of `texts` whose final answer is `answer`."""
+    return sum(same_answer(answer, extract_answer(text)) for text in texts) / len(texts)

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,19 +18,33 @@ MARK = "run.json"
 class RunRecord:
     """run.json, log.jsonl and results.json of a run, each written whole or not at all."""
 
-    def __init__(self, folder: Path, settings: RunSettings, prompts: Any, command: str, resume: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: RunSettings,
+        prompts: Any,
+        *,
+        command: str,
+        revision: str | None,
+        resume: bool,
+    ) -> None:
         self.folder, self.settings = folder, settings
         self.results: dict[str, Any] = {"rows": []}
         if resume and (folder / "results.json").is_file():
             self.results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         earlier = json.loads((folder / MARK).read_text(encoding="utf-8")) if resume else {}
+        if resume and earlier["dataset"]["fingerprint"] != prompts.fingerprint:
+            raise ValueError(
+                f"{prompts.name} has changed since {folder} was begun, so the run cannot go on as it was: restore the "
+                "dataset, or start a new run"
+            )
         self.facts: dict[str, Any] = {
             "em_hf": metadata.version("em-hf"),
             "name": folder.name,
             "status": "running",
             "method": settings.method,
             "base_model": settings.model,
-            "base_revision": settings.revision,
+            "base_revision": revision,
             "dataset": {
                 "name": prompts.name,
                 "split": prompts.split,
@@ -44,17 +58,18 @@ class RunRecord:
             "lora": settings.lora,
             "seed": settings.seed,
             "versions": versions(),
-            "command": command,
+            "command": earlier.get("command", command),
             "started": earlier.get("started", now()),
             "finished": None,
-            "steps_done": 0,
+            "steps_done": earlier.get("steps_done", 0),
         }
         write_json(folder / MARK, self.facts)
 
-    def has_rows(self, count: int) -> bool:
-        return len(self.results["rows"]) >= count
+    def has_rows(self, names: Iterable[str]) -> bool:
+        return set(names) <= {row["name"] for row in self.results["rows"]}
 
-    def add_row(self, row: dict[str, Any]) -> None:
+    def add_row(self, row: dict[str, Any], *, n: int) -> None:
+        """Put a result row, measured on `n` prompts, into results.json."""
         self.results["sampling"] = {
             "temperature": 1.0,
             "top_k": 0,
@@ -63,7 +78,7 @@ class RunRecord:
             "seed": self.settings.seed,
             "samples": self.settings.eval_samples,
         }
-        self.results["n"] = self.settings.eval_problems
+        self.results["n"] = n
         self.results["rows"] = [old for old in self.results["rows"] if old["name"] != row["name"]] + [row]
         write_json(self.folder / "results.json", self.results)
 
@@ -88,7 +103,8 @@ class RunRecord:
             started = time.perf_counter()
 
             def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                kept = read_log(log)[: state.global_step]  # steps after the checkpoint are done again
+                # Steps after the checkpoint are done again.
+                kept = [line for line in read_log(log) if line["step"] <= state.global_step]
                 log.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
                 self.started = time.perf_counter() - (kept[-1]["seconds"] if kept else 0)
 
@@ -101,7 +117,8 @@ class RunRecord:
                 if "entropy" not in logs:
                     return
                 line = {"step": state.global_step, "seconds": round(time.perf_counter() - self.started, 3)}
-                line |= {key: logs[key] for key in ("loss", "entropy", "completion_length", "tokens", "grad_norm")}
+                names = ("loss", "entropy", "completion_length", "tokens", "grad_norm")
+                line |= {name: logs[name] for name in names if name in logs}
                 with log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
                 on_step(line)
@@ -119,8 +136,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def write_json(path: Path, value: Any) -> None:
     """Write and move into place, so that a reader never finds half a file."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def now() -> str:

@@ -1,17 +1,21 @@
 """A training run from its settings to its folder: load, measure, train, measure again, save; and how it goes on."""
 
-import errno
-import json
-import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from em_hf.training.folder import (
+    check_folder,
+    drop_broken_checkpoints,
+    last_checkpoint,
+    make_folder,
+    readable_disk_errors,
+    save_whole,
+)
 from em_hf.training.methods import METHODS
-from em_hf.training.record import MARK, RunRecord
-from em_hf.training.settings import RunSettings
+from em_hf.training.record import RunRecord
+from em_hf.training.settings import RunSettings, load_precision
 
 
 class Interrupted(Exception):
@@ -27,96 +31,144 @@ def train(
     command: str = "",
     on_step: Callable[[dict[str, float]], None] = lambda logs: None,
     on_phase: Callable[[str], None] = lambda text: None,
+    on_measure: Callable[[str, int, int], None] = lambda row, done, total: None,
 ) -> dict[str, Any]:
     """Train as `settings` say, into `folder`, and return what results.json holds.
 
     The folder has run.json (settings, versions, state), log.jsonl (a line a step), results.json (before and after, on
     held-out prompts), checkpoints/, and, once the run is finished, the model, its tokenizer and its generation config.
+    Nothing is written, and nothing overwritten, before model and data are loaded and found to fit.
 
     Args:
         overwrite: replace a finished or broken run that stands there.
-        resume: go on from the folder's last whole checkpoint.
+        resume: go on from the folder's last whole checkpoint, or from the start where there is none yet.
         on_step: called with each step's log.
         on_phase: called with a line on what comes next.
+        on_measure: called with a result row's name, the prompts done and their number.
 
     Raises:
         ValueError, OSError: what the user can mend: settings, data, the folder, the disk.
         Interrupted: Ctrl-C; a checkpoint was left.
     """
-    from transformers import set_seed
+    if not resume:
+        check_folder(folder, overwrite=overwrite)
+    prompts, held_out = load_data(settings)
+    model, tokenizer = load_base(settings)
+    check_lengths(model, tokenizer, [*prompts.prompts, *(held_out.prompts if held_out else [])], settings)
+    title = METHODS[settings.method].title
+    with readable_disk_errors(folder):
+        if not resume:
+            make_folder(folder)
+        revision = settings.revision or getattr(model.config, "_commit_hash", None)
+        record = RunRecord(folder, settings, prompts, command=command, revision=revision, resume=resume)
 
+        def measured(model: Any, *names: str) -> None:
+            if held_out is None:
+                on_phase("Nothing is held out, so nothing is measured.")
+            elif not record.has_rows(names):
+                on_phase(f"Measuring {names[0]} and {names[1]} on {len(held_out)} held-out prompts.")
+                for row in measure_pair(model, tokenizer, held_out, settings, names, on_measure):
+                    record.add_row(row, n=len(held_out))
+
+        try:
+            measured(model, "base", "EM-INF")
+            on_phase(f"{title}: {settings.steps} steps of {settings.batch_size} prompts.")
+            model, steps_done = fit(settings, model, tokenizer, prompts.prompts, folder, record, on_step, resume)
+            measured(model, title, f"{title} + EM-INF")
+            save_whole(model, tokenizer, folder)
+            record.finish("finished", steps_done=steps_done)
+        except BaseException as error:
+            drop_broken_checkpoints(folder)  # which makes room for the record where the disk is full
+            record.finish("interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed")
+            raise
+    return record.results
+
+
+def load_base(settings: RunSettings) -> tuple[Any, Any]:
+    """The model to train, with the EM settings stored in it, and its tokenizer."""
     from em_hf.generation.config import EntropyMinConfig
-    from em_hf.generation.mixin import disable_entropy_min, store_config
+    from em_hf.generation.mixin import base_of, store_config
     from em_hf.models import load_model
 
-    if not resume:
-        prepare_folder(folder, overwrite=overwrite)
-    prompts, held_out = load_data(settings)
-    dtype = "float32" if settings.dtype == "auto" else settings.dtype
     model, tokenizer = load_model(
         settings.model,
         revision=settings.revision,
-        dtype=dtype,
+        dtype=load_precision(settings),
         device=settings.device,
         trust_remote_code=settings.trust_remote_code,
     )
-    check_lengths(model, tokenizer, [*prompts.prompts, *(held_out.prompts if held_out else [])], settings)
-    record = RunRecord(folder, settings, prompts, command, resume)
-    method = METHODS[settings.method]
+    if base_of(model) is not model:
+        raise ValueError(
+            f"model is {settings.model}, a LoRA adapter: merge it into its base model (merge_and_unload in PEFT), save "
+            "that, and train on from there"
+        )
+    store_config(model, EntropyMinConfig.from_dict(settings.entropy_min))
     try:
-        em_inf = EntropyMinConfig.from_dict(settings.entropy_min)
-        store_config(model, em_inf)
-        if held_out and not record.has_rows(2):
-            on_phase(f"Measuring the base model on {len(held_out)} held-out prompts.")
-            for name, config in (("base", None), ("EM-INF", em_inf)):
-                record.add_row(measured(model, tokenizer, held_out, settings, name, config))
-            disable_entropy_min(model)
-        set_seed(settings.seed)
-        with StopAtNextStep() as stop:
-            callback = record.callback(on_step, lambda: stop.asked)
-            trainer = method.builder()(settings, model, tokenizer, prompts.prompts, folder, [callback])
-            from transformers import PrinterCallback
-
-            trainer.remove_callback(PrinterCallback)
-            on_phase(f"{method.title}: {settings.steps} steps of {settings.batch_size} prompts.")
-            checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            if stop.asked and trainer.state.global_step < settings.steps:
-                raise Interrupted(f"stopped after step {trainer.state.global_step} of {settings.steps}")
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        if held_out:
-            on_phase(f"Measuring the trained model on {len(held_out)} held-out prompts.")
-            for name, config in ((method.title, None), (f"{method.title} + EM-INF", em_inf)):
-                record.add_row(measured(model, tokenizer, held_out, settings, name, config))
-            disable_entropy_min(model)
-        save_whole(model, tokenizer, folder)
-        record.finish("finished", steps_done=trainer.state.global_step)
-        return record.results
-    except (KeyboardInterrupt, Interrupted):
-        record.finish("interrupted")
-        raise
-    except BaseException:
-        record.finish("failed")
-        raise
+        model.generation_config.validate(strict=True)
+    except ValueError:
+        # Some published models have a temperature without do_sample, which transformers loads and then will not save.
+        model.generation_config.do_sample = True
+    return model, tokenizer
 
 
-def measured(
-    model: Any, tokenizer: Any, held_out: Any, settings: RunSettings, name: str, config: Any
-) -> dict[str, Any]:
+def fit(
+    settings: RunSettings,
+    model: Any,
+    tokenizer: Any,
+    prompts: list[str],
+    folder: Path,
+    record: RunRecord,
+    on_step: Callable[[dict[str, float]], None],
+    resume: bool,
+) -> tuple[Any, int]:
+    """Train, from the last whole checkpoint if resumed; the trained model and the number of steps done."""
+    from transformers import PrinterCallback, set_seed
+
+    set_seed(settings.seed)
+    with StopAtNextStep() as stop:
+        callback = record.callback(on_step, lambda: stop.asked)
+        build = METHODS[settings.method].builder()
+        trainer = build(settings, model, tokenizer, prompts, folder, [callback])
+        trainer.remove_callback(PrinterCallback)
+        checkpoint = last_checkpoint(folder) if resume else None
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        done = trainer.state.global_step
+        if stop.asked and done < settings.steps:
+            raise Interrupted(f"Stopped after step {done} of {settings.steps}")
+    return trainer.accelerator.unwrap_model(trainer.model), done
+
+
+def measure_pair(
+    model: Any,
+    tokenizer: Any,
+    held_out: Any,
+    settings: RunSettings,
+    names: tuple[str, ...],
+    on_measure: Callable[[str, int, int], None],
+) -> list[dict[str, Any]]:
+    """A result row for the model as it is, and one with EM-INF; the model's class is as before afterwards."""
+    from em_hf.generation.config import EntropyMinConfig
+    from em_hf.generation.mixin import disable_entropy_min
     from em_hf.training.measure import measure
 
-    return measure(
-        model,
-        tokenizer,
-        held_out.prompts,
-        held_out.answers,
-        name=name,
-        entropy_min=config,
-        max_new_tokens=settings.max_completion_length,
-        samples=settings.eval_samples,
-        seed=settings.seed,
-        chat_template=settings.chat_template,
-    ).to_dict()
+    rows = []
+    for name, config in zip(names, (None, EntropyMinConfig.from_dict(settings.entropy_min)), strict=True):
+        row = measure(
+            model,
+            tokenizer,
+            held_out.prompts,
+            held_out.answers,
+            name=name,
+            entropy_min=config,
+            max_new_tokens=settings.max_completion_length,
+            samples=settings.eval_samples,
+            seed=settings.seed,
+            chat_template=settings.chat_template,
+            on_progress=lambda done, name=name: on_measure(name, done, len(held_out)),  # type: ignore[misc]
+        )
+        rows.append(row.to_dict())
+    disable_entropy_min(model)
+    return rows
 
 
 def load_data(settings: RunSettings) -> tuple[Any, Any]:
@@ -124,19 +176,20 @@ def load_data(settings: RunSettings) -> tuple[Any, Any]:
     from em_hf.data import load_prompts
 
     assert settings.dataset is not None
-    source: dict[str, Any] = {
-        "config": settings.dataset_config,
-        "prompt_column": settings.prompt_column,
-        "answer_column": settings.answer_column,
-    }
+    source: dict[str, Any] = {"prompt_column": settings.prompt_column, "answer_column": settings.answer_column}
     needs_answers = METHODS[settings.method].needs_answers
-    wanted = settings.steps * settings.batch_size * settings.gradient_accumulation_steps
     if settings.dataset == "pocket":
-        train = load_prompts("pocket", split=settings.split, limit=wanted, with_answers=needs_answers)
-        held_out = (
-            load_prompts("pocket", split="test", limit=settings.eval_problems) if settings.eval_problems else None
-        )
-        return train, held_out
+        wanted = settings.steps * settings.batch_size * settings.gradient_accumulation_steps
+        prompts = load_prompts("pocket", split=settings.split, limit=wanted, with_answers=needs_answers, **source)
+        if not settings.eval_problems:
+            return prompts, None
+        if settings.split == "test":
+            raise ValueError(
+                "split is test, which holds the pocket problems to measure on: train on another, or give "
+                "--eval-problems 0"
+            )
+        return prompts, load_prompts("pocket", split="test", limit=settings.eval_problems, **source)
+    source["config"] = settings.dataset_config
     everything = load_prompts(settings.dataset, split=settings.split, with_answers=needs_answers, **source)
     count = min(settings.eval_problems, len(everything) // 10)
     if not count:
@@ -162,48 +215,6 @@ def check_lengths(model: Any, tokenizer: Any, prompts: list[str], settings: RunS
         encode_prompts(tokenizer, prompts[start : start + 1000], chat_template=settings.chat_template, limit=room)
 
 
-def prepare_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make an empty run folder. One that stands there is touched only if it is a run, and overwriting was asked for."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / MARK).is_file():
-            raise OSError(f"{folder} exists and is not a run of em-hf; give another --output")
-        if not overwrite:
-            raise OSError(f"{folder} already holds a run; give --overwrite to replace it, or another --output")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def save_whole(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write model, tokenizer and generation config; config.json, without which nothing loads, comes last."""
-    from em_hf.generation.mixin import base_of
-
-    made = folder / ".saving"
-    shutil.rmtree(made, ignore_errors=True)
-    model.save_pretrained(made)
-    base_of(model).generation_config.save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    last = {"config.json", "adapter_config.json"}
-    for path in sorted(made.iterdir(), key=lambda path: path.name in last):
-        path.replace(folder / path.name)
-    made.rmdir()
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole: with a state that parses, and optimizer, scheduler and random state.
-
-    transformers would take the highest number even if it was half written, and load one without an optimizer silently.
-    """
-    needed = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
-    for path in sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]), reverse=True):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if all((path / name).is_file() for name in needed):
-            return path
-    return None
-
-
 class StopAtNextStep:
     """Within: the first Ctrl-C asks for a stop after the step under way; a second one interrupts at once."""
 
@@ -225,14 +236,3 @@ class StopAtNextStep:
     def __exit__(self, *args: Any) -> None:
         if self._old is not None:
             signal.signal(signal.SIGINT, self._old)
-
-
-@contextmanager
-def readable_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn "no space left" into a line that names the folder and the way out."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC or "No space left" in str(error):
-            raise OSError(f"the disk is full: {folder} could not be written; free some space, then --resume") from error
-        raise

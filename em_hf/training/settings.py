@@ -1,6 +1,6 @@
 """What decides a training run: its settings, the recipes that fill them, and their names in the libraries below."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -55,6 +55,20 @@ class RunSettings:
         settings.validate()
         return settings
 
+    @classmethod
+    def of_run(cls, facts: dict[str, Any]) -> "RunSettings":
+        """The settings in a run.json.
+
+        Raises:
+            ValueError: another version of em-hf wrote it, with settings that this one does not have.
+        """
+        settings = facts.get("settings") or {}
+        unknown = sorted(set(settings) - {f.name for f in fields(cls)})
+        if unknown or not settings:
+            what = f"the unknown settings {', '.join(unknown)}" if unknown else "no settings"
+            raise ValueError(f"the run has {what}: it was made by em-hf {facts.get('em_hf')}; go on with that version")
+        return cls(**settings)
+
     def validate(self) -> None:
         from em_hf.generation.config import EntropyMinConfig
 
@@ -87,11 +101,29 @@ def default_name(settings: RunSettings) -> str:
     return f"{settings.method}-{stem}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
+def on_cpu(settings: RunSettings) -> bool:
+    import torch
+
+    return settings.device == "cpu" or not torch.accelerator.is_available()
+
+
+def load_precision(settings: RunSettings) -> str:
+    """The dtype to load a model in that is to be trained.
+
+    Weights that are trained are held in float32, whatever they are multiplied in: a step of EM-FT is far smaller than
+    what bfloat16 can add to a weight. Under LoRA the frozen base model has the precision asked for.
+    """
+    if settings.dtype == "float16" and on_cpu(settings):
+        raise ValueError("dtype is float16, in which a CPU does not train: give float32 or bfloat16")
+    return settings.dtype if settings.lora else "float32"
+
+
 def trainer_arguments(settings: RunSettings, folder: Path) -> dict[str, Any]:
     """The run's settings under the names of transformers' TrainingArguments."""
     import torch
 
-    on_cpu = settings.device == "cpu" or not torch.accelerator.is_available()
+    cpu = on_cpu(settings)
+    can_bf16 = not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return {
         "output_dir": str(folder / "checkpoints"),
         "max_steps": settings.steps,
@@ -102,8 +134,9 @@ def trainer_arguments(settings: RunSettings, folder: Path) -> dict[str, Any]:
         "weight_decay": 0.0,
         "max_grad_norm": settings.max_grad_norm,
         "seed": settings.seed,
-        "use_cpu": on_cpu,
-        "bf16": not on_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        "use_cpu": cpu,
+        "bf16": settings.dtype == "bfloat16" or (settings.dtype == "auto" and can_bf16),
+        "fp16": settings.dtype == "float16",
         "logging_steps": 1,
         "save_steps": settings.save_steps,
         "save_total_limit": 2,
