@@ -62,14 +62,14 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of the run in `folder`."""
-    found = sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    """The newest whole checkpoint in `folder`, a run's `checkpoints`."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     return next((path for path in reversed(found) if is_whole(path)), None)
 
 
 def drop_broken_checkpoints(folder: Path) -> None:
-    """Remove what is left of checkpoints that were not written to their end."""
-    for path in (folder / CHECKPOINTS).glob("checkpoint-*"):
+    """Remove what is left in `folder` of checkpoints that were not written to their end."""
+    for path in folder.glob("checkpoint-*"):
         if not is_whole(path):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.training.folder import (
+    CHECKPOINTS,
     check_folder,
     drop_broken_checkpoints,
     last_checkpoint,
@@ -78,7 +79,7 @@ def train(
             save_whole(model, tokenizer, folder)
             record.finish("finished", steps_done=steps_done)
         except BaseException as error:
-            drop_broken_checkpoints(folder)  # which makes room for the record where the disk is full
+            drop_broken_checkpoints(folder / CHECKPOINTS)  # which makes room for the record where the disk is full
             record.finish("interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed")
             raise
     return record.results
@@ -130,7 +131,7 @@ def fit(
         build = METHODS[settings.method].builder()
         trainer = build(settings, model, tokenizer, prompts, folder, [callback])
         trainer.remove_callback(PrinterCallback)
-        checkpoint = last_checkpoint(folder) if resume else None
+        checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         done = trainer.state.global_step
         if stop.asked and done < settings.steps:
