@@ -6,7 +6,7 @@ the likeliest number, is right nearly always; sampling at temperature 1 makes th
 The slips are put in on purpose. They give the model what entropy minimization needs and what larger models have by
 nature: it knows better than it samples, and it is less sure where it is wrong.
 
-Two things keep it from knowing its own vocabulary only. One problem in four has a single step, and in one of five the
+Two things keep it from knowing its own vocabulary only. A good fifth of the problems have a single step, and in a fifth the
 names and things are invented words, which the tokenizer spells out letter by letter and the model learns to copy.
 """
 
@@ -82,6 +82,7 @@ def pretrain(output: Path, *, steps: int = STEPS, seed: int = 0, progress: bool 
 
     The same seed and number of torch threads give the same weights, bit for bit, on one kind of machine.
     """
+    output.mkdir(parents=True, exist_ok=True)  # now, not after twenty minutes of training
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer).train()
@@ -115,7 +116,7 @@ def _batches(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[tuple[Te
     found = stories("train", seed, shortest=1)
     rng = Random(f"slips {seed}")
     while True:
-        # Rows of like length go into one batch: less padding, a third of the time saved.
+        # Rows of like length go into one batch, so that little of it is padding.
         rows = [_row(tokenizer, story, rng) for story in islice(found, 8 * BATCH)]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         for start in rng.sample(range(0, len(rows), BATCH), 8):

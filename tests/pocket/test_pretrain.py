@@ -1,5 +1,6 @@
 """Pre-training: a loadable folder, the same weights for the same seed, and a model that learns."""
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from em_hf.pocket import POCKET_REASONER
-from em_hf.pocket.pretrain import main, pretrain
+from em_hf.pocket.pretrain import BATCH, _batches, main, pretrain
+from em_hf.pocket.tokenizer import build_tokenizer
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -56,6 +58,24 @@ def test_the_command_shows_progress_and_ends_with_greedy_and_sampled_accuracy(ma
         "sampled at temperature 1: 0.0% of 500 validation problems right",
     ]
     assert all(torch.equal(tensor, weights(made)[name]) for name, tensor in weights(tmp_path).items())
+
+
+def test_the_loss_is_on_the_solution_and_its_end_alone() -> None:
+    tokenizer = build_tokenizer()
+    for ids, labels in islice(_batches(tokenizer, seed=0), 16):
+        assert ids.shape == labels.shape and len(ids) == BATCH
+        for row, label in zip(ids.tolist(), labels.tolist()):
+            prompt, _, solution = tokenizer.decode(row).partition("?")
+            learnt = [i for i in label if i != -100]
+            assert tokenizer.decode(learnt) == solution.removesuffix("<|pad|>" * row.count(tokenizer.pad_token_id))
+            assert learnt[-1] == tokenizer.eos_token_id
+            assert "####" in solution and "####" not in prompt
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        pretrain(tmp_path / "file" / "out", steps=10**9, progress=False)
 
 
 @pytest.mark.parametrize("wrong", [["--steps", "0"], ["--seed", "-1"]])
