@@ -6,8 +6,8 @@ the likeliest number, is right nearly always; sampling at temperature 1 makes th
 The slips are put in on purpose. They give the model what entropy minimization needs and what larger models have by
 nature: it knows better than it samples, and it is less sure where it is wrong.
 
-Two things keep it from knowing its own vocabulary only. A good fifth of the problems have a single step, and in a fifth the
-names and things are invented words, which the tokenizer spells out letter by letter and the model learns to copy.
+Two things keep it from knowing its own vocabulary only. A good fifth of the problems have a single step, and in a fifth
+the names and things are invented words, which the tokenizer spells letter by letter and the model learns to copy.
 """
 
 import re
