@@ -1,0 +1,68 @@
+"""EM-FT with LoRA on a real language model and real prompts: three steps, from the data file to a decoding adapter."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from em_hf import EntropyTrace, enable_entropy_min
+from em_hf.generation.mixin import base_of
+from em_hf.models import encode_prompts, load_model
+from em_hf.training.measure import measure
+from em_hf.training.run import train
+from em_hf.training.settings import RunSettings
+
+TOKENS = 24
+
+
+@pytest.fixture(scope="module")
+def prompts(shared_data: Path) -> list[str]:
+    """The four shortest questions of GSM8K's training split."""
+    lines = (shared_data / "gsm8k_train.jsonl").read_text(encoding="utf-8").splitlines()
+    return sorted((json.loads(line)["question"] for line in lines), key=len)[:4]
+
+
+def test_three_steps_of_lora_lower_the_entropy_and_the_adapter_saves_loads_and_decodes(
+    smollm2: Path, prompts: list[str], tmp_path: Path
+) -> None:
+    data = tmp_path / "prompts.jsonl"
+    data.write_text("".join(json.dumps({"question": prompt}) + "\n" for prompt in prompts))
+    settings = RunSettings.resolve(
+        {
+            "model": str(smollm2),
+            "dataset": str(data),
+            "device": "cpu",
+            "lora": True,
+            "steps": 3,
+            "batch_size": 4,
+            "num_generations": 2,
+            "learning_rate": 1e-3,
+            "loss_reduction": "token_mean",
+            "max_completion_length": TOKENS,
+            "eval_problems": 0,
+            "save_steps": 3,
+            "entropy_min": {"n_grad_steps": 7},
+        }
+    )
+    run = tmp_path / "run"
+    train(settings, run)
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [1, 2, 3] and all(line["grad_norm"] > 0 for line in log)
+
+    model, tokenizer = load_model(str(run), device="cpu")
+    assert (run / "adapter_model.safetensors").is_file() and not (run / "model.safetensors").exists()
+    assert base_of(model).generation_config.entropy_min_config["n_grad_steps"] == 7
+    after = measure(model, tokenizer, prompts, None, name="after", max_new_tokens=TOKENS, samples=4)
+    with model.disable_adapter():
+        before = measure(model, tokenizer, prompts, None, name="before", max_new_tokens=TOKENS, samples=4)
+    assert after.entropy < 0.8 * before.entropy
+
+    enable_entropy_min(model)
+    batch = encode_prompts(tokenizer, prompts[:2])
+    trace = EntropyTrace()
+    torch.manual_seed(0)
+    out = model.generate(**batch, do_sample=True, max_new_tokens=8, entropy_min=True, entropy_trace=trace)
+    assert out.shape == (2, batch["input_ids"].shape[1] + 8)
+    moved = trace.adjusted
+    assert bool(moved.any()) and bool((trace.after[moved] < trace.before[moved]).all())
