@@ -97,3 +97,24 @@ def test_measuring_leaves_random_state_mode_and_generation_config_alone(biased: 
     assert found.completion_length < 2.9
     again = measure(model, letters, ["ab"] * 100, None, name="row", max_new_tokens=3)
     assert again.completion_length == found.completion_length  # the same seed
+
+
+def test_each_prompt_is_held_against_its_own_answer(
+    letter_model: Callable, letters: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that repeats the last letter, on prompts of mixed lengths, which are sorted and batched inside."""
+    monkeypatch.setattr("em_hf.training.measure.extract_answer", lambda text: text.replace(" ", "")[:1])
+    model = letter_model()
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(8, 16))
+        model.model.norm.weight.fill_(1.0)
+        model.lm_head.weight.copy_(20 * torch.eye(8, 16))
+    prompts = ["aaab", "c", "ad", "bbbbba", "e", "cab"] * 50
+    answers = [prompt[-1] for prompt in prompts]
+    found = measure(model.eval(), letters, prompts, answers, name="row", max_new_tokens=1, samples=3)
+    assert (found.accuracy, found.low, found.high) == (1.0, 1.0, 1.0)
+    shifted = measure(model, letters, prompts, answers[1:] + answers[:1], name="row", max_new_tokens=1)
+    assert shifted.accuracy == 0
