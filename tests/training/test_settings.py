@@ -1,0 +1,97 @@
+"""The registry, the recipes, and what becomes of settings: validated, read back from a run, given to the Trainer."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from em_hf.training.methods import METHODS
+from em_hf.training.settings import RunSettings, load_precision, load_recipe, trainer_arguments
+
+MINE = {"model": "some/model", "dataset": "mine.jsonl"}
+
+
+def test_every_method_names_something_that_builds_a_trainer() -> None:
+    assert "em-ft" in METHODS
+    for name, method in METHODS.items():
+        assert name == name.lower() and "_" not in name
+        assert callable(method.builder())
+
+
+def test_listing_methods_and_resolving_settings_import_no_heavy_library() -> None:
+    code = (
+        "import sys; from em_hf.training.methods import METHODS; from em_hf.training.settings import RunSettings; "
+        "RunSettings.resolve({}); heavy = {'torch', 'transformers', 'datasets', 'trl', 'peft'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["pocket", "default"])
+def test_a_recipe_has_only_settings_there_are(name: str) -> None:
+    assert set(load_recipe(name)) <= set(RunSettings.__dataclass_fields__)
+
+
+def test_the_pocket_recipe_is_for_the_pocket_reasoner_on_its_own_problems_only() -> None:
+    pocket, default = load_recipe("pocket"), load_recipe("default")
+    assert RunSettings.resolve({}).learning_rate == pocket["learning_rate"]
+    assert RunSettings.resolve({"model": "pocket-reasoner"}).learning_rate == pocket["learning_rate"]
+    assert RunSettings.resolve({"dataset": "mine.jsonl"}).learning_rate == default["learning_rate"]
+    assert RunSettings.resolve(MINE).loss_reduction == "sum"  # the paper's
+
+
+def test_what_is_given_wins_over_the_recipe() -> None:
+    settings = RunSettings.resolve({"steps": 3, "entropy_min": {"n_grad_steps": 9}})
+    assert settings.steps == 3 and settings.batch_size == load_recipe("pocket")["batch_size"]
+    assert settings.entropy_min["n_grad_steps"] == 9 and settings.entropy_min["threshold"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "some/model"}, "dataset is missing: some/model brings no prompts of its own; give --dataset"),
+        ({"method": "em"}, "method is 'em', but must be one of em-ft"),
+        ({"steps": 0}, "steps is 0, but must be at least 1"),
+        ({"eval_problems": -1}, "eval_problems is -1, but must be at least 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be above 0"),
+        ({"entropy_min": {"threshold": -1}}, "threshold"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as told:
+        RunSettings.resolve(given)
+    assert "\n" not in str(told.value)
+
+
+def test_settings_are_read_back_from_a_run_and_those_of_another_version_are_named() -> None:
+    settings = RunSettings.resolve({**MINE, "lora": True})
+    assert RunSettings.of_run({"settings": dict(vars(settings))}) == settings
+    with pytest.raises(ValueError, match=r"unknown settings warmth: it was made by em-hf 9\.9; go on with"):
+        RunSettings.of_run({"em_hf": "9.9", "settings": {**vars(settings), "warmth": 1}})
+    with pytest.raises(ValueError, match="no settings"):
+        RunSettings.of_run({"em_hf": "9.9"})
+
+
+@pytest.mark.parametrize(
+    ("given", "loaded", "bf16"),
+    [
+        ({}, "float32", False),
+        ({"dtype": "bfloat16"}, "float32", True),  # the weights that are trained stay in float32
+        ({"dtype": "bfloat16", "lora": True}, "bfloat16", True),
+        ({"lora": True}, "auto", False),
+    ],
+)
+def test_trained_weights_are_float32_whatever_they_are_multiplied_in(
+    given: dict[str, Any], loaded: str, bf16: bool, tmp_path: Path
+) -> None:
+    settings = RunSettings.resolve({**MINE, "device": "cpu", **given})
+    assert load_precision(settings) == loaded
+    assert trainer_arguments(settings, tmp_path)["bf16"] is bf16
+
+
+def test_float16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(ValueError, match="dtype is float16, in which a CPU does not train"):
+        load_precision(RunSettings.resolve({**MINE, "device": "cpu", "dtype": "float16"}))
