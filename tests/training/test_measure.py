@@ -112,7 +112,7 @@ def test_each_prompt_is_held_against_its_own_answer(
         model.model.embed_tokens.weight.copy_(torch.eye(8, 16))
         model.model.norm.weight.fill_(1.0)
         model.lm_head.weight.copy_(20 * torch.eye(8, 16))
-    prompts = ["aaab", "c", "ad", "bbbbba", "e", "abc"] * 50
+    prompts = ["aaab", "c", "ad", "bbbbba", "bd", "abc"] * 50
     answers = [prompt[-1] for prompt in prompts]
     found = measure(model.eval(), letters, prompts, answers, name="row", max_new_tokens=1, samples=3)
     assert (found.accuracy, found.low, found.high) == (1.0, 1.0, 1.0)
