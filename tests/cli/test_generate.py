@@ -1,0 +1,104 @@
+"""`em-hf generate` and `em-hf env` as a user runs them, and wrong input as one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from em_hf.pocket import POCKET_REASONER, problems
+
+RUN = "import sys; from em_hf.cli.main import main; main()"
+
+
+def em_hf(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", RUN, *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def test_without_options_a_test_problem_is_decoded_twice_on_stdout() -> None:
+    done = em_hf("generate")
+    assert done.returncode == 0, done.stderr
+    assert problems("test", 1, 0)[0]["prompt"] in done.stdout
+    assert "Plain:" in done.stdout and "EM-INF:" in done.stdout and "nats" in done.stdout
+    assert "temperature 1, top_k 0, top_p 1, seed 0" in done.stderr
+
+
+def test_json_has_both_runs_token_by_token_and_is_all_there_is_on_stdout() -> None:
+    settings = ["--seed", "5", "--threshold", "0.05", "--n-grad-steps", "20", "--max-new-tokens", "40", "--json"]
+    done = em_hf("generate", "Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?", *settings)
+    result = json.loads(done.stdout)
+    assert result["entropy_min"]["n_grad_steps"] == 20 and result["seed"] == 5
+    for run in (result["plain"], result["em"]):
+        lengths = {len(run[name]) for name in ("tokens", "entropy_before", "entropy_after", "adjusted")}
+        assert len(lengths) == 1 and 0 < lengths.pop() <= 40
+    assert not any(result["plain"]["adjusted"]) and any(result["em"]["adjusted"])
+    differ = [i for i, (a, b) in enumerate(zip(result["plain"]["tokens"], result["em"]["tokens"])) if a != b]
+    assert result["diverges_at"] == (differ[0] if differ else None)
+
+
+def test_the_threshold_of_infinity_in_effect_gives_two_equal_runs() -> None:
+    result = json.loads(em_hf("generate", "--threshold", "99", "--json").stdout)
+    assert result["plain"]["tokens"] == result["em"]["tokens"] and result["diverges_at"] is None
+    # two rows of one matrix product: equal but for its rounding
+    assert result["plain"]["entropy_before"] == pytest.approx(result["em"]["entropy_after"], abs=1e-5)
+
+
+def test_settings_come_from_a_file_and_flags_win(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("n-grad-steps: 7\nmax_new_tokens: 3\n")
+    done = em_hf("generate", "--config", "settings.yaml", "--max-new-tokens", "2", "--json", cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert result["entropy_min"]["n_grad_steps"] == 7 and result["sampling"]["max_new_tokens"] == 2
+    assert "settings.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--threshold", "-1"], 2, "threshold is -1.0"),
+        (["--n-grad-steps", "1000"], 2, "0 to 100"),
+        (["--method", "beam"], 2, "logit-optimization"),
+        (["--temperature", "0"], 2, "temperature"),
+        (["--config", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["--config", "typo.yaml"], 2, "did you mean 'threshold'"),
+        (["--config", "list.yaml"], 2, "option: value"),
+        (["--model", "./nowhere"], 1, "no model folder at ./nowhere"),
+        (["--model", "nobody/nothing"], 1, "Hub is out of reach"),
+        (["--model", "encoder"], 1, "no causal language modeling head"),
+        (["--device", "abacus"], 1, "abacus"),
+        ([" apples" * 2000], 1, "shorten the prompt"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "typo.yaml").write_text("treshold: 1\n")
+    (tmp_path / "list.yaml").write_text("- threshold\n")
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    (encoder / "config.json").write_text('{"model_type": "t5", "architectures": ["T5EncoderModel"]}')
+    done = em_hf("generate", *arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+    assert sum(line.startswith("Error:") for line in done.stderr.splitlines()) == 1
+
+
+def test_half_characters_and_emoji_are_shown_whole() -> None:
+    from transformers import AutoTokenizer
+
+    from em_hf.generation.compare import token_pieces
+
+    tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
+    text = "Zoë has 3 🍎 and 日本 <b>"
+    ids = tokenizer(text)["input_ids"]
+    assert len(ids) > 12  # most characters are several tokens
+    pieces = token_pieces(tokenizer, ids)
+    assert len(pieces) == len(ids) and "".join(pieces) == text
+    assert all("\ufffd" not in piece for piece in pieces)
+    cut = token_pieces(tokenizer, tokenizer("🍎")["input_ids"][:-1])
+    assert "".join(cut[:-1]) == ""
+
+
+def test_env_prints_versions_as_text_and_json() -> None:
+    assert "transformers" in em_hf("env").stdout
+    facts = json.loads(em_hf("env", "--json").stdout)
+    assert {"em-hf", "python", "torch", "device"} <= set(facts)
