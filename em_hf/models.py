@@ -85,9 +85,10 @@ def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
             return _load_adapter(source, options)
         try:
             config = AutoConfig.from_pretrained(source, **{k: v for k, v in options.items() if k != "dtype"})
-        except OSError as error:
+        except (OSError, ValueError) as error:
             # A repository on the Hub that holds an adapter alone; asked only now, to spare others the request.
-            if "does not appear to have a file named config.json" in str(error) and find_adapter_config_file(
+            no_config = ("does not appear to have a file named config.json", "Should have a `model_type` key")
+            if any(words in str(error) for words in no_config) and find_adapter_config_file(
                 source, revision=options["revision"]
             ):
                 return _load_adapter(source, options)

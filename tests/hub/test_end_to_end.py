@@ -82,7 +82,7 @@ def test_every_example_of_an_adapters_card_runs_by_its_name(
     assert done.code == 0, done.err
     card = hub.content(repo_of(run))["README.md"].decode()
     printed = run_blocks(card, env=environment(hub, tmp_path / "home"), cwd=tmp_path)
-    assert list(printed) == ["python 0", "python 1", "python 2"]
+    assert list(printed) == ["python 0", "bash 1", "python 2", "python 3"]
 
 
 def test_a_gated_base_model_is_named_with_the_way_in(
