@@ -61,9 +61,14 @@ def is_whole(checkpoint: Path) -> bool:
     return all((checkpoint / name).is_file() for name in _NEEDED)
 
 
+def steps_of(checkpoint: Path) -> int:
+    """The number of optimizer steps after which it was written."""
+    return int(checkpoint.name.rsplit("-", 1)[1])
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint in `folder`, a run's `checkpoints`."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    found = sorted(folder.glob("checkpoint-*"), key=steps_of)
     return next((path for path in reversed(found) if is_whole(path)), None)
 
 

@@ -13,6 +13,7 @@ from em_hf.training.folder import (
     make_folder,
     readable_disk_errors,
     save_whole,
+    steps_of,
 )
 from em_hf.training.methods import METHODS
 from em_hf.training.record import RunRecord
@@ -87,28 +88,45 @@ def train(
 
 def load_base(settings: RunSettings) -> tuple[Any, Any]:
     """The model to train, with the EM settings stored in it, and its tokenizer."""
-    from em_hf.generation.config import EntropyMinConfig
-    from em_hf.generation.mixin import base_of, store_config
-    from em_hf.models import load_model
+    from em_hf.generation.mixin import base_of
 
-    model, tokenizer = load_model(
-        settings.model,
-        revision=settings.revision,
-        dtype=load_precision(settings),
-        device=settings.device,
-        trust_remote_code=settings.trust_remote_code,
-    )
+    model, tokenizer = load(settings, settings.model, revision=settings.revision)
     if base_of(model) is not model:
         raise ValueError(
             f"model is {settings.model}, a LoRA adapter: merge it into its base model (merge_and_unload in PEFT), save "
             "that, and train on from there"
         )
-    store_config(model, EntropyMinConfig.from_dict(settings.entropy_min))
+    return model, tokenizer
+
+
+def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple[Any, Any]:
+    """The model and tokenizer of that name, as this run has them: its precision, device and EM settings."""
+    from em_hf.generation.config import EntropyMinConfig
+    from em_hf.generation.mixin import base_of, store_config
+    from em_hf.models import load_model
+
+    model, tokenizer = load_model(
+        name,
+        revision=revision,
+        dtype=load_precision(settings),
+        device=settings.device,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    config = base_of(model).generation_config
     try:
-        model.generation_config.validate(strict=True)
+        config.validate(strict=True)
     except ValueError:
-        # Some published models have a temperature without do_sample, which transformers loads and then will not save.
-        model.generation_config.do_sample = True
+        # Some published models have a temperature without do_sample. transformers loads that, and saves it as it came,
+        # but not once something, such as our settings, has been put into it.
+        config.do_sample = True
+        try:
+            config.validate(strict=True)
+        except ValueError as error:
+            what = " ".join(str(error).split())
+            raise ValueError(
+                f"{name} has a generation_config.json that would not save: mend it first ({what})"
+            ) from error
+    store_config(model, EntropyMinConfig.from_dict(settings.entropy_min))
     return model, tokenizer
 
 
@@ -125,13 +143,16 @@ def fit(
     """Train, from the last whole checkpoint if resumed; the trained model and the number of steps done."""
     from transformers import PrinterCallback, set_seed
 
+    checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
+    if checkpoint is not None and steps_of(checkpoint) >= settings.steps:
+        # All that is left to do is to measure and save; the Trainer would take another step before it looks.
+        return load(settings, str(checkpoint))[0], steps_of(checkpoint)
     set_seed(settings.seed)
     with StopAtNextStep() as stop:
         callback = record.callback(on_step, lambda: stop.asked)
         build = METHODS[settings.method].builder()
         trainer = build(settings, model, tokenizer, prompts, folder, [callback])
         trainer.remove_callback(PrinterCallback)
-        checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         done = trainer.state.global_step
         if stop.asked and done < settings.steps:

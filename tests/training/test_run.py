@@ -1,0 +1,209 @@
+"""Runs from settings to folder: what is recorded and saved, and that one which cannot be made leaves nothing behind."""
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from em_hf.models import load_model
+from em_hf.training.run import train
+from em_hf.training.settings import RunSettings
+
+PROMPTS = ["ab", "c", "bca", "d", "ca", "dd", "cab", "b"] * 5
+
+
+@pytest.fixture
+def source(letter_model: Callable, letters: Any, tmp_path: Path) -> Path:
+    """A model folder."""
+    letter_model().save_pretrained(tmp_path / "model")
+    letters.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def make(source: Path, tmp_path: Path) -> Callable[..., RunSettings]:
+    """Makes settings of a short run over letters."""
+    data = write(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
+
+    def settings(**changes: Any) -> RunSettings:
+        short = {"steps": 2, "batch_size": 4, "learning_rate": 1e-2, "max_completion_length": 4, "eval_problems": 4}
+        fixed = {"model": str(source), "dataset": str(data), "device": "cpu"}
+        return RunSettings.resolve({**fixed, **short, **changes})
+
+    return settings
+
+
+def facts(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_text())
+
+
+def weights(run: Path) -> torch.Tensor:
+    return torch.cat([tensor.flatten() for _, tensor in sorted(load_file(run / "model.safetensors").items())])
+
+
+def test_a_finished_run_holds_model_settings_log_and_results(make: Callable, source: Path, tmp_path: Path) -> None:
+    run, settings = tmp_path / "runs" / "first", make(entropy_min={"n_grad_steps": 9}, seed=3)
+    returned = train(settings, run, command="em-hf train --steps 2")
+    known = facts(run)
+    assert (known["status"], known["steps_done"], known["name"], known["seed"]) == ("finished", 2, "first", 3)
+    assert (known["method"], known["base_model"], known["lora"]) == ("em-ft", str(source), False)
+    assert known["command"] == "em-hf train --steps 2"
+    # Four of forty prompts are held out; the fingerprint is that of the others.
+    assert known["dataset"]["n"] == 36 and known["dataset"]["answer_column"] is None
+    assert len(known["dataset"]["fingerprint"]) == 64
+    assert known["settings"] == vars(settings) and known["entropy_min"]["n_grad_steps"] == 9
+    assert known["started"] <= known["finished"] and known["versions"]["transformers"]
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [1, 2]
+    assert all({"loss", "entropy", "completion_length", "seconds", "tokens"} <= line.keys() for line in log)
+    results = json.loads((run / "results.json").read_text())
+    assert results == returned
+    assert [row["name"] for row in results["rows"]] == ["base", "EM-INF", "EM-FT", "EM-FT + EM-INF"]
+    assert results["n"] == 4  # what was measured, not what was asked for
+    assert results["sampling"] == {
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "max_new_tokens": 4,
+        "seed": 3,
+        "samples": 1,
+    }
+    model, _ = load_model(str(run), device="cpu")
+    assert model.generation_config.entropy_min_config["n_grad_steps"] == 9
+    assert not torch.equal(weights(run), weights(source))
+
+
+def test_answers_are_measured_with_and_never_trained_on(make: Callable, tmp_path: Path) -> None:
+    """The weights are the same, bit for bit, whatever the answers are, and without any."""
+
+    def trained(name: str, rows: list[dict[str, Any]]) -> tuple[torch.Tensor, list[float | None]]:
+        data = write(tmp_path / f"{name}.jsonl", rows)
+        results = train(make(dataset=str(data)), tmp_path / name)
+        return weights(tmp_path / name), [row["accuracy"] for row in results["rows"]]
+
+    plain, none = trained("plain", [{"prompt": prompt} for prompt in PROMPTS])
+    right, some = trained("right", [{"prompt": p, "answer": "a"} for p in PROMPTS])
+    shuffled, _ = trained("shuffled", [{"prompt": p, "answer": str(i)} for i, p in enumerate(PROMPTS)])
+    assert torch.equal(plain, right) and torch.equal(plain, shuffled)
+    assert none == [None] * 4 and all(isinstance(accuracy, float) for accuracy in some)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(make: Callable, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(make(seed=seed, eval_problems=0), tmp_path / name)
+    assert torch.equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not torch.equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_measuring_before_training_changes_nothing_in_it(
+    make: Callable, letter_model: Callable, source: Path, tmp_path: Path
+) -> None:
+    letter_model(max_position_embeddings=512).save_pretrained(source)
+    for name, problems in (("with", 5), ("without", 0)):
+        train(make(dataset="pocket", eval_problems=problems), tmp_path / name)
+    assert torch.equal(weights(tmp_path / "with"), weights(tmp_path / "without"))
+
+
+def test_too_few_prompts_to_hold_any_out_are_trained_on_and_nothing_is_measured(make: Callable, tmp_path: Path) -> None:
+    data = write(tmp_path / "nine.jsonl", [{"prompt": prompt} for prompt in PROMPTS[:9]])
+    told: list[str] = []
+    assert train(make(dataset=str(data)), tmp_path / "nine", on_phase=told.append)["rows"] == []
+    assert "Nothing is held out, so nothing is measured." in told and facts(tmp_path / "nine")["dataset"]["n"] == 9
+
+
+def test_an_adapters_run_holds_the_adapter_and_the_settings_beside_it(make: Callable, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make(lora=True, lora_rank=2, entropy_min={"threshold": 0.2}), run)
+    assert facts(run)["lora"] and (run / "adapter_model.safetensors").is_file()
+    assert not (run / "model.safetensors").exists() and not (run / "README.md").exists()
+    assert json.loads((run / "adapter_config.json").read_text())["r"] == 2
+    model, _ = load_model(str(run), device="cpu")
+    assert model.get_base_model().generation_config.entropy_min_config["threshold"] == 0.2
+    with pytest.raises(ValueError, match="a LoRA adapter: merge it into its base model"):
+        train(make(model=str(run)), tmp_path / "next")
+
+
+def test_a_model_whose_own_generation_config_would_not_save_is_trained_and_saved(
+    make: Callable, source: Path, tmp_path: Path
+) -> None:
+    """A temperature without do_sample, as some published models have it."""
+    known = json.loads((source / "generation_config.json").read_text())
+    (source / "generation_config.json").write_text(json.dumps({**known, "temperature": 0.6}))
+    train(make(eval_problems=0), tmp_path / "run")
+    saved = json.loads((tmp_path / "run" / "generation_config.json").read_text())
+    assert (saved["temperature"], saved["do_sample"]) == (0.6, True)
+    (source / "generation_config.json").write_text(json.dumps({**known, "length_penalty": 2.0, "num_beams": 1}))
+    with pytest.raises(ValueError, match=r"has a generation_config\.json that would not save: mend it first"):
+        train(make(), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt_column": "nope"}, "prompt_column is 'nope', but .* has the columns prompt"),
+        ({"model": "no-such/folder/here"}, "there is no model folder at no-such/folder/here"),
+        ({"device": "toaster"}, "device is 'toaster', but this machine has cpu"),
+        ({"max_completion_length": 64}, "the context of .* has only 64 tokens; give --max-completion-length less"),
+        ({"max_completion_length": 62}, "a prompt has 3 tokens, but the model's context leaves room for 2: shorten"),
+        ({"dataset": "pocket", "split": "test"}, "split is test, which holds the pocket problems to measure on"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_anything_is_written_or_overwritten(
+    make: Callable, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ValueError, OSError), match=message) as told:
+        train(make(**changes), tmp_path / "new")
+    assert "\n" not in str(told.value) and not (tmp_path / "new").exists()
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "run.json").write_text('{"status": "finished"}')
+    with pytest.raises((ValueError, OSError), match=message):
+        train(make(**changes), old, overwrite=True)
+    assert facts(old) == {"status": "finished"}
+
+
+@pytest.mark.parametrize("full_at", ["checkpoint", "model"])
+def test_a_disk_that_fills_up_is_one_line_and_leaves_no_model_but_a_run_to_go_on_with(
+    make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+) -> None:
+    run = tmp_path / "run"
+    settings = make(eval_problems=0)
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        place = "transformers.Trainer._save_rng_state" if full_at == "checkpoint" else "em_hf.training.run.save_whole"
+        patched.setattr(place, full)
+        with pytest.raises(OSError, match="the disk is full: free some space, then go on with em-hf train --resume"):
+            train(settings, run)
+    assert facts(run)["status"] == "failed" and not (run / "model.safetensors").exists()
+    whole = {"checkpoint": [], "model": ["checkpoint-2"]}[full_at]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == whole
+    train(settings, run, resume=True)
+    assert facts(run)["status"] == "finished"
+    train(settings, tmp_path / "never-full")
+    assert torch.equal(weights(run), weights(tmp_path / "never-full"))
+
+
+def test_a_run_does_not_go_on_with_other_data(make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, settings = tmp_path / "run", make(eval_problems=0)
+    with monkeypatch.context() as patched:
+        patched.setattr("em_hf.training.run.save_whole", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, run)
+    assert facts(run)["status"] == "interrupted"
+    write(Path(settings.dataset), [{"prompt": prompt} for prompt in reversed(PROMPTS)])
+    with pytest.raises(ValueError, match=r"has changed since .* was begun, so the run cannot go on as it was"):
+        train(settings, run, resume=True)
+    assert facts(run)["status"] == "interrupted"
