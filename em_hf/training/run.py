@@ -122,10 +122,8 @@ def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple
         try:
             config.validate(strict=True)
         except ValueError as error:
-            what = " ".join(str(error).split())
-            raise ValueError(
-                f"{name} has a generation_config.json that would not save: mend it first ({what})"
-            ) from error
+            why = " ".join(str(error).split())
+            raise ValueError(f"{name} has a generation_config.json that would not save, so mend it: {why}") from error
     store_config(model, EntropyMinConfig.from_dict(settings.entropy_min))
     return model, tokenizer
 

@@ -48,7 +48,8 @@ def facts(run: Path) -> dict[str, Any]:
 
 
 def weights(run: Path) -> torch.Tensor:
-    return torch.cat([tensor.flatten() for _, tensor in sorted(load_file(run / "model.safetensors").items())])
+    (file,) = run.glob("*.safetensors")
+    return torch.cat([tensor.flatten() for _, tensor in sorted(load_file(file).items())])
 
 
 def test_a_finished_run_holds_model_settings_log_and_results(make: Callable, source: Path, tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_model_whose_own_generation_config_would_not_save_is_trained_and_saved
     saved = json.loads((tmp_path / "run" / "generation_config.json").read_text())
     assert (saved["temperature"], saved["do_sample"]) == (0.6, True)
     (source / "generation_config.json").write_text(json.dumps({**known, "length_penalty": 2.0, "num_beams": 1}))
-    with pytest.raises(ValueError, match=r"has a generation_config\.json that would not save: mend it first"):
+    with pytest.raises(ValueError, match=r"has a generation_config\.json that would not save, so mend it"):
         train(make(), tmp_path / "other")
 
 
@@ -172,12 +173,13 @@ def test_what_cannot_be_trained_is_told_before_anything_is_written_or_overwritte
     assert facts(old) == {"status": "finished"}
 
 
+@pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("full_at", ["checkpoint", "model"])
 def test_a_disk_that_fills_up_is_one_line_and_leaves_no_model_but_a_run_to_go_on_with(
-    make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+    make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str, lora: bool
 ) -> None:
     run = tmp_path / "run"
-    settings = make(eval_problems=0)
+    settings = make(eval_problems=0, lora=lora)
 
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -187,7 +189,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_no_model_but_a_run_to_go_on
         patched.setattr(place, full)
         with pytest.raises(OSError, match="the disk is full: free some space, then go on with em-hf train --resume"):
             train(settings, run)
-    assert facts(run)["status"] == "failed" and not (run / "model.safetensors").exists()
+    assert facts(run)["status"] == "failed" and not list(run.glob("*.safetensors"))
     whole = {"checkpoint": [], "model": ["checkpoint-2"]}[full_at]
     assert [path.name for path in (run / "checkpoints").iterdir()] == whole
     train(settings, run, resume=True)
