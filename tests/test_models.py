@@ -1,0 +1,193 @@
+"""Models by name: from a folder, as an adapter, from a Hub (a server on this machine), and what cannot be loaded."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+
+from em_hf import EntropyMinConfig, enable_entropy_min
+from em_hf.models import context_length, encode_prompts, load_model, place_of
+from em_hf.pocket import POCKET_REASONER
+from tests.hub.server import Hub, serve
+
+
+@pytest.fixture
+def folder(tiny_llama: Callable, tmp_path: Path) -> Path:
+    """A tiny model with the pocket reasoner's tokenizer, whose first 128 tokens it knows."""
+    tiny_llama().save_pretrained(tmp_path / "model")
+    transformers.AutoTokenizer.from_pretrained(POCKET_REASONER).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def make_adapter(folder: Path, into: Path) -> Path:
+    """An adapter of the model in `folder`, with EM settings of its own, saved as a run saves it."""
+    model = get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(folder), LoraConfig(r=2))
+    enable_entropy_min(model, EntropyMinConfig(threshold=0.25)).save_pretrained(into)
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(into)
+    return into
+
+
+def test_the_pocket_reasoner_is_a_name() -> None:
+    model, tokenizer = load_model("pocket-reasoner", device="cpu")
+    assert model.dtype == torch.float32 and not model.training
+    assert tokenizer.padding_side == "left" and tokenizer.pad_token is not None
+
+
+def test_a_folder_loads_in_the_precision_asked_for(folder: Path) -> None:
+    assert load_model(str(folder), device="cpu")[0].dtype == torch.float32
+    assert load_model(str(folder), device="cpu", dtype="bfloat16")[0].dtype == torch.bfloat16
+
+
+def test_an_adapter_loads_with_its_base_model_and_the_settings_saved_beside_it(folder: Path, tmp_path: Path) -> None:
+    model, _ = load_model(str(make_adapter(folder, tmp_path / "adapter")), device="cpu")
+    assert "lora" in " ".join(name for name, _ in model.named_parameters())
+    assert model.get_base_model().generation_config.entropy_min_config["threshold"] == 0.25
+
+
+def break_weights(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def break_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def no_head(folder: Path) -> None:
+    config = transformers.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    transformers.ViTModel(config).save_pretrained(folder)
+
+
+def own_code(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    auto_map = {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "mine", "auto_map": auto_map}))
+
+
+def no_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (break_weights, OSError, "the weights of .* cannot be read .*: copy or download them again"),
+        (break_config, OSError, "config.json"),
+        (no_head, ValueError, "is a vit model, which has no causal language modeling head to generate with; name a"),
+        (own_code, ValueError, "comes with code of its own; read it, then allow it with --trust-remote-code"),
+        (no_tokenizer, (OSError, ValueError), "tokenizer"),
+    ],
+)
+def test_a_folder_that_is_no_model_for_this_is_told_in_one_line(
+    folder: Path, change: Callable, kind: Any, message: str
+) -> None:
+    change(folder)
+    with pytest.raises(kind, match=message) as told:
+        load_model(str(folder), device="cpu")
+    assert "\n" not in str(told.value) and folder.name in str(told.value)
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="there is no model folder at"):
+        load_model(str(tmp_path / "nowhere"))
+
+
+def test_a_device_this_machine_does_not_have_is_named_with_those_it_has() -> None:
+    assert place_of("cpu") == torch.device("cpu")
+    for name in ("toaster", "cuda:99", "meta"):
+        with pytest.raises(ValueError, match=f"device is '{name}', but this machine has cpu"):
+            place_of(name)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with serve(tmp_path / "hub") as hub:
+        yield hub
+
+
+LOAD = """if True:
+    import json, sys
+    from em_hf.generation.mixin import base_of
+    from em_hf.models import load_model
+    told = {}
+    for name in sys.argv[1:]:
+        try:
+            model, _ = load_model(name, device="cpu")
+            told[name] = getattr(base_of(model).generation_config, "entropy_min_config", None)
+        except (OSError, ValueError) as error:
+            told[name] = f"{type(error).__name__}: {error}"
+    print(json.dumps(told))
+"""
+
+
+def test_from_the_hub_a_model_an_adapter_alone_a_gated_one_one_with_code_and_none(
+    hub: Hub, folder: Path, tmp_path: Path
+) -> None:
+    hub.store.link("lab/whole", folder)
+    hub.store.link("lab/gated", folder)
+    hub.store.repos["model", "lab/gated"].gated = True
+    hub.store.link("lab/adapter", make_adapter(folder, tmp_path / "adapter"))
+    config = (folder / "config.json").read_text()
+    own_code(folder)
+    hub.store.link("lab/code", folder)
+    (folder / "config.json").write_text(config)  # the adapter's base model is this folder
+
+    names = ["lab/whole", "lab/gated", "lab/adapter", "lab/code", "lab/none"]
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
+    env = {**kept, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run([sys.executable, "-c", LOAD, *names], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["lab/whole"] is None
+    assert told["lab/adapter"]["threshold"] == 0.25
+    assert told["lab/gated"].startswith("OSError: lab/gated is gated: accept its terms on its Hub page, then log in")
+    assert told["lab/code"].startswith("ValueError: lab/code comes with code of its own; read it, then allow it")
+    assert told["lab/none"].startswith("OSError: there is no model lab/none, neither as a folder here nor on the Hub")
+
+
+def test_prompts_become_a_left_padded_batch_and_one_over_the_limit_is_told_with_its_length() -> None:
+    _, tokenizer = load_model("pocket-reasoner", device="cpu")
+    prompts = ["1", "123"]
+    alone = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    batch = encode_prompts(tokenizer, prompts, chat_template=False)
+    padding = len(alone[1]) - len(alone[0])
+    assert padding > 0
+    assert batch["attention_mask"].tolist() == [[0] * padding + [1] * len(alone[0]), [1] * len(alone[1])]
+    assert batch["input_ids"][0, padding:].tolist() == alone[0] and batch["input_ids"][1].tolist() == alone[1]
+    limit = len(alone[1]) - 1
+    message = f"a prompt has {len(alone[1])} tokens, but the model's context leaves room for {limit}"
+    with pytest.raises(ValueError, match=message):
+        encode_prompts(tokenizer, prompts, chat_template=False, limit=limit)
+    encode_prompts(tokenizer, prompts, chat_template=False, limit=limit + 1)
+
+
+def test_a_chat_template_is_used_where_there_is_one_and_wanted() -> None:
+    _, tokenizer = load_model("pocket-reasoner", device="cpu")
+    tokenizer.chat_template = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }}{% endfor %} <bot>"
+    batch = encode_prompts(tokenizer, ["1 2"])
+    plain = tokenizer("<user> 1 2 <bot>", add_special_tokens=False)["input_ids"]
+    assert batch["input_ids"].tolist() == [plain]
+    without = encode_prompts(tokenizer, ["1 2"], chat_template=False)
+    assert without["input_ids"].tolist() == [tokenizer("1 2")["input_ids"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "length"),
+    [
+        (transformers.LlamaForCausalLM, transformers.LlamaConfig(max_position_embeddings=77, num_hidden_layers=1), 77),
+        (transformers.GPT2LMHeadModel, transformers.GPT2Config(n_positions=66, n_layer=1), 66),
+        (transformers.MambaForCausalLM, transformers.MambaConfig(num_hidden_layers=1), None),
+    ],
+)
+def test_the_context_is_known_where_there_is_a_bound(kind: Any, config: Any, length: int | None) -> None:
+    with torch.device("meta"):
+        assert context_length(kind(config)) == length
