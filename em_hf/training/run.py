@@ -17,7 +17,7 @@ from em_hf.training.folder import (
 )
 from em_hf.training.methods import METHODS
 from em_hf.training.record import RunRecord
-from em_hf.training.settings import RunSettings, load_precision
+from em_hf.training.settings import RunSettings, load_precision, lora_config
 
 
 class Interrupted(Exception):
@@ -54,6 +54,8 @@ def train(
     """
     if not resume:
         check_folder(folder, overwrite=overwrite)
+    if settings.lora:
+        lora_config(settings)  # needs an extra: said before anything is loaded
     prompts, held_out = load_data(settings)
     model, tokenizer = load_base(settings)
     check_lengths(model, tokenizer, [*prompts.prompts, *(held_out.prompts if held_out else [])], settings)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import peft
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -169,3 +170,36 @@ def test_dropout_is_off_while_sampling_and_on_in_the_loss(letter_model: Callable
 def test_a_wrong_setting_names_the_field(field: str, value: object, tmp_path: Any) -> None:
     with pytest.raises(ValueError, match=field):
         EMFTConfig(output_dir=str(tmp_path), **{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_gradient_checkpointing_changes_memory_and_not_the_weights(
+    letter_model: Callable, letters: Any, tmp_path: Any, lora: bool
+) -> None:
+    def weights(checkpointing: bool) -> torch.Tensor:
+        model = letter_model(num_hidden_layers=2)
+        if lora:
+            torch.manual_seed(0)
+            model = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules="all-linear"))
+        t = trainer(model, letters, tmp_path, gradient_checkpointing=checkpointing)
+        t.train()
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    plain, checkpointed = weights(False), weights(True)
+    torch.testing.assert_close(checkpointed, plain, atol=1e-6, rtol=1e-5)
+
+
+def test_a_peft_config_makes_an_adapter_and_trains_only_that(
+    letter_model: Callable, letters: Any, tmp_path: Any
+) -> None:
+    model = letter_model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    args = trainer(letter_model(), letters, tmp_path).args
+    config = peft.LoraConfig(r=2, target_modules="all-linear")
+    rows = [{"prompt": "ab"}, {"prompt": "c"}]
+    t = EMFTTrainer(model, args, train_dataset=rows, processing_class=letters, peft_config=config)
+    t.train()
+    moved = {name: p for name, p in t.model.named_parameters() if "lora_B" in name}
+    assert moved and all(float(p.detach().abs().max()) > 0 for p in moved.values())
+    frozen = t.model.unload().state_dict()
+    assert all(torch.equal(frozen[name], p) for name, p in before.items())

@@ -1,0 +1,258 @@
+"""`em-hf train`: what it prints where, what it writes, and one line for everything that can go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from em_hf.cli.main import main
+
+from em_hf.models import load_model
+from em_hf.pocket import problems
+
+SHORT = ["--steps", "2", "--batch-size", "2", "--eval-problems", "0"]
+
+
+@pytest.fixture
+def em_hf(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["em-hf", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        told = capsys.readouterr()
+        assert "Traceback" not in told.err
+        return int(stop.value.code or 0), told.out, told.err
+
+    return run
+
+
+def error_of(err: str) -> str:
+    """The one line that says what went wrong."""
+    lines = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1 and err.splitlines()[-1] == lines[0], err
+    return lines[0]
+
+
+def test_without_a_dataset_it_trains_the_pocket_reasoner_and_prints_the_table(em_hf: Callable, tmp_path: Path) -> None:
+    code, out, err = em_hf("train", "--steps", "3", "--batch-size", "4", "--eval-problems", "6", "--eval-samples", "2")
+    assert code == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("em-ft-pocket-reasoner-")
+    lines = out.splitlines()
+    assert "accuracy" in lines[0] and "nats/token" in lines[0]
+    results = json.loads((run / "results.json").read_text())
+    for line, row in zip(lines[1:5], results["rows"], strict=True):
+        assert line.startswith(row["name"])
+        assert f"{100 * row['accuracy']:.1f}%" in line and f"{row['entropy']:.3f}" in line
+    assert lines[5].startswith("6 held-out prompts, 2 sampled completion(s) each, temperature 1, top_k 0, top_p 1")
+    assert f"Run: {run.relative_to(tmp_path)}" in out
+    # the rest, with a line for each of so few steps, goes to stderr
+    assert "step 1/3: loss" in err and "step 3/3: loss" in err and f"em-hf push {run.relative_to(tmp_path)}" in err
+    load_model(str(run), device="cpu")
+    recorded = json.loads((run / "run.json").read_text())
+    assert recorded["command"].startswith("em-hf train --steps 3")
+    # unlabeled prompts of the training split, in their order
+    prompts = [problem["prompt"] for problem in problems("train", 12, 0)]
+    assert recorded["dataset"] | {"fingerprint": ""} == {
+        "name": "pocket",
+        "split": "train",
+        "prompt_column": "prompt",
+        "answer_column": None,
+        "n": len(prompts),
+        "fingerprint": "",
+    }
+
+
+def test_json_prints_the_results_and_nothing_else_on_stdout(em_hf: Callable, tmp_path: Path) -> None:
+    code, out, _ = em_hf("train", *SHORT[:4], "--eval-problems", "3", "--eval-samples", "1", "--output", "r", "--json")
+    assert code == 0
+    printed = json.loads(out)
+    assert printed.pop("run") == "r"
+    assert printed == json.loads((tmp_path / "r" / "results.json").read_text())
+
+
+def test_settings_come_from_the_file_and_flags_win_over_it(em_hf: Callable, tmp_path: Path) -> None:
+    file = {"steps": 7, "batch-size": 3, "lora": True, "entropy_min": {"n_grad_steps": 5}, "no-chat-template": True}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(file))
+    code, out, _ = em_hf("train", "--config", "settings.yaml", "--steps", "4", "--dry-run", "--json")
+    assert code == 0
+    plan = json.loads(out)
+    assert (plan["steps"], plan["batch_size"], plan["lora"], plan["chat_template"]) == (4, 3, True, False)
+    assert plan["entropy_min"]["n_grad_steps"] == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.yaml"]
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(em_hf: Callable, tmp_path: Path) -> None:
+    code, out, _ = em_hf("train", "--dry-run", "--learning-rate", "0.5")
+    assert code == 0
+    assert {"method: em-ft", "model: pocket-reasoner", "learning_rate: 0.5"} <= set(out.splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_methods_are_listed_with_a_line_each(em_hf: Callable) -> None:
+    code, out, _ = em_hf("train", "--list-methods")
+    assert code == 0 and out.startswith("em-ft ") and "without labels" in out
+
+
+def test_an_overwritten_run_is_replaced_and_a_folder_of_others_is_not(em_hf: Callable, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    code, _, err = em_hf("train", *SHORT, "--output", "run")
+    assert code == 1 and "already holds a run; give --overwrite" in error_of(err)
+    assert em_hf("train", *SHORT, "--output", "run", "--overwrite")[0] == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    code, _, err = em_hf("train", *SHORT, "--output", "mine", "--overwrite")
+    assert code == 1 and "mine exists and is not a run of em-hf; give another --output" in error_of(err)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--stps", "3"], "No such option '--stps'"),
+        (["--steps", "few"], "'few' is not a valid integer"),
+        (["--steps", "0"], "0 is not in the range x>=1"),
+        (["--method", "em-rx"], "'em-rx' is not"),
+        (["--loss-reduction", "mean"], "'mean' is not one of 'sum', 'token_mean'"),
+        (["--dtype", "float8"], "'float8' is not one of"),
+        (["--entropy-min", "{"], "not JSON"),
+        (["--entropy-min", "[1]"], "must be a JSON object of fields"),
+        (["--entropy-min", '{"warmth": 1}'], "EntropyMinConfig has no field 'warmth'"),
+        (["--entropy-min", '{"n_grad_steps": 101}'], "n_grad_steps"),
+        (["--model", "some/model"], "dataset is missing: some/model brings no prompts of its own; give --dataset"),
+        (["--config", "no.yaml"], "'no.yaml' does not exist"),
+        (["--resume", "run", "--steps", "9"], "--steps does not go with --resume"),
+        (["--resume", "run", "--no-chat-template"], "--no-chat-template does not go with --resume"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    em_hf: Callable, tmp_path: Path, words: list[str], message: str
+) -> None:
+    code, out, err = em_hf("train", *words)
+    assert (code, out) == (2, "") and message in error_of(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_usage_errors_plans_and_lists_import_no_heavy_library(tmp_path: Path) -> None:
+    commands = [["--steps", "0"], ["--model", "a/b"], ["--entropy-min", '{"x": 1}'], ["--list-methods"], ["--dry-run"]]
+    code = (
+        "import json, sys\n"
+        "from em_hf.cli.main import main\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    sys.argv = ['em-hf', 'train', *words]\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
+        "    assert not {'torch', 'transformers', 'datasets', 'trl', 'peft'} & set(sys.modules), words\n"
+    )
+    command = [sys.executable, "-c", code, json.dumps(commands)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def long_prompt(folder: Path) -> list[str]:
+    (folder / "long.txt").write_text("1 " * 3000)
+    return ["--dataset", "long.txt"]
+
+
+def rows(text: str, *more: str) -> Callable[[Path], list[str]]:
+    def write(folder: Path) -> list[str]:
+        (folder / "rows.jsonl").write_text(text)
+        return ["--dataset", "rows.jsonl", *more]
+
+    return write
+
+
+def given(*words: str) -> Callable[[Path], list[str]]:
+    return lambda folder: list(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (given("--dataset", "nowhere.jsonl"), "there is no file nowhere.jsonl"),
+        (rows(""), "rows.jsonl is empty"),
+        (rows('{"text": "a", "id": 3}'), "rows.jsonl has none of the prompt columns prompt, question, problem, input"),
+        (rows('{"prompt": "a"}', "--prompt-column", "text"), "prompt_column is 'text', but rows.jsonl has the columns"),
+        (rows('{"prompt": "a"'), "rows.jsonl, line 1 is not JSON"),
+        (long_prompt, "tokens, but the model's context leaves room for"),
+        (given("--max-completion-length", "99999"), "give --max-completion-length less"),
+        (given("--model", "./nowhere", "--dataset", "pocket"), "there is no model folder at ./nowhere"),
+        (given("--model", "no/such", "--dataset", "pocket"), "no/such is not in the local cache and the Hub is out of"),
+        (given("--device", "toaster"), "device is 'toaster', but this machine has cpu"),
+        (given("--split", "tset"), "tset"),
+        (given("--resume", "nowhere"), "there is no run folder at nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_1_and_leaves_nothing(
+    em_hf: Callable, tmp_path: Path, words: Callable[[Path], list[str]], message: str
+) -> None:
+    asked = words(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    code, out, err = em_hf("train", *asked, *([] if "--resume" in asked else ["--output", "run"]))
+    assert (code, out) == (1, "") and message in error_of(err)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("library", "words"), [("peft", ["--lora"]), ("datasets", ["--dataset", "openai/gsm8k", "--model", "a/b"])]
+)
+def test_a_missing_extra_is_named(
+    em_hf: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, words: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)  # as if it were not installed
+    code, _, err = em_hf("train", *words, "--output", "run")
+    assert code == 1 and "pip install 'em-hf[train]'" in error_of(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "run.json is not JSON"),
+        ('{"status": "finished"}', "run is finished: there is nothing to resume; train on with --model run"),
+        ('{"status": "running", "settings": {"warmth": 1}, "em_hf": "9.9"}', "unknown settings warmth"),
+        ('{"status": "running"}', "the run has no settings"),
+    ],
+)
+def test_a_run_that_cannot_go_on_is_told_why(em_hf: Callable, tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(content)
+    code, _, err = em_hf("train", "--resume", "run")
+    assert code in (1, 2) and message in error_of(err)
+    assert (tmp_path / "run" / "run.json").read_text() == content
+
+
+def test_ctrl_c_exits_with_130_and_the_command_that_goes_on(tmp_path: Path) -> None:
+    """A real process and a real signal, sent when the first step was reported."""
+    command = [sys.executable, "-c", "from em_hf.cli.main import main; main()", "train"]
+    words = ["--steps", "30", "--batch-size", "4", "--eval-problems", "0", "--output", "my Run"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([*command, *words], cwd=tmp_path, text=True, **pipes)  # type: ignore[call-overload]
+    assert process.stderr is not None
+    told: list[str] = []
+    for line in process.stderr:
+        told.append(line)
+        if line.startswith("step 1/30"):
+            os.kill(process.pid, signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, ""), "".join(told) + err
+    assert "of 30. Go on with: em-hf train --resume 'my Run'" in err and err.splitlines()[-1] == "Interrupted."
+    facts: dict[str, Any] = json.loads((tmp_path / "my Run" / "run.json").read_text())
+    assert facts["status"] == "interrupted" and 1 <= facts["steps_done"] < 30
+    names = {path.name for path in (tmp_path / "my Run").iterdir()}
+    assert names == {"run.json", "log.jsonl", "checkpoints"}  # no model that looks finished
