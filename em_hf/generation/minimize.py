@@ -107,11 +107,15 @@ def _centred(z: Tensor, floor: float) -> Tensor:
 
 
 def _measure(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities, the log of the largest (`-log Σ e^u`) and the entropy of centred logits `[..., V]`."""
+    """Probabilities, the mean `Σ p u` and the entropy `log Σ e^u - Σ p u` of centred logits `[..., V]`.
+
+    `log p_j + H` is taken as `u_j - Σ p u`: log Z cancels, and with it the rounding of a number far larger than the
+    difference. In a nearly flat row that decides the sign of the gradient, and so the direction of an Adam step.
+    """
     p = u.softmax(-1)
-    log_p_max = p.amax(-1).log()
-    entropy = (log_p_max + torch.linalg.vecdot(p, u)).neg_()
-    return p, log_p_max, entropy.clamp_(min=0)
+    mean = torch.linalg.vecdot(p, u)
+    entropy = (p.amax(-1).log_() + mean).neg_()  # the largest probability is e^0 / Z
+    return p, mean, entropy.clamp_(min=0)
 
 
 def _adam_scales(step: int, learning_rate: float) -> tuple[float, float]:
@@ -129,17 +133,16 @@ def _optimize(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> tuple[Ten
     if rows.device.type == "cpu" and rows.shape[1] >= _LONG_ROW:
         return _optimize_long_rows(rows, live, config)
     u = _centred(rows, _NOTHING)
-    p, log_p_max, before = _measure(u)
+    p, mean, before = _measure(u)
     moving = live & (before >= config.threshold) & (config.n_grad_steps > 0)
     if rows.device.type != "cpu":
         # Nothing is read back to the host: all rows are computed, and those that may move are kept.
-        shift = _descend(u, p, log_p_max, before, config, moving)
+        shift = _descend(u, p, mean, config, moving)
         return torch.where(moving[:, None], _displaced(rows, shift), rows), before, moving
     out = rows.clone()
     which = moving.nonzero().view(-1)
     if which.numel():
-        chosen = (u[which], p[which], log_p_max[which], before[which])
-        out[which] = _displaced(rows[which], _descend(*chosen, config))
+        out[which] = _displaced(rows[which], _descend(u[which], p[which], mean[which], config))
     return out, before, moving
 
 
@@ -155,14 +158,14 @@ def _optimize_long_rows(rows: Tensor, live: Tensor, config: EntropyMinConfig) ->
     for row, new_row, active in zip(rows, out, live.tolist()):
         with torch.inference_mode():  # each operation is short enough for autograd's bookkeeping to show
             u = _centred(row, _DUST if binnable else _NOTHING)
-            p, log_p_max, entropy_now = _measure(u)
+            p, mean, entropy_now = _measure(u)
             entropy = entropy_now.item()
             move = active and config.n_grad_steps > 0 and entropy >= config.threshold
             if move:
-                shift = _descend_binned(u, p, log_p_max.item(), entropy, config) if binnable else None
+                shift = _descend_binned(u, p, mean.item(), entropy, config) if binnable else None
                 if shift is None:
                     u = _centred(row, _NOTHING)[None]
-                    shift = _descend(u, *_measure(u), config)[0]
+                    shift = _descend(u, *_measure(u)[:2], config)[0]
                 new_row.add_(shift) if row.dtype == torch.float32 else new_row.copy_(_displaced(row, shift))
         entropies.append(entropy)
         moving.append(move)
@@ -174,31 +177,29 @@ def _displaced(rows: Tensor, shift: Tensor) -> Tensor:
     return (rows + shift).to(rows.dtype)
 
 
-def _descend(
-    u: Tensor, p: Tensor, log_p_max: Tensor, entropy: Tensor, config: EntropyMinConfig, moving: Tensor | None = None
-) -> Tensor:
+def _descend(u: Tensor, p: Tensor, mean: Tensor, config: EntropyMinConfig, moving: Tensor | None = None) -> Tensor:
     """The displacement `[N, V]` of centred rows, every entry computed.
 
     `moving` are the rows that move at the first step (all if None). With it nothing is read back to the host.
     """
     on_host = moving is None
-    moving = torch.ones_like(entropy, dtype=torch.bool) if moving is None else moving
+    moving = torch.ones_like(mean, dtype=torch.bool) if moving is None else moving
     shift = torch.zeros_like(u)
     pull = p * config.kl_weight
-    descent = (u + (log_p_max + entropy)[:, None]).mul_(p)
+    descent = (u - mean[:, None]).mul_(p)
     m = v = descent  # Adam's sums, from the first step on
     for step in range(1, config.n_grad_steps + 1):
         if step > 1:
             moved = u + shift
             p = moved.softmax(-1)
-            minus_log_z = p.amax(-1).log() - moved.amax(-1)
-            entropy = -torch.linalg.vecdot(p, moved) - minus_log_z
+            mean = torch.linalg.vecdot(p, moved)
+            entropy = moved.amax(-1) - p.amax(-1).log_() - mean
             moving = moving & (entropy >= config.threshold)
             if on_host and not moving.any():
                 break
-            descent = moved.add_((entropy + minus_log_z - config.kl_weight)[:, None]).mul_(p).add_(pull)
+            descent = moved.sub_((mean + config.kl_weight)[:, None]).mul_(p).add_(pull)
         if config.optimizer == "sgd":
-            numerator, denominator, rate = descent, torch.ones_like(entropy)[:, None], config.learning_rate
+            numerator, denominator, rate = descent, torch.ones_like(mean)[:, None], config.learning_rate
         else:
             if step == 1:
                 m, v, root = descent, descent.square(), descent.abs()
@@ -217,7 +218,7 @@ def _descend(
 _BIN_REACH = 1.5
 
 
-def _descend_binned(u: Tensor, p: Tensor, log_p_max: float, entropy: float, config: EntropyMinConfig) -> Tensor | None:
+def _descend_binned(u: Tensor, p: Tensor, mean: float, entropy: float, config: EntropyMinConfig) -> Tensor | None:
     """The displacement `[V]` of one centred row by Adam, with the tail in bins; None if too little of it is tail.
 
     Adam's displacement of an entry is a function of its own `log p_0` and a few scalars of the row (H and log Z at each
@@ -227,7 +228,7 @@ def _descend_binned(u: Tensor, p: Tensor, log_p_max: float, entropy: float, conf
     right to second order in w = 0.03; a tail entry's logit is off by at most w/2 times the displacement's slope, about
     0.1 a unit of reach, which is under 2e-3 of a probability that is itself under e^-(H + margin).
     """
-    edge = entropy + _MARGIN + log_p_max  # the tail is u < -edge
+    edge = _MARGIN - mean  # log p < -(H + margin) is u < mean - margin
     if edge >= -_DUST - 1:
         return None
     size = u.numel()
@@ -246,24 +247,24 @@ def _descend_binned(u: Tensor, p: Tensor, log_p_max: float, entropy: float, conf
     mass = torch.zeros(n).scatter_add_(0, place, p)
     moment = torch.zeros(n).scatter_add_(0, place, p * u)[:_BINS]
     centres = moment.div_(mass[:_BINS].clamp(min=1e-30))  # an empty bin's is never looked at
-    log_p = torch.cat([centres, single]).add_(log_p_max)
-    p = log_p.exp()
+    u = torch.cat([centres, single])
+    log_p_max = -entropy - mean
+    p = (u + log_p_max).exp_()
     pull = p * config.kl_weight
-    descent = (log_p + entropy).mul_(p)
+    descent = (u - mean).mul_(p)
     m, v = descent, descent.square()
     rate, epsilon = _adam_scales(1, config.learning_rate)
     shift = torch.zeros_like(p).addcdiv_(m, descent.abs().add_(epsilon), value=rate)
     for step in range(2, config.n_grad_steps + 1):
         grown = shift.exp()
         weight = mass * grown
-        moved = log_p + shift
+        moved = u + shift
         z = weight.sum().item()
-        log_z = math.log(z)
-        entropy = log_z - torch.dot(weight, moved).item() / z
-        if entropy < config.threshold:
+        mean = torch.dot(weight, moved).item() / z
+        if math.log(z) - log_p_max - mean < config.threshold:
             break
-        # p (log p + H) - kl (p - p_0), with p = p_0 e^shift / Z and log p = log p_0 + shift - log Z
-        descent = torch.addcmul(pull, moved.add_(entropy - log_z - config.kl_weight), grown.mul_(p), value=1 / z)
+        # p (u - mean) - kl (p - p_0), with p = p_0 e^shift / z
+        descent = torch.addcmul(pull, moved.sub_(mean + config.kl_weight), grown.mul_(p), value=1 / z)
         m = torch.add(descent, m, alpha=ADAM_BETA1)
         v.mul_(ADAM_BETA2).addcmul_(descent, descent)
         rate, epsilon = _adam_scales(step, config.learning_rate)
@@ -300,8 +301,7 @@ def _largest_temperature(u: Tensor, target: Tensor, config: EntropyMinConfig) ->
     log_t, done = high.clone(), torch.zeros_like(target, dtype=torch.bool)
     for iteration in range(config.max_iter):
         y = u * torch.exp(-log_t)[:, None]
-        p, _, entropy = _measure(y)
-        mean = torch.linalg.vecdot(p, y)
+        p, mean, entropy = _measure(y)
         variance = torch.linalg.vecdot(p, (y - mean[:, None]).square_())
         fits = entropy <= target
         if iteration == 0:
