@@ -245,9 +245,14 @@ def _take_out(model: Any, mixin: type) -> None:
 def store_config(model: Any, config: EntropyMinConfig) -> None:
     """Put the settings into `model.generation_config`, as a plain dict, so that saving the model carries them."""
     generation_config = base_of(model).generation_config
+    # transformers saves a published config as it came, but checks one that was changed since, and refuses many that it
+    # loads (a temperature without do_sample). Our entry is no change to what it checks.
+    as_loaded = getattr(generation_config, "_original_object_hash", None) == hash(generation_config)
     setattr(generation_config, STORED, config.to_dict())
     # A config derived from the model's would be made anew at loading, without the settings and without a word.
     generation_config._from_model_config = False
+    if as_loaded:
+        generation_config._original_object_hash = hash(generation_config)
 
 
 def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> Model:

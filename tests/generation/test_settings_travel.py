@@ -71,6 +71,21 @@ def test_a_saved_adapter_carries_the_settings_too(tiny_llama: Callable, tmp_path
     assert elsewhere(tmp_path / "adapter", "peft") == [CONFIG.to_dict(), decoded(model)]
 
 
+def test_a_published_config_that_transformers_only_saves_untouched_can_still_be_saved(
+    tiny_llama: Callable, tmp_path: Path
+) -> None:
+    """A temperature without do_sample: transformers loads it, and refuses to save it once it was changed."""
+    tiny_llama().save_pretrained(tmp_path / "published")
+    path = tmp_path / "published" / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": 0.6}))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "published")
+    model.save_pretrained(tmp_path / "untouched")
+    enable_entropy_min(model, CONFIG).save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
+    assert saved["entropy_min_config"] == CONFIG.to_dict() and saved["temperature"] == 0.6
+    assert "do_sample" not in saved  # what plain generate does is not ours to change
+
+
 CUSTOM_MODEL = """
 from transformers import LlamaForCausalLM
 class OwnForCausalLM(LlamaForCausalLM):
