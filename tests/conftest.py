@@ -9,6 +9,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is loaded from the Hub; 
 
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples at every run; `--hypothesis-profile=search` looks for new ones.
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("search", print_blob=True)
+settings.load_profile("same")
 
 
 def missing(what: str) -> None:

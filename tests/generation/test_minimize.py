@@ -275,6 +275,17 @@ def test_the_input_is_never_written_to() -> None:
         assert torch.equal(z, copy)
 
 
+@pytest.mark.parametrize("size", [500, 9000])
+def test_a_float64_row_keeps_the_digits_that_float32_has_not(size: int) -> None:
+    z = torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    config = EntropyMinConfig(threshold=0.0)
+    exact = minimize_entropy(z, config)
+    rounded = minimize_entropy(z.float(), config).double()
+    # the steps are float32's, the logits they are added to are not
+    torch.testing.assert_close(exact - rounded, z - z.float().double(), atol=2e-6, rtol=0)
+    assert (exact - exact.float().double()).abs().max() > 1e-9
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("shape", [(7,), (2, 7), (0, 7), (2, 3, 7)])
 def test_shape_and_dtype_are_kept(shape: tuple[int, ...], dtype: torch.dtype) -> None:
