@@ -1,6 +1,6 @@
 """What EM-INF costs a real decode: SmolLM2 with it, without it, and with the naive oracle in its place.
 
-    python -m benchmarks.decode_overhead [--quick] [--threads N] [--output FILE.json]
+    python -m benchmarks.decode_overhead [--quick] [--threads N ...] [--output FILE.json]
 
 The three decode the same prompts in turn within one process. Each decode clocks all its steps (forward pass, logits
 processors, sampling) and, within each step, the EM-INF step alone.
@@ -152,13 +152,14 @@ def row(result: dict[str, Any]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few steps, figures not to be kept")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch; default: its own")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of torch, one run each; default: 1 2")
     parser.add_argument("--output", type=Path, help="JSON to write; the table goes beside it as .md")
     options = parser.parse_args(arguments)
     record = environment("benchmarks.decode_overhead")
     model, tokenizer = smollm2()
     runs, tokens = (2, 12) if options.quick else (8, 41)
-    results = [line for batch in BATCHES for line in measure(model, tokenizer, batch, runs, tokens, options.threads)]
+    settings = [(threads, batch) for threads in options.threads for batch in BATCHES]
+    results = [line for threads, batch in settings for line in measure(model, tokenizer, batch, runs, tokens, threads)]
     text = f"{describe(record)}\n\n{table(HEADER, [row(result) for result in results])}"
     print(text)
     write(options.output, {**record, "results": results}, text)
