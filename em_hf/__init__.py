@@ -21,8 +21,13 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ belo
     from em_hf.generation.processors import AdaptiveTemperatureLogitsProcessor as AdaptiveTemperatureLogitsProcessor
     from em_hf.generation.processors import EntropyMinLogitsProcessor as EntropyMinLogitsProcessor
     from em_hf.generation.trace import EntropyTrace as EntropyTrace
+    from em_hf.training.callbacks import EntropyCallback as EntropyCallback
+    from em_hf.training.collapse import EntropyCollapseCallback as EntropyCollapseCallback
     from em_hf.training.em_ft import EMFTConfig as EMFTConfig
     from em_hf.training.em_ft import EMFTTrainer as EMFTTrainer
+    from em_hf.training.em_rl import EMRLConfig as EMRLConfig
+    from em_hf.training.em_rl import EMRLTrainer as EMRLTrainer
+    from em_hf.training.losses import entropy_loss as entropy_loss
 
 _HOME = {
     "token_entropy": "em_hf.entropy",
@@ -39,6 +44,11 @@ _HOME = {
     "CoupledSampling": "em_hf.generation.coupling",
     "EMFTConfig": "em_hf.training.em_ft",
     "EMFTTrainer": "em_hf.training.em_ft",
+    "EMRLConfig": "em_hf.training.em_rl",
+    "EMRLTrainer": "em_hf.training.em_rl",
+    "EntropyCallback": "em_hf.training.callbacks",
+    "EntropyCollapseCallback": "em_hf.training.collapse",
+    "entropy_loss": "em_hf.training.losses",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

@@ -65,3 +65,28 @@ def _is_head(head: dict[str, Any], hidden: Tensor, logits: Tensor) -> bool:
     """Whether the head, applied to hidden states `[samples, H]`, gives the entropies of the model's own logits."""
     ours, theirs = linear_entropy(hidden, **head), token_entropy(logits)
     return torch.allclose(ours, theirs.to(ours.dtype), atol=0.02 if hidden.dtype != torch.float32 else 1e-3, rtol=0)
+
+
+def entropy_loss(outputs: Any, labels: Tensor | None, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """Token entropy, in nats, as the `compute_loss_func` of any transformers Trainer on completions sampled before.
+
+    The distribution that predicts a token stands at the position before it, so the labels are shifted by one here, as
+    a causal language model shifts them. Off-policy, since the completions stay those of the model that was asked once,
+    and it takes the logits whole; `EMFTTrainer` samples at every step and never holds them.
+
+    Args:
+        outputs: the model's output with `logits`, `[samples, tokens, V]`.
+        labels: `[samples, tokens]`; the tokens that count, all others -100. Which tokens they are is not looked at.
+        num_items_in_batch: the tokens that count in the whole step, over all its micro-batches and processes. Given,
+            the result is the sum divided by it; else the mean over the tokens that count here.
+
+    Raises:
+        ValueError: without labels.
+    """
+    if labels is None:
+        raise ValueError(
+            "entropy_loss needs labels: give the dataset a labels column, -100 where a token does not count"
+        )
+    counts = labels[..., 1:] != -100
+    total = token_entropy(outputs["logits"][..., :-1, :][counts]).sum()
+    return total / (counts.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
