@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def print_json(value: Any) -> None:
 
 def quiet_libraries() -> None:
     """Keep the libraries' progress bars out of pipes and their chatter off the screen; before they are imported."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

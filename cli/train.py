@@ -12,25 +12,49 @@ from em_hf.training.methods import METHODS
 
 from .common import config_option, model_options, note, print_json, quiet_libraries
 
+SHOWN = {
+    "loss": "loss {:.3f}",
+    "reward": "reward {:.3f}",
+    "entropy": "{:.3f} nats",
+    "kl": "KL {:.4f}",
+    "completion_length": "{:.1f} tokens",
+}
+
 
 def _list_methods(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         for name, method in METHODS.items():
-            click.echo(f"{name:<18} {method.summary}" + ("  (needs answers)" if method.needs_answers else ""))
+            click.echo(f"{name:<18} {method.summary}" + (f"  (needs {method.needs})" if method.needs else ""))
+        ctx.exit()
+
+
+def _list_recipes(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from em_hf.training.settings import recipe_names, recipe_text
+
+        click.echo("\n\n".join(f"[{name}]\n{recipe_text(name).rstrip()}" for name in recipe_names()))
         ctx.exit()
 
 
 @click.command("train", epilog="Example: em-hf train --model Qwen/Qwen2.5-0.5B --dataset openai/gsm8k --lora")
-@click.option("--method", type=click.Choice(list(METHODS)), default="em-ft", show_default=True)
+@click.option("--method", type=click.Choice(list(METHODS)), help="[default: em-ft, or the recipe's]")
 @click.option(
     "--list-methods", is_flag=True, is_eager=True, expose_value=False, callback=_list_methods, help="List them."
+)
+@click.option("--recipe", help="Settings that belong together; options win over them.  [default: pocket or default]")
+@click.option(
+    "--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_list_recipes, help="Show them."
 )
 @model_options
 @click.option("--dataset", help="Hub id, or .jsonl, .json, .csv, .parquet or .txt file.  [default: pocket problems]")
 @click.option("--dataset-config", help="Configuration of a Hub dataset.")
 @click.option("--split", default="train", show_default=True, help="Split of the dataset.")
 @click.option("--prompt-column", help="[default: the first of prompt, question, problem, input]")
-@click.option("--answer-column", help="Used to measure only.  [default: the first of answer, solution, target]")
+@click.option(
+    "--answer-column",
+    help="To measure, or for labels.  [default: the first of answer, solution, target]",
+)
+@click.option("--limit", type=click.IntRange(1), help="Rows of the dataset to take.")
 @click.option("--no-chat-template", is_flag=True, help="Give the model the prompts as they are.")
 @click.option("--steps", type=click.IntRange(1), help="Optimizer steps.")
 @click.option("--batch-size", type=click.IntRange(1), help="Prompts a step and process.")
@@ -38,7 +62,15 @@ def _list_methods(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Of AdamW, constant.")
 @click.option("--num-generations", type=click.IntRange(1), help="Samples a prompt.")
 @click.option("--max-completion-length", type=click.IntRange(1), help="Tokens a sample has at most.")
+@click.option("--temperature", type=click.FloatRange(0, min_open=True), help="Of the sampling.")
+@click.option(
+    "--loss-temperature", type=click.FloatRange(0, min_open=True), help="Of the entropy that EM-FT minimizes."
+)
 @click.option("--loss-reduction", type=click.Choice(["sum", "token_mean"]), help="Over a sample's tokens, or over all.")
+@click.option("--beta", type=click.FloatRange(0), help="Coefficient of the KL penalty to the base model.")
+@click.option("--reward-tokens", type=click.Choice(["all", "last-third"]), help="Those that RENT's reward is of.")
+@click.option("--vllm", type=click.Choice(["colocate", "server"]), help="Rollouts by vLLM, as TRL has it.")
+@click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time.")
 @click.option("--lora", is_flag=True, help="Train a LoRA adapter.")
 @click.option("--lora-rank", type=click.IntRange(1), help="Rank of the adapter.")
 @click.option("--eval-problems", type=click.IntRange(0), help="Held-out prompts to measure on; 0: none.")
@@ -81,7 +113,7 @@ def _run(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> 
     bar = tqdm(total=settings.steps, unit="step", disable=None, file=sys.stderr)
 
     def on_step(line: dict[str, float]) -> None:
-        shown = f"loss {line['loss']:.3f}, {line['entropy']:.3f} nats, {line['completion_length']:.1f} tokens"
+        shown = ", ".join(form.format(line[name]) for name, form in SHOWN.items() if name in line)
         if bar.disable:
             every = max(1, settings.steps // 10)
             if line["step"] % every == 0 or line["step"] == 1:
@@ -165,9 +197,10 @@ def _of_earlier_run(ctx: click.Context, folder: Path, kind: Any) -> Any:
 
 def table(results: dict[str, Any]) -> str:
     """The result rows, aligned."""
+    width = 2 + max(16, *(len(row["name"]) for row in results["rows"]))
     with_accuracy = results["rows"][0]["accuracy"] is not None
     lines = [
-        f"{'':<18}"
+        f"{'':<{width}}"
         + (f"{'accuracy':>9}  {'95% interval':<14}" if with_accuracy else "")
         + "nats/token  tokens  seconds"
     ]
@@ -177,7 +210,7 @@ def table(results: dict[str, Any]) -> str:
             interval = f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
             accuracy = f"{100 * row['accuracy']:>8.1f}%  {interval:<14}"
         figures = f"{row['entropy']:>10.3f}  {row['completion_length']:>6.1f}  {row['seconds']:>7.1f}"
-        lines.append(f"{row['name']:<18}{accuracy}{figures}")
+        lines.append(f"{row['name']:<{width}}{accuracy}{figures}")
     sampling = results["sampling"]
     lines.append(
         f"{results['n']} held-out prompts, {sampling['samples']} sampled completion(s) each, temperature 1, top_k 0, "

@@ -79,19 +79,34 @@ def majority(answers: Sequence[str | None]) -> str | None:
     An answer counts for the first one before it that it is the same as (`same_answer`). None is not counted, and of
     equally frequent answers the first seen wins.
     """
-    group_of: dict[str, str] = {}  # normal form -> normal form of the group's first answer
-    wording: dict[str, str] = {}  # the group's first answer as it came
-    votes: dict[str, int] = {}
-    for answer in answers:
+    groups = _groups(answers)
+    return max(groups, key=len)[0][1] if groups else None
+
+
+def agreement(answers: Sequence[str | None]) -> list[float]:
+    """For each of `answers`, the share of them that say the same, itself included; 0 for None."""
+    shares = [0.0] * len(answers)
+    for group in _groups(answers):
+        for place, _ in group:
+            shares[place] = len(group) / len(answers)
+    return shares
+
+
+def _groups(answers: Sequence[str | None]) -> list[list[tuple[int, str]]]:
+    """The places and wordings of answers that are the same, in the order in which each group was first seen."""
+    group_of: dict[str, list[tuple[int, str]]] = {}
+    firsts: dict[str, list[tuple[int, str]]] = {}  # the normal form of a group's first answer -> the group
+    for place, answer in enumerate(answers):
         if answer is None:
             continue
         normal = _normal(answer)
         if normal not in group_of:
-            group_of[normal] = next((first for first in votes if _same_normal(first, normal)), normal)
-        group = group_of[normal]
-        wording.setdefault(group, answer)
-        votes[group] = votes.get(group, 0) + 1
-    return wording[max(votes, key=votes.__getitem__)] if votes else None
+            same = next((group for first, group in firsts.items() if _same_normal(first, normal)), None)
+            if same is None:
+                same = firsts[normal] = []
+            group_of[normal] = same
+        group_of[normal].append((place, answer))
+    return list(firsts.values())
 
 
 def _normal(answer: str) -> str:

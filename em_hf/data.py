@@ -16,6 +16,7 @@ from em_hf.answers import extract_answer
 
 PROMPT_COLUMNS = ("prompt", "question", "problem", "input")
 ANSWER_COLUMNS = ("answer", "solution", "target")
+SOLUTION_COLUMNS = ("solution", "answer", "target")
 POCKET_DATASET = "pocket"
 POCKET_PROBLEMS = 2000
 
@@ -24,7 +25,7 @@ _FLOAT_OF_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
 
 @dataclass
 class Prompts:
-    """Prompts from one place, `answers` beside them where they are known, and where they came from.
+    """Prompts from one place, `answers` and `solutions` beside them where they are known, and where they came from.
 
     `fingerprint` is the SHA-256, in hex, of the prompts written as one JSON list; the labels are no part of it.
     """
@@ -36,6 +37,7 @@ class Prompts:
     prompt_column: str
     answer_column: str | None
     fingerprint: str = ""
+    solutions: list[str] | None = None
 
     def __post_init__(self) -> None:
         self.fingerprint = self.fingerprint or hashlib.sha256(json.dumps(self.prompts).encode("ascii")).hexdigest()
@@ -57,7 +59,8 @@ class Prompts:
 
     def _part(self, rows: slice) -> "Prompts":
         answers = None if self.answers is None else self.answers[rows]
-        return replace(self, prompts=self.prompts[rows], answers=answers, fingerprint="")
+        solutions = None if self.solutions is None else self.solutions[rows]
+        return replace(self, prompts=self.prompts[rows], answers=answers, solutions=solutions, fingerprint="")
 
 
 @dataclass
@@ -78,6 +81,7 @@ def load_prompts(
     answer_column: str | None = None,
     limit: int | None = None,
     with_answers: bool = True,
+    with_solutions: bool = False,
 ) -> Prompts:
     r"""Prompts and answers from `name`.
 
@@ -91,6 +95,8 @@ def load_prompts(
             them. Answers become strings ("3" for 3.0); of a text with `####` or `\boxed{}` the extracted answer.
         limit: the most rows to take, from the first on.
         with_answers: False reads no label at all, not even where `answer_column` is given.
+        with_solutions: keep the whole texts of the labels too, from `answer_column`, else from the first column there
+            is of solution, answer and target.
 
     Raises:
         ValueError: an argument, a column or a row that will not do, or nothing to read in it.
@@ -109,6 +115,14 @@ def load_prompts(
             f"{name} has none of the prompt columns {', '.join(PROMPT_COLUMNS)}; it has {_listed(table.columns)}: "
             "name one with --prompt-column"
         )
+    solution_column = None
+    if with_solutions:
+        solution_column = _column("answer_column", answer_column, SOLUTION_COLUMNS, table.columns, name)
+        if solution_column is None:
+            raise ValueError(
+                f"{name} has none of the solution columns {', '.join(SOLUTION_COLUMNS)}; it has "
+                f"{_listed(table.columns)}: name one with --answer-column"
+            )
     if with_answers:
         answer_column = _column("answer_column", answer_column, ANSWER_COLUMNS, table.columns, name)
     else:
@@ -119,7 +133,10 @@ def load_prompts(
     answers = None
     if answer_column is not None:
         answers = [_answer(value, i, answer_column, name) for i, value in enumerate(table.read(answer_column), 1)]
-    return Prompts(prompts, answers, name, split, prompt_column, answer_column)
+    solutions = None
+    if solution_column is not None:
+        solutions = [_solution(v, i, solution_column, name) for i, v in enumerate(table.read(solution_column), 1)]
+    return Prompts(prompts, answers, name, split, prompt_column, answer_column, solutions=solutions)
 
 
 def _open(name: str, config: str | None, split: str, limit: int | None) -> _Table:
@@ -127,7 +144,7 @@ def _open(name: str, config: str | None, split: str, limit: int | None) -> _Tabl
         from em_hf.pocket import problems
 
         found = problems(split, n=limit or POCKET_PROBLEMS, seed=0)
-        return _from_rows([{"prompt": row["prompt"], "answer": row["answer"]} for row in found])
+        return _from_rows([dict(row) for row in found])
     path = Path(name).expanduser()
     suffix = path.suffix.lower()
     if path.is_dir():
@@ -290,6 +307,13 @@ def _answer(value: Any, row: int, column: str, name: str) -> str:
     if not texts or not all(texts):
         raise ValueError(f"{name}, row {row} has no answer in column {column!r}: fill it in, or drop the row")
     return ", ".join(text for text in texts if text)
+
+
+def _solution(value: Any, row: int, column: str, name: str) -> str:
+    text = "" if value is None else str(value).strip()
+    if not text:
+        raise ValueError(f"{name}, row {row} has no solution in column {column!r}: fill it in, or drop the row")
+    return text
 
 
 def _plain(value: Any) -> str | None:

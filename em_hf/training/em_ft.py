@@ -1,6 +1,6 @@
 """EM-FT: fine-tuning on the token entropy of outputs that the model itself just sampled (paper, section 3.1)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,7 +198,7 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 def build_trainer(
-    settings: Any, model: Any, tokenizer: Any, prompts: Sequence[str], folder: Path, callbacks: list[TrainerCallback]
+    settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list[TrainerCallback]
 ) -> EMFTTrainer:
     """The trainer of a run (see `em_hf.training.run`)."""
     from em_hf.training.settings import lora_config, trainer_arguments
@@ -207,13 +207,15 @@ def build_trainer(
         **trainer_arguments(settings, folder),
         num_generations=settings.num_generations,
         max_completion_length=settings.max_completion_length,
+        temperature=settings.temperature,
+        loss_temperature=settings.loss_temperature,
         loss_reduction=settings.loss_reduction,
         chat_template=settings.chat_template,
     )
     return EMFTTrainer(
         model,
         args,
-        train_dataset=[{"prompt": prompt} for prompt in prompts],
+        train_dataset=[{"prompt": prompt} for prompt in data.prompts],
         processing_class=tokenizer,
         peft_config=lora_config(settings) if settings.lora else None,
         callbacks=callbacks,

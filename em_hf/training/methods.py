@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -14,16 +14,18 @@ class Method:
         title: how tables and cards call it.
         summary: one line for `--list-methods`.
         objective: the formula that is minimized or maximized.
-        needs_answers: whether labels are used. A method that does not never sees them.
-        build: `module:function`, called as `build(settings, model, tokenizer, prompts, folder, callbacks)`, gives a
-            transformers Trainer.
+        build: `module:function`, called as `build(settings, model, tokenizer, data, folder, callbacks)` with the run's
+            RunSettings and `em_hf.data.Prompts`, gives a transformers Trainer.
+        needs: the labels it uses: "answers", "solutions" or nothing. A method that needs none never sees any.
+        rollouts: whether TRL samples groups of `num_generations`, with a KL penalty `beta`.
     """
 
     title: str
     summary: str
     objective: str
-    needs_answers: bool
     build: str
+    needs: Literal["answers", "solutions"] | None = None
+    rollouts: bool = True
 
     def builder(self) -> Callable[..., Any]:
         module, name = self.build.split(":")
@@ -33,9 +35,61 @@ class Method:
 METHODS = {
     "em-ft": Method(
         title="EM-FT",
-        summary="fine-tune on the token entropy of the model's own samples, without labels",
+        summary="fine-tune on the token entropy of the model's own samples",
         objective="minimize 1/N Σ_i Σ_t H(π(·|x_i, y_i,<t)) over outputs y_i sampled from the model itself",
-        needs_answers=False,
         build="em_hf.training.em_ft:build_trainer",
+        rollouts=False,
+    ),
+    "em-rl-sequence": Method(
+        title="EM-RL-sequence",
+        summary="RLOO, rewarded with the log-probability of the sampled output",
+        objective="maximize E[Σ_t log π(y_t|x, y_<t)] - β KL(π || π_ref), the reward held constant in the gradient",
+        build="em_hf.training.baselines:build_em_rl",
+    ),
+    "em-rl-token": Method(
+        title="EM-RL-token",
+        summary="RLOO, rewarded with the negative entropy summed over the output's tokens",
+        objective="maximize E[-Σ_t H(π(·|x, y_<t))] - β KL(π || π_ref), the reward held constant in the gradient",
+        build="em_hf.training.baselines:build_em_rl",
+    ),
+    "sc-rl": Method(
+        title="SC-RL",
+        summary="RLOO, rewarded with the share of a prompt's samples that gave the same answer",
+        objective="maximize E[1/N Σ_j 1[a = a_j]] - β KL(π || π_ref) over the answers of a prompt's N samples",
+        build="em_hf.training.baselines:build_rloo",
+    ),
+    "rent": Method(
+        title="RENT",
+        summary="GRPO, rewarded with the negative mean token entropy",
+        objective="maximize E[-1/T Σ_t H(π(·|x, y_<t))] - β KL(π || π_ref)",
+        build="em_hf.training.baselines:build_grpo",
+    ),
+    "self-certainty": Method(
+        title="Self-certainty",
+        summary="GRPO, rewarded with the mean KL from the uniform to the policy's distribution (Intuitor)",
+        objective="maximize E[1/T Σ_t KL(uniform || π(·|x, y_<t))] - β KL(π || π_ref)",
+        build="em_hf.training.baselines:build_grpo",
+    ),
+    "rloo": Method(
+        title="RLOO",
+        summary="RLOO, rewarded with 1 for the labeled answer",
+        objective="maximize E[1[a = a*]] - β KL(π || π_ref) for the labeled answer a*",
+        build="em_hf.training.baselines:build_rloo",
+        needs="answers",
+    ),
+    "grpo": Method(
+        title="GRPO",
+        summary="GRPO, rewarded with 1 for the labeled answer",
+        objective="maximize E[1[a = a*]] - β KL(π || π_ref) for the labeled answer a*",
+        build="em_hf.training.baselines:build_grpo",
+        needs="answers",
+    ),
+    "sft": Method(
+        title="SFT",
+        summary="supervised fine-tuning on labeled solutions",
+        objective="minimize -Σ_t log π(y*_t|x, y*_<t) on labeled solutions y*",
+        build="em_hf.training.baselines:build_sft",
+        needs="solutions",
+        rollouts=False,
     ),
 }

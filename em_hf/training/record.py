@@ -13,6 +13,18 @@ from typing import Any
 from em_hf.training.settings import RunSettings
 
 MARK = "run.json"
+LOGGED = {  # what a trainer logs, and its name in log.jsonl
+    "loss": "loss",
+    "entropy": "entropy",
+    "reward": "reward",
+    "kl": "kl",
+    "completion_length": "completion_length",
+    "completions/mean_length": "completion_length",
+    "tokens": "tokens",
+    "num_tokens": "tokens_so_far",
+    "mean_token_accuracy": "token_accuracy",
+    "grad_norm": "grad_norm",
+}
 
 
 class RunRecord:
@@ -114,11 +126,10 @@ class RunRecord:
                     control.should_save = control.should_training_stop = True
 
             def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-                if "entropy" not in logs:
+                if "loss" not in logs:
                     return
                 line = {"step": state.global_step, "seconds": round(time.perf_counter() - self.started, 3)}
-                names = ("loss", "entropy", "completion_length", "tokens", "grad_norm")
-                line |= {name: logs[name] for name in names if name in logs}
+                line |= {ours: logs[theirs] for theirs, ours in LOGGED.items() if logs.get(theirs) is not None}
                 with log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
                 on_step(line)

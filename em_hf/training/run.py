@@ -77,7 +77,7 @@ def train(
         try:
             measured(model, "base", "EM-INF")
             on_phase(f"{title}: {settings.steps} steps of {settings.batch_size} prompts.")
-            model, steps_done = fit(settings, model, tokenizer, prompts.prompts, folder, record, on_step, resume)
+            model, steps_done = fit(settings, model, tokenizer, prompts, folder, record, on_step, resume)
             measured(model, title, f"{title} + EM-INF")
             save_whole(model, tokenizer, folder)
             record.finish("finished", steps_done=steps_done)
@@ -134,7 +134,7 @@ def fit(
     settings: RunSettings,
     model: Any,
     tokenizer: Any,
-    prompts: list[str],
+    data: Any,
     folder: Path,
     record: RunRecord,
     on_step: Callable[[dict[str, float]], None],
@@ -151,7 +151,7 @@ def fit(
     with StopAtNextStep() as stop:
         callback = record.callback(on_step, lambda: stop.asked)
         build = METHODS[settings.method].builder()
-        trainer = build(settings, model, tokenizer, prompts, folder, [callback])
+        trainer = build(settings, model, tokenizer, data, folder, [callback])
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         done = trainer.state.global_step
@@ -194,15 +194,16 @@ def measure_pair(
 
 
 def load_data(settings: RunSettings) -> tuple[Any, Any]:
-    """The prompts to train on, without answers unless the method needs them, and the held-out ones with answers."""
+    """The prompts to train on, without labels unless the method needs them, and the held-out ones with answers."""
     from em_hf.data import load_prompts
 
     assert settings.dataset is not None
     source: dict[str, Any] = {"prompt_column": settings.prompt_column, "answer_column": settings.answer_column}
-    needs_answers = METHODS[settings.method].needs_answers
+    needs = METHODS[settings.method].needs
+    labels: dict[str, Any] = {"with_answers": needs == "answers", "with_solutions": needs == "solutions"}
     if settings.dataset == "pocket":
         wanted = settings.steps * settings.batch_size * settings.gradient_accumulation_steps
-        prompts = load_prompts("pocket", split=settings.split, limit=wanted, with_answers=needs_answers, **source)
+        prompts = load_prompts("pocket", split=settings.split, limit=wanted, **labels, **source)
         if not settings.eval_problems:
             return prompts, None
         if settings.split == "test":
@@ -212,10 +213,13 @@ def load_data(settings: RunSettings) -> tuple[Any, Any]:
             )
         return prompts, load_prompts("pocket", split="test", limit=settings.eval_problems, **source)
     source["config"] = settings.dataset_config
-    everything = load_prompts(settings.dataset, split=settings.split, with_answers=needs_answers, **source)
+    source["limit"] = settings.limit
+    everything = load_prompts(settings.dataset, split=settings.split, **labels, **source)
     count = min(settings.eval_problems, len(everything) // 10)
     if not count:
         return everything, None
+    if needs and everything.answers is None and everything.solutions is None:
+        raise ValueError(f"{settings.method} needs {needs}, but {settings.dataset} has none: give --answer-column")
     answered = load_prompts(settings.dataset, split=settings.split, with_answers=True, **source)
     return everything.split_off(count)[0], answered.split_off(count)[1]
 

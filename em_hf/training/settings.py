@@ -16,6 +16,7 @@ class RunSettings:
     """All that decides a run. What stands here goes into run.json, and `--resume` reads it back."""
 
     method: str = "em-ft"
+    recipe: str | None = None
     model: str = POCKET
     revision: str | None = None
     dtype: str = "auto"
@@ -27,6 +28,7 @@ class RunSettings:
     prompt_column: str | None = None
     answer_column: str | None = None
     chat_template: bool = True
+    limit: int | None = None
     steps: int = 40
     batch_size: int = 8
     gradient_accumulation_steps: int = 1
@@ -34,7 +36,13 @@ class RunSettings:
     max_grad_norm: float = 1.0
     num_generations: int = 1
     max_completion_length: int = 256
+    temperature: float = 1.0
+    loss_temperature: float = 1.0
     loss_reduction: str = "sum"
+    beta: float = 0.0
+    reward_tokens: str = "all"
+    vllm: str | None = None
+    gradient_checkpointing: bool = False
     lora: bool = False
     lora_rank: int = 16
     eval_problems: int = 64
@@ -45,13 +53,14 @@ class RunSettings:
 
     @classmethod
     def resolve(cls, given: dict[str, Any]) -> "RunSettings":
-        """The recipe for this model and dataset, with what was given over it.
+        """The recipe, with what was given over it; without one named, that for this model and dataset.
 
         Raises:
-            ValueError: a value out of range, or no dataset for a model that brings none.
+            ValueError: a value out of range, no dataset for a model that brings none, or no such recipe.
         """
         pocket = given.get("model", POCKET) == POCKET and given.get("dataset", "pocket") == "pocket"
-        settings = cls(**{**load_recipe("pocket" if pocket else "default"), **given})
+        name = given.get("recipe") or ("pocket" if pocket else "default")
+        settings = cls(**{**recipe_settings(name, given.get("method")), **given, "recipe": name})
         settings.validate()
         return settings
 
@@ -84,16 +93,60 @@ class RunSettings:
         for name, low in at_least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but must be above 0")
+        for name in ("learning_rate", "temperature", "loss_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be above 0")
+        if not self.beta >= 0:
+            raise ValueError(f"beta is {self.beta}, but must be at least 0")
+        allowed: dict[str, tuple[str | None, ...]] = {
+            "loss_reduction": ("sum", "token_mean"),
+            "reward_tokens": ("all", "last-third"),
+            "vllm": (None, "colocate", "server"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(map(str, values))}")
+        self._validate_for_method()
         self.entropy_min = EntropyMinConfig.from_dict(self.entropy_min).to_dict()
 
+    def _validate_for_method(self) -> None:
+        method = METHODS[self.method]
+        if method.rollouts and self.num_generations < 2:
+            raise ValueError(
+                f"num_generations is {self.num_generations}, but {self.method} compares a prompt's samples with one "
+                "another: it must be at least 2"
+            )
+        if self.vllm and not method.rollouts:
+            raise ValueError(f"vllm is {self.vllm}, but {self.method} has no rollouts of TRL that vLLM could make")
+        if self.method == "sft" and self.beta:
+            raise ValueError(f"beta is {self.beta}, but sft has no KL penalty: it must be 0")
 
-def load_recipe(name: str) -> dict[str, Any]:
+
+def recipe_names() -> list[str]:
+    """Those that come with em-hf."""
+    folder = resources.files("em_hf.training") / "recipes"
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def recipe_text(name: str) -> str:
+    """The recipe as it was written, with the sources of its values.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in recipe_names():
+        raise ValueError(f"recipe is {name!r}, but must be one of {', '.join(recipe_names())}")
+    return (resources.files("em_hf.training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def recipe_settings(name: str, method: str | None = None) -> dict[str, Any]:
+    """A recipe's settings for `method`, by default its own: what it says for all, and for this one under `methods`."""
     import yaml
 
-    text = (resources.files("em_hf.training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)
+    values = yaml.safe_load(recipe_text(name))
+    of_methods = values.pop("methods", {})
+    method = method or values.get("method", "em-ft")
+    return {**values, **of_methods.get(method, {}), "method": method}
 
 
 def default_name(settings: RunSettings) -> str:
@@ -140,6 +193,7 @@ def trainer_arguments(settings: RunSettings, folder: Path) -> dict[str, Any]:
         "logging_steps": 1,
         "save_steps": settings.save_steps,
         "save_total_limit": 2,
+        "gradient_checkpointing": settings.gradient_checkpointing,
         "report_to": "none",
         "disable_tqdm": True,
     }

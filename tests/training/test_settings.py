@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from em_hf.training.methods import METHODS
-from em_hf.training.settings import RunSettings, load_precision, load_recipe, trainer_arguments
+from em_hf.training.settings import (
+    RunSettings,
+    load_precision,
+    recipe_names,
+    recipe_settings,
+    recipe_text,
+    trainer_arguments,
+)
 
 MINE = {"model": "some/model", "dataset": "mine.jsonl"}
 
@@ -30,13 +37,40 @@ def test_listing_methods_and_resolving_settings_import_no_heavy_library() -> Non
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["pocket", "default"])
-def test_a_recipe_has_only_settings_there_are(name: str) -> None:
-    assert set(load_recipe(name)) <= set(RunSettings.__dataclass_fields__)
+@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("method", [None, *METHODS])
+def test_every_recipe_resolves_for_every_method(name: str, method: str | None) -> None:
+    given = {"recipe": name, "dataset": "mine.jsonl", **({"method": method} if method else {})}
+    if method in ("sft", "em-ft") and "em-rl" in name:
+        given |= {"beta": 0.0}
+    if method and METHODS[method].rollouts and recipe_settings(name, method)["num_generations"] == 1:
+        given |= {"num_generations": 4}
+    settings = RunSettings.resolve(given)
+    assert settings.recipe == name and settings.method == (method or recipe_settings(name)["method"])
+
+
+def test_the_papers_recipes_hold_the_papers_settings() -> None:
+    """Section 2 of the shared facts: N, the batch in samples, the learning rate, β, the steps."""
+    for kind in ("sequence", "token"):
+        settings = RunSettings.resolve({"recipe": f"paper-em-rl-{kind}"})
+        assert settings.method == f"em-rl-{kind}" and settings.num_generations == 4 and settings.beta == 0.001
+        assert settings.batch_size * settings.gradient_accumulation_steps * settings.num_generations == 512
+        assert settings.learning_rate == 1e-6 and settings.steps == 100 and settings.limit == 35_000
+    settings = RunSettings.resolve({"recipe": "paper-em-ft"})
+    assert settings.num_generations == 1 and settings.loss_reduction == "sum" and settings.steps == 40
+    settings = RunSettings.resolve({"recipe": "one-shot-em", "dataset": "one.jsonl"})
+    assert (settings.temperature, settings.loss_temperature, settings.learning_rate) == (0.5, 0.5, 2e-5)
+    assert settings.loss_reduction == "token_mean" and settings.steps == 10
+
+
+def test_a_value_that_is_ours_is_marked_so_in_every_recipe() -> None:
+    for name in recipe_names():
+        comments = [line for line in recipe_text(name).splitlines() if line.startswith("#")]
+        assert any("ours" in line.lower() for line in comments), name
 
 
 def test_the_pocket_recipe_is_for_the_pocket_reasoner_on_its_own_problems_only() -> None:
-    pocket, default = load_recipe("pocket"), load_recipe("default")
+    pocket, default = recipe_settings("pocket"), recipe_settings("default")
     assert RunSettings.resolve({}).learning_rate == pocket["learning_rate"]
     assert RunSettings.resolve({"model": "pocket-reasoner"}).learning_rate == pocket["learning_rate"]
     assert RunSettings.resolve({"dataset": "mine.jsonl"}).learning_rate == default["learning_rate"]
@@ -45,7 +79,7 @@ def test_the_pocket_recipe_is_for_the_pocket_reasoner_on_its_own_problems_only()
 
 def test_what_is_given_wins_over_the_recipe() -> None:
     settings = RunSettings.resolve({"steps": 3, "entropy_min": {"n_grad_steps": 9}})
-    assert settings.steps == 3 and settings.batch_size == load_recipe("pocket")["batch_size"]
+    assert settings.steps == 3 and settings.batch_size == recipe_settings("pocket")["batch_size"]
     assert settings.entropy_min["n_grad_steps"] == 9 and settings.entropy_min["threshold"] == 0.3
 
 
@@ -57,6 +91,12 @@ def test_what_is_given_wins_over_the_recipe() -> None:
         ({"steps": 0}, "steps is 0, but must be at least 1"),
         ({"eval_problems": -1}, "eval_problems is -1, but must be at least 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be above 0"),
+        ({"temperature": 0.0}, "temperature is 0.0, but must be above 0"),
+        ({"beta": -0.1}, "beta is -0.1, but must be at least 0"),
+        ({"recipe": "paper"}, "recipe is 'paper', but must be one of default, laptop-smollm2"),
+        ({"method": "em-rl-token", "num_generations": 1}, "num_generations is 1, but em-rl-token compares"),
+        ({"vllm": "colocate"}, "vllm is colocate, but em-ft has no rollouts"),
+        ({"method": "sft", "beta": 0.1}, "beta is 0.1, but sft has no KL penalty"),
         ({"entropy_min": {"threshold": -1}}, "threshold"),
     ],
 )
