@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, Partial
 
 from em_hf.entropy import linear_entropy, token_entropy
 
@@ -38,26 +39,50 @@ def summed_entropy(
     if "position_ids" in signature(inner.forward).parameters:
         # As generate numbers them: a model with absolute positions would count the padding otherwise.
         call["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-    head = _linear_head(inner)
-    if head is not None:
+    if _has_linear_head(inner):
         out = model(**call, logits_to_keep=1, output_hidden_states=True)
         last = out.hidden_states[-1]
-        if _is_head(head, last[:, -1], out.logits[:, -1]):
+        head = _linear_head(inner)
+        if head is not None and _is_head(head, last[:, -1], out.logits[:, -1]):
             hidden = last[:, -length - 1 : -1][mask]
             return linear_entropy(hidden, **head, token_weight=torch.ones_like(hidden[:, 0]), temperature=temperature)
     logits = model(**call).logits[:, -length - 1 : -1]
     return token_entropy(logits[mask] / temperature).sum()
 
 
-def _linear_head(model: Any) -> dict[str, Any] | None:
-    """Weight, bias, softcap and scale of the LM head for `linear_entropy`; None where there is no such head."""
+def _has_linear_head(model: Any) -> bool:
+    """Whether the LM head is a plain matrix (FSDP gives the module another class, but not another forward)."""
     head = model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or not getattr(model, "_supports_logits_to_keep", lambda: False)():
+    plain = isinstance(head, torch.nn.Linear) and type(head).forward is torch.nn.Linear.forward
+    # DeepSpeed ZeRO-3 takes a weight away as soon as its module has run.
+    return plain and not hasattr(head.weight, "ds_id") and getattr(model, "_supports_logits_to_keep", lambda: False)()
+
+
+def _linear_head(model: Any) -> dict[str, Any] | None:
+    """Weight, bias, softcap and scale of the LM head for `linear_entropy`; None where they cannot be had.
+
+    To be called after the model's forward pass, where FSDP may have left the weights whole.
+    """
+    head = model.get_output_embeddings()
+    sharded = [p for p in (head.weight, head.bias) if p is not None and isinstance(p, DTensor)]
+    if any(sum(placement.is_shard() for placement in p.placements) > 1 for p in sharded):  # tensor parallel as well
         return None
     config = model.config.get_text_config()
     scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
     softcap = getattr(config, "final_logit_softcapping", None)
-    return {"weight": head.weight, "bias": head.bias, "softcap": softcap, "logit_scale": float(scale)}
+    weight, bias = _whole(head.weight), None if head.bias is None else _whole(head.bias)
+    return {"weight": weight, "bias": bias, "softcap": softcap, "logit_scale": float(scale)}
+
+
+def _whole(weight: Tensor) -> Tensor:
+    """A weight that FSDP2 shards, put together; its gradient goes back averaged over processes, as FSDP's own does."""
+    if not isinstance(weight, DTensor):
+        return weight
+    whole = weight.full_tensor(grad_placements=[Partial()] * weight.device_mesh.ndim)
+    if whole.requires_grad:
+        processes = weight.device_mesh.size()
+        whole.register_hook(lambda gradient: gradient / processes)
+    return whole
 
 
 @torch.no_grad()

@@ -1,0 +1,101 @@
+"""Run under torchrun by test_sharded.py: the EM-FT loss of a model sharded by FSDP2, and its gradients."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from em_hf.training import losses
+from tests.training.processes import write_result
+
+# reshard_after_forward of the root and whether the head is sharded by itself: the weight of the head is then left
+# whole after the forward pass (None), sharded again (True), or sharded again as a module of its own.
+CASES: dict[str, dict[str, Any]] = {
+    "whole after the forward pass": {},
+    "sharded again": {"reshard": True},
+    "sharded again, tied": {"reshard": True, "tied": True},
+    "whole, tied": {"tied": True},
+    "head by itself": {"reshard": True, "head": True},
+    "frozen head": {"reshard": True, "frozen": True},
+}
+
+
+def make_model(*, tied: bool = False, frozen: bool = False, **_: Any) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=24,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+        initializer_range=0.5,
+        tie_word_embeddings=tied,
+    )
+    model = LlamaForCausalLM(config)
+    model.lm_head.weight.requires_grad_(not frozen)
+    return model
+
+
+def batch(rank: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sequences, attention and completion mask of one process: prompts padded on the left, completions on the right."""
+    generator = torch.Generator().manual_seed(rank)
+    ids = torch.randint(2, 24, (3, 9), generator=generator)
+    attention = torch.ones_like(ids)
+    attention[0, :2] = 0
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    mask[1 + rank % 2, 3 - rank :] = False
+    attention[:, 4:] *= mask
+    return ids, attention, mask
+
+
+def sharded(model: LlamaForCausalLM, *, reshard: bool | None = None, head: bool = False, **_: Any) -> None:
+    for layer in model.model.layers:
+        fully_shard(layer)
+    if head:
+        fully_shard(model.lm_head)
+    fully_shard(model, reshard_after_forward=reshard)
+    assert all(isinstance(p, DTensor) for p in model.parameters())
+
+
+def main(folder: Path) -> None:
+    dist.init_process_group("gloo")
+    assert dist.get_world_size() == 2
+    calls = []
+    real = losses.linear_entropy
+    losses.linear_entropy = lambda *a, **k: (calls.append("token_weight" in k), real(*a, **k))[1]
+    results = {}
+    for name, case in CASES.items():
+        model = make_model(**case)
+        sharded(model, **case)
+        calls.clear()
+        loss = losses.summed_entropy(model, model, *batch(dist.get_rank()))
+        assert calls[-1], "the loss was to come from linear_entropy"
+        loss.backward()
+        everywhere: list[Any] = [None, None]
+        dist.all_gather_object(everywhere, float(loss.detach()))
+        assert all(p.grad is None or isinstance(p.grad, DTensor) for p in model.parameters())
+        gradients = {n: None if p.grad is None else p.grad.full_tensor() for n, p in model.named_parameters()}
+        results[name] = {"losses": everywhere, "gradients": gradients}
+    model = make_model()
+    fully_shard(model, mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16), reshard_after_forward=True)
+    loss = losses.summed_entropy(model, model, *batch(dist.get_rank()))
+    loss.backward()
+    grads = {n: None if p.grad is None else p.grad.full_tensor() for n, p in model.named_parameters()}
+    results["bfloat16"] = {"gradients": grads}
+    if dist.get_rank() == 0:
+        write_result(folder, results)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
