@@ -103,7 +103,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(em_hf: Callable, tmp_path:
 
 def test_the_methods_are_listed_with_a_line_each(em_hf: Callable) -> None:
     code, out, _ = em_hf("train", "--list-methods")
-    assert code == 0 and out.startswith("em-ft ") and "without labels" in out
+    assert code == 0 and out.startswith("em-ft ") and "(needs answers)" in out
+    assert len(out.splitlines()) == 9
 
 
 def test_an_overwritten_run_is_replaced_and_a_folder_of_others_is_not(em_hf: Callable, tmp_path: Path) -> None:
