@@ -1,0 +1,106 @@
+"""The folder of an evaluation: what was asked for, the answers as they come, and the results."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from em_hf.evaluation.strategies import Completion
+
+MARK = "eval.json"
+Key = tuple[str, int, int]
+
+
+class EvalFolder:
+    """`eval.json` (settings, then results), `answers/<strategy>.jsonl` and lm-eval's own files in `lm_eval/`.
+
+    Answers are appended batch by batch; an evaluation of the same settings goes on from them.
+
+    Raises:
+        ValueError: the folder has something else in it, or an evaluation with other settings.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        self.path = path
+        mark = path / MARK
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file: name a folder for the results")
+        if path.is_dir() and any(path.iterdir()) and not mark.is_file():
+            raise ValueError(f"{path} holds something other than an evaluation: name an empty or a new folder")
+        if mark.is_file() and overwrite:
+            shutil.rmtree(path)
+        if mark.is_file():
+            _same_settings(path, json.loads(mark.read_text(encoding="utf-8"))["settings"], _plain(settings))
+        else:
+            self.write({"status": "running", "settings": settings})
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Replace `eval.json`, whole or not at all."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        part = self.path / f"{MARK}.part"
+        part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(self.path / MARK)
+
+    def answers(self, strategy: str) -> dict[Key, Completion]:
+        """The answers of an earlier run; a line that was cut off counts for nothing."""
+        found: dict[Key, Completion] = {}
+        path = self._answers(strategy)
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                task, problem, sample = row.pop("key")
+                found[task, problem, sample] = Completion(**row)
+        return found
+
+    def keep(self, strategy: str) -> Callable[[dict[Key, Completion]], None]:
+        """What appends a batch of answers to the strategy's file."""
+        path = self._answers(strategy)
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+        def append(new: dict[Key, Completion]) -> None:
+            lines = [json.dumps({"key": key, **one.to_dict()}, ensure_ascii=False) for key, one in new.items()]
+            with path.open("a", encoding="utf-8") as file:
+                # The line break comes first: after a line that was cut off, the next stands alone.
+                file.write("\n" + "\n".join(lines))
+
+        return append
+
+    def save_lm_eval(self, strategy: str, results: dict[str, Any]) -> None:
+        """lm-eval's result and sample files for this strategy, without the folders of this machine."""
+        from lm_eval.loggers import EvaluationTracker
+
+        place = self.path / "lm_eval" / strategy
+        shutil.rmtree(place, ignore_errors=True)
+        for config in results.get("configs", {}).values():
+            for name in ("config_source", "data_dir"):
+                config.get("metadata", {}).pop(name, None)
+        samples = results.pop("samples", {})
+        tracker = EvaluationTracker(output_path=str(place))
+        tracker.save_results_aggregated(results, samples)
+        for task, rows in samples.items():
+            tracker.save_results_samples(task, rows)
+        # lm-eval files them under the model's name, which it does not know here.
+        for inner in [p for p in place.iterdir() if p.is_dir()]:
+            for file in inner.iterdir():
+                file.replace(place / file.name)
+            inner.rmdir()
+
+    def _answers(self, strategy: str) -> Path:
+        return self.path / "answers" / f"{strategy}.jsonl"
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _same_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name in now:
+        if before.get(name) != now[name]:
+            raise ValueError(
+                f"{path} holds an evaluation with other settings ({name} was {before.get(name)!r}, now {now[name]!r}): "
+                "ask for the same again to go on with it, give another --output, or --overwrite"
+            )

@@ -1,0 +1,39 @@
+"""How lm-eval's tasks of ours grade all samples of a problem at once. Called by the task files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from em_hf.answers import extract_answer, majority, same_answer
+from em_hf.stats import pass_at_k
+
+
+def all_samples(resps: Any, docs: Any) -> Any:
+    """lm-eval's filter that keeps every sample; its default keeps the first."""
+    return resps
+
+
+def maths(doc: dict[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
+    r"""Grades of a problem's samples: the last `\boxed{}` (else what follows `####`) against `answer`."""
+    answers = [extract_answer(text) for text in results[0]]
+    right = [same_answer(doc["answer"], answer) for answer in answers]
+    elected = same_answer(doc["answer"], majority(answers))
+    return {**shares(right), **({f"maj@{len(right)}": float(elected)} if len(right) > 1 else {})}
+
+
+def shares(right: Sequence[bool]) -> dict[str, float]:
+    """`pass@1`, the mean over the samples (avg@n), and for several samples the unbiased pass@k for k = 2, 4, 8 … n."""
+    n, c = len(right), sum(right)
+    return {f"pass@{k}": pass_at_k(n, c, k) for k in steps(n)}
+
+
+def steps(n: int) -> list[int]:
+    """1, 2, 4, 8 … below n, and n."""
+    return [*(2**i for i in range(n.bit_length()) if 2**i < n), n]
+
+
+def worked(doc: dict[str, Any]) -> str:
+    r"""The target of a few-shot example: the written solution with its boxed answer, else the answer in `\boxed{}`."""
+    solution = doc.get("solution") or ""
+    if same_answer(doc["answer"], extract_answer(solution)):
+        return solution if "\\boxed" in solution else f"{solution.split('####')[0].strip()}\n\\boxed{{{doc['answer']}}}"
+    return f"\\boxed{{{doc['answer']}}}"

@@ -1,0 +1,167 @@
+"""The lm-eval model type `em-hf`: its HFLM, whose generation requests take EM-INF settings and follow a strategy."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+
+from em_hf.evaluation.strategies import Completion, Strategy
+from em_hf.generation.mixin import enable_entropy_min
+from em_hf.generation.trace import EntropyTrace
+
+# One answer that was asked for: the task, the number of the problem in it, the number of the answer to it.
+Key = tuple[str, int, int]
+
+
+class EntropyMinLM(HFLM):
+    """HFLM with EM-INF. Overrides `generate_until`; loading, templates and likelihoods are the parent's.
+
+    Without a strategy a request is decoded as its own generation arguments say, which may hold `entropy_min`. With one,
+    the strategy sets how tokens are drawn, and the request what is left: its stop strings and its length. Batches are
+    cut from the whole list of requests and each draws from a seed of its own, so the answers depend on neither what was
+    answered before nor what was read back.
+
+    Args:
+        pretrained, **kwargs: as for HFLM.
+        strategy: how a prompt is answered; may be set later.
+        seed: of all draws.
+
+    Attributes:
+        completions: every answer of the last `generate_until`, under its key.
+        answered: answers known from an earlier run, which are not decoded again; a batch counts only if whole.
+        on_batch: called with each batch's new answers as they come.
+    """
+
+    def __init__(
+        self,
+        pretrained: Any,
+        *,
+        strategy: Strategy | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pretrained, **kwargs)
+        enable_entropy_min(self.model)
+        self.strategy = strategy
+        self.seed = int(seed)
+        self.completions: dict[Key, Completion] = {}
+        self.answered: dict[Key, Completion] = {}
+        self.on_batch: Callable[[dict[Key, Completion]], None] = lambda new: None
+        self._chats: dict[str, list[dict[str, str]]] = {}
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The answers to the requests, in their order."""
+        keys = _keys(requests)
+        self.completions = {}
+        for start, places in self._batches(requests):
+            wanted = [keys[place] for place in places]
+            if all(key in self.answered for key in wanted):
+                self.completions |= {key: self.answered[key] for key in wanted}
+                continue
+            torch.manual_seed(self.seed * 1_000_003 + start)
+            contexts = [requests[place].args[0] for place in places]
+            started = time.perf_counter()
+            found = self._answer(contexts, dict(requests[places[0]].args[1]))
+            share = (time.perf_counter() - started) / len(places)
+            new = {
+                key: Completion(one.text, one.tokens, one.prompt_tokens, one.nats, share)
+                for key, one in zip(wanted, found, strict=True)
+            }
+            self.completions |= new
+            self.on_batch(new)
+        return [self.completions[key].text for key in keys]
+
+    def _answer(self, contexts: list[str], generation: dict[str, Any]) -> list[Completion]:
+        if self.strategy is None:
+            return self.complete(contexts, generation)
+        return self.strategy.run(self, contexts, generation)
+
+    def _batches(self, requests: list[Instance]) -> Iterator[tuple[int, list[int]]]:
+        """The places of the requests batch by batch, prompts of like length together, longest first.
+
+        Requests with different generation arguments are never in one batch. A strategy that draws several samples at
+        once counts with all of them.
+        """
+        at_once = max(1, int(self.batch_size) // (self.strategy.answers if self.strategy else 1))
+        arguments = [repr(request.args[1]) for request in requests]
+        order = sorted(range(len(requests)), key=lambda i: (arguments[i], -len(requests[i].args[0])))
+        done = 0
+        for _, group in groupby(order, key=lambda i: arguments[i]):
+            places = list(group)
+            for first in range(0, len(places), at_once):
+                yield done + first, places[first : first + at_once]
+            done += len(places)
+
+    def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
+        """One completion a context, in one batch.
+
+        A completion may take half the model's context at most; a prompt that does not fit into the rest is cut on the
+        left, as in HFLM.
+        """
+        kwargs: dict[str, Any] = dict(normalize_gen_kwargs(generation, self.max_gen_toks))
+        until = handle_stop_sequences(kwargs.pop("until"), eos=self.tok_decode([self.eot_token_id], False))
+        room = min(kwargs.pop("max_gen_toks"), self.max_length // 2)
+        ids, mask = self.tok_batch_encode(list(contexts), left_truncate_len=self.max_length - room)
+        trace = EntropyTrace()
+        out = self._model_generate(
+            context=ids.to(self.device),
+            attention_mask=mask.to(self.device),
+            stop=until,
+            max_length=ids.shape[1] + room,
+            entropy_trace=trace,
+            **kwargs,
+        )
+        nats, drawn = trace.before.cpu(), out[:, ids.shape[1] :].tolist()
+        completions = []
+        for row, tokens in enumerate(drawn):
+            count = self._up_to_stop(tokens, int(nats[row].isfinite().sum()), until)
+            text = postprocess_generated_text(self.tok_decode(tokens[:count]), until, self.think_end_token)
+            completions.append(Completion(text, count, int(mask[row].sum()), float(nats[row, :count].sum())))
+        return completions
+
+    def _up_to_stop(self, tokens: list[int], count: int, until: Sequence[str]) -> int:
+        """The fewest of the first `count` tokens whose text holds a stop string; `count` where it holds none.
+
+        lm-eval lets a row go on past its stop string until the whole batch has stopped; that is not the row's answer.
+        """
+
+        def stopped(n: int) -> bool:
+            text = self.tok_decode(tokens[:n])
+            return any(word in text for word in until if word)
+
+        if not stopped(count):
+            return count
+        low, high = 0, count  # stopped(high), not stopped(low)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if stopped(middle) else (middle, high)
+        return high
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The parent's, remembered, so that `follow_up` can go on with the conversation."""
+        text = super().apply_chat_template(chat_history, add_generation_prompt)
+        self._chats[text] = list(chat_history)
+        return text
+
+    def follow_up(self, context: str, answer: str, instruction: str) -> str:
+        """The conversation after `answer` and the user's `instruction`; in plain text where there is no template."""
+        if context not in self._chats:
+            return f"{context}{answer}\n\n{instruction}\n"
+        turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": instruction}]
+        return self.apply_chat_template([*self._chats[context], *turns])
+
+
+def _keys(requests: Sequence[Instance]) -> list[Key]:
+    """The key of each request; lm-eval repeats the same request for several answers."""
+    seen: dict[tuple[str, int], int] = {}
+    keys = []
+    for request in requests:
+        problem = (str(request.task_name), int(request.doc_id or 0))
+        seen[problem] = seen.get(problem, -1) + 1
+        keys.append((*problem, seen[problem]))
+    return keys

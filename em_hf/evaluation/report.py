@@ -1,0 +1,94 @@
+"""The results of an evaluation as text, as a record, and as a picture of accuracy against what it takes."""
+
+import io
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from em_hf.evaluation.folder import EvalFolder
+from em_hf.evaluation.results import Figure, Row, pairs_of, pairs_table, table
+from em_hf.evaluation.strategies import Strategy
+
+NOTE = (
+    "In brackets: 95% bootstrap intervals over problems. GFLOPs: 2PD of an answer, every token that passed through the "
+    "model counted, prompts too. nats/token: of the model's own distributions."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """`record` goes to eval.json, `text` to eval.md and the screen, `picture` (a PNG, where there is one) beside."""
+
+    record: dict[str, Any]
+    text: str
+    picture: bytes | None
+
+    def write(self, folder: EvalFolder) -> None:
+        folder.write(self.record)
+        (folder.path / "eval.md").write_text(f"`{self.record['command']}`\n\n{self.text}\n", encoding="utf-8")
+        if self.picture is not None:
+            (folder.path / "accuracy.png").write_bytes(self.picture)
+
+
+def report(rows: Sequence[Row], strategies: Sequence[Strategy], settings: Mapping[str, Any], *, command: str) -> Report:
+    """The report of an evaluation; each strategy is compared with the first."""
+    pairs = pairs_of(rows)
+    parts = [table(rows)]
+    parts += [pairs_table(pairs)] if pairs else []
+    lines = [f"- {strategy.name}: {strategy.describe()}" for strategy in strategies]
+    parts += ["\n".join([f"{settings['model']}, seed {settings['seed']}. {NOTE}", "", *lines])]
+    record = {
+        "status": "finished",
+        "command": command,
+        "settings": settings,
+        "rows": [row.to_dict() for row in rows],
+        "pairs": [pair.to_dict() for pair in pairs],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("em-hf", "lm-eval", "torch", "transformers")},
+        },
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return Report(record, "\n\n".join(parts), picture(rows))
+
+
+def picture(rows: Sequence[Row]) -> bytes | None:
+    """Accuracy against FLOPs and against seconds of an answer, with intervals; None for one row or no matplotlib."""
+    rows = [row for row in rows if "flops" in row.values]
+    if len(rows) < 2:
+        return None
+    try:
+        from matplotlib.figure import Figure as Canvas  # not pyplot, which would choose a screen and keep the figure
+    except ImportError:
+        return None
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    canvas = Canvas(figsize=(11, 3.6 * len(tasks)), dpi=110, layout="constrained")
+    grid = canvas.subplots(len(tasks), 2, squeeze=False, sharey="row")
+    for task, (left, right) in zip(tasks, grid, strict=True):
+        for axes, cost, label in ((left, "flops", "FLOPs of an answer"), (right, "seconds", "seconds of an answer")):
+            for place, row in enumerate(row for row in rows if row.task == task):
+                x, y = row.figure(cost), row.figure(row.metric)
+                assert x is not None and y is not None
+                axes.errorbar(
+                    x.mean,
+                    100 * y.mean,
+                    xerr=_arms(x, 1),
+                    yerr=_arms(y, 100),
+                    fmt="osD^vP*X"[place % 8],
+                    capsize=3,
+                    label=row.strategy,
+                )
+            axes.set(xlabel=label, ylabel=f"{task}: accuracy, %", xscale="log")
+            axes.grid(alpha=0.3)
+    grid[0][1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _arms(figure: Figure, scale: float) -> list[list[float]]:
+    """The lengths of an interval's two arms; rounding can put the mean of equal numbers outside by a hair."""
+    return [[max(0.0, scale * (figure.mean - figure.low))], [max(0.0, scale * (figure.high - figure.mean))]]

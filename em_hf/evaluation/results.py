@@ -1,0 +1,188 @@
+"""What an evaluation found: one row a strategy and task, every figure with its interval, and paired differences."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from em_hf.evaluation.strategies import Completion
+from em_hf.flops import inference_flops
+from em_hf.stats import bootstrap_interval, paired_interval
+
+COSTS = ("tokens", "entropy", "flops", "seconds")
+# The figure that tables show, by the name that a task gives it; our tasks have the first.
+MAIN = ("pass@1", "exact_match", "acc")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over problems and its 95% bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One strategy on one task.
+
+    Attributes:
+        values: for each figure one number a problem: the task's metrics as lm-eval computed them, and `tokens` drawn
+            for an answer, their mean `entropy` (nats a token, of the model's own distributions), `flops` (2PD, where D
+            counts every token that passed through the model, prompts too) and `seconds` of an answer.
+        samples: answers to each problem.
+    """
+
+    strategy: str
+    task: str
+    values: dict[str, list[float]]
+    samples: int
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values[self.metric])
+
+    @property
+    def metric(self) -> str:
+        """The name of the main figure."""
+        found = next((name for name in MAIN if name in self.values), None)
+        return found or next(name for name in self.values if name not in COSTS)
+
+    def figure(self, name: str) -> Figure | None:
+        """Mean and interval of a figure, None where the task has none of that name."""
+        values = self.values.get(name)
+        if not values:
+            return None
+        return Figure(sum(values) / len(values), *bootstrap_interval(values, seed=self.seed))
+
+    def figures(self) -> dict[str, Figure]:
+        return {name: figure for name in self.values if (figure := self.figure(name)) is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        head = {"strategy": self.strategy, "task": self.task, "problems": len(self), "samples": self.samples}
+        figures = {name: asdict(figure) for name, figure in self.figures().items()}
+        return {**head, "metric": self.metric, "figures": figures, "values": self.values}
+
+
+def rows_of(
+    strategy: str,
+    samples: Mapping[str, Sequence[Mapping[str, Any]]],
+    completions: Mapping[tuple[str, int, int], Completion],
+    parameters: int,
+    *,
+    seed: int,
+) -> list[Row]:
+    """The rows of a strategy from lm-eval's samples and from what the answers took.
+
+    Args:
+        samples: of each task, as lm-eval logs them.
+        completions: of each task, problem and sample; tasks that only compare likelihoods have none.
+        parameters: P of the model.
+    """
+    rows = []
+    for task, logged in samples.items():
+        first = logged[0]["filter"]
+        logged = [sample for sample in logged if sample["filter"] == first]
+        values: dict[str, list[float]] = {
+            name: [float(sample[name]) for sample in logged]
+            for name in logged[0]["metrics"]
+            if isinstance(logged[0][name], (int, float))
+        }
+        taken = [_of_problem(completions, task, sample["doc_id"]) for sample in logged]
+        if all(taken):
+            values |= {name: [_mean_cost(name, ones, parameters) for ones in taken] for name in COSTS}
+        rows.append(Row(strategy, task, values, max(1, len(taken[0])), seed))
+    return rows
+
+
+def _of_problem(completions: Mapping[tuple[str, int, int], Completion], task: str, problem: int) -> list[Completion]:
+    found: list[Completion] = []
+    while (key := (task, problem, len(found))) in completions:
+        found.append(completions[key])
+    return found
+
+
+def _mean_cost(name: str, ones: Sequence[Completion], parameters: int) -> float:
+    tokens = sum(one.tokens for one in ones)
+    if name == "entropy":
+        return sum(one.nats for one in ones) / max(1, tokens)
+    if name == "flops":
+        return inference_flops(parameters, tokens + sum(one.prompt_tokens for one in ones)) / len(ones)
+    return (tokens if name == "tokens" else sum(one.seconds for one in ones)) / len(ones)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`row` minus `base` on the same problems, and how many times the compute it took."""
+
+    task: str
+    strategy: str
+    base: str
+    difference: Figure
+    flops_ratio: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def pairs_of(rows: Sequence[Row]) -> list[Pair]:
+    """Each row against the first of its task: the difference of the main figure, problem by problem."""
+    found = []
+    bases: dict[str, Row] = {}
+    for row in rows:
+        base = bases.setdefault(row.task, row)
+        if base is row:
+            continue
+        difference = Figure(*paired_interval(row.values[row.metric], base.values[row.metric], seed=row.seed))
+        ratio = None
+        if "flops" in row.values and "flops" in base.values:
+            ratio = sum(row.values["flops"]) / sum(base.values["flops"])
+        found.append(Pair(row.task, row.strategy, base.strategy, difference, ratio))
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown: accuracy in percent, and what an answer takes, each with its interval in brackets."""
+    more = [name for name in dict.fromkeys(n for row in rows for n in row.values) if name.startswith(("pass@", "maj@"))]
+    more = [name for name in more if name != "pass@1"]
+    header = ["task", "strategy", "problems", "accuracy, %", *(f"{name}, %" for name in more)]
+    header += ["tokens", "nats/token", "GFLOPs", "seconds"]
+    lines = []
+    for row in rows:
+        cells = [row.task, row.strategy, f"{len(row)} × {row.samples}", _cell(row.figure(row.metric), 100, 1)]
+        cells += [_cell(row.figure(name), 100, 1) for name in more]
+        cells += [_cell(row.figure("tokens"), 1, 1), _cell(row.figure("entropy"), 1, 3)]
+        cells += [_cell(row.figure("flops"), 1e-9, 3), _cell(row.figure("seconds"), 1, 2)]
+        lines.append(cells)
+    return markdown(header, lines)
+
+
+def pairs_table(pairs: Sequence[Pair]) -> str:
+    """Markdown: differences of accuracy in percentage points, with intervals, and ratios of FLOPs."""
+    lines = [
+        [
+            pair.task,
+            f"{pair.strategy} minus {pair.base}",
+            _cell(pair.difference, 100, 1, sign="+"),
+            "" if pair.flops_ratio is None else f"{pair.flops_ratio:.2f}",
+        ]
+        for pair in pairs
+    ]
+    return markdown(["task", "paired difference", "points", "FLOPs, times"], lines)
+
+
+def _cell(figure: Figure | None, scale: float, digits: int, sign: str = "") -> str:
+    if figure is None:
+        return ""
+    low, high = (f"{value * scale:{sign}.{digits}f}" for value in (figure.low, figure.high))
+    return f"{figure.mean * scale:{sign}.{digits}f} ({low} to {high})"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An aligned Markdown table."""
+    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))} |"
+
+    return "\n".join([line(header), f"|{'|'.join('-' * (width + 2) for width in widths)}|", *map(line, rows)])

@@ -1,0 +1,151 @@
+"""An evaluation from start to end: tasks, a model, one strategy after the other, results."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from em_hf.evaluation.folder import EvalFolder
+from em_hf.evaluation.results import Row, rows_of
+from em_hf.evaluation.strategies import Strategy
+from em_hf.flops import parameter_count
+
+TASKS = Path(__file__).parent / "tasks"
+DEFAULT_TASK = "pocket"
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """What is evaluated, but for the strategies.
+
+    Args:
+        model: as the user named it.
+        tasks: names of ours or of lm-eval's.
+        limit: problems of each task at most, from the first on; all if None.
+        samples: answers to each problem, of which the grades are averaged (avg@k).
+        num_fewshot: worked examples before each problem; the task's own number if None.
+        max_new_tokens: of an answer at most; the task's own number if None.
+        batch_size: rows decoded together. Other batches draw other random numbers.
+        seed: of all draws.
+        chat_template: put prompts into the tokenizer's chat template, where it has one.
+        revision, dtype: as the model was loaded.
+    """
+
+    model: str
+    tasks: tuple[str, ...] = (DEFAULT_TASK,)
+    limit: int | None = None
+    samples: int = 1
+    num_fewshot: int | None = None
+    max_new_tokens: int | None = None
+    batch_size: int = 64
+    seed: int = 0
+    chat_template: bool = True
+    revision: str | None = None
+    dtype: str = "auto"
+
+
+def our_tasks() -> dict[str, dict[str, Any]]:
+    """The settings of every task file of ours, by task name."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    found = [load_yaml(path, resolve_func=False) for path in sorted(TASKS.glob("*.yaml"))]
+    return {config["task"]: config for config in found}
+
+
+def load_tasks(settings: EvalSettings, *, data_dir: str | Path | None = None, allow_code: bool = False) -> Any:
+    """The tasks with their problems, as lm-eval's `TaskManager` gives them.
+
+    Args:
+        data_dir: the folder of local copies; the environment's EM_HF_DATA_DIR, else the Hub, if None.
+        allow_code: whether tasks may run the programs that a model writes.
+
+    Raises:
+        ValueError: an unknown task, or a task that runs programs without `allow_code`.
+        OSError: the problems cannot be found.
+    """
+    import lm_eval.tasks
+
+    ours = our_tasks()
+    metadata = {"data_dir": str(data_dir)} if data_dir else None
+    manager = lm_eval.tasks.TaskManager(
+        include_path=TASKS, include_defaults=not set(settings.tasks) <= set(ours), metadata=metadata
+    )
+    for name in settings.tasks:
+        if name not in manager.all_tasks:
+            raise ValueError(f"there is no task {name!r}: `em-hf eval --list` shows ours, lm-eval's have its own names")
+        if name in ours and ours[name].get("unsafe_code") and not allow_code:
+            raise ValueError(f"{name} runs the programs that the model writes: allow it with --allow-code-execution")
+    tasks = manager.load(list(settings.tasks))
+    for task in tasks["tasks"].values():
+        if task.OUTPUT_TYPE == "generate_until":
+            task.set_config("repeats", settings.samples)
+            if settings.max_new_tokens:
+                task.set_config("generation_kwargs", {"max_gen_toks": settings.max_new_tokens}, update=True)
+    return tasks
+
+
+def evaluate(
+    model: Any,
+    tokenizer: Any,
+    settings: EvalSettings,
+    strategies: Sequence[Strategy],
+    *,
+    tasks: Any,
+    folder: EvalFolder | None = None,
+    allow_code: bool = False,
+    on_strategy: Callable[[str], None] = lambda name: None,
+) -> list[Row]:
+    """The rows of every strategy on every task, task by task.
+
+    Args:
+        tasks: from `load_tasks`.
+        folder: where answers are kept as they come and read back from.
+        on_strategy: called with the name of a strategy before it begins.
+    """
+    from em_hf.evaluation.model import EntropyMinLM
+
+    quiet_lm_eval()
+    lm = EntropyMinLM(model, tokenizer=tokenizer, batch_size=settings.batch_size, seed=settings.seed)
+    rows: list[Row] = []
+    for strategy in strategies:
+        on_strategy(strategy.name)
+        lm.strategy = strategy
+        if folder is not None:
+            lm.answered, lm.on_batch = folder.answers(strategy.name), folder.keep(strategy.name)
+        results = _simple_evaluate(lm, settings, tasks, allow_code)
+        rows += rows_of(strategy.name, results["samples"], lm.completions, parameter_count(model), seed=settings.seed)
+        if folder is not None:
+            folder.save_lm_eval(strategy.name, results)
+    return sorted(rows, key=lambda row: list(tasks["tasks"]).index(row.task))
+
+
+def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bool) -> dict[str, Any]:
+    from lm_eval import simple_evaluate
+
+    results = simple_evaluate(
+        model=lm,
+        tasks=[*(tasks.get("groups") or {}).values()] or list(tasks["tasks"].values()),
+        num_fewshot=settings.num_fewshot,
+        limit=settings.limit,
+        apply_chat_template=bool(settings.chat_template and lm.tokenizer.chat_template),
+        fewshot_as_multiturn=True,
+        random_seed=settings.seed,
+        numpy_random_seed=settings.seed,
+        torch_random_seed=settings.seed,
+        fewshot_random_seed=settings.seed,
+        bootstrap_iters=0,
+        confirm_run_unsafe_code=allow_code,
+    )
+    assert results is not None  # None on the other processes of a distributed run, which this is not
+    return dict(results)
+
+
+def quiet_lm_eval() -> None:
+    """Let lm-eval speak of errors only: its warnings are about what is meant here."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+
+
+def settings_record(settings: EvalSettings, strategies: Sequence[Strategy]) -> dict[str, Any]:
+    """What has to be the same for an evaluation to go on, as plain values."""
+    return {**asdict(settings), "tasks": list(settings.tasks), "strategies": [s.to_dict() for s in strategies]}

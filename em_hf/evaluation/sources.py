@@ -1,0 +1,116 @@
+"""Where a task's problems come from: the Hub, or a local copy of the same rows. Called by the task files."""
+
+import gzip
+import json
+import os
+import re
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from em_hf.answers import extract_answer
+
+DATA_DIR = "EM_HF_DATA_DIR"
+_FLOAT_OF_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
+
+
+def load(
+    *,
+    problem: str,
+    answer: str | None = None,
+    solution: str | None = None,
+    keep: list[str] | None = None,
+    hub: str | None = None,
+    config: str | None = None,
+    splits: dict[str, str] | None = None,
+    files: dict[str, str | list[str]] | None = None,
+    data_dir: str | None = None,
+    **_: Any,
+) -> Any:
+    """A `DatasetDict` whose rows have `problem`, and `answer` and `solution` where there are any, all text.
+
+    The arguments are the `metadata` of a task file, which lm-eval hands on; what is not named here is for its readers.
+
+    Args:
+        problem, answer, solution: Jinja templates over a row's columns. Of an answer with `####` or `\\boxed{}` the
+            part that these mark is taken, and "142.0" becomes "142".
+        keep: columns to take as they are.
+        hub, config: id and configuration of the dataset on the Hub.
+        splits: the splits to take, test and perhaps train, and what the Hub calls them.
+        files: those of the local copy, for each split.
+        data_dir: their folder; the environment's EM_HF_DATA_DIR if None. Without either the Hub is asked.
+
+    Raises:
+        OSError: no such file, or the Hub is out of reach.
+    """
+    from datasets import Dataset, DatasetDict
+
+    folder = data_dir or os.environ.get(DATA_DIR)
+    splits = splits or {"test": "test"}
+    made = {}
+    for split, name in splits.items():
+        if folder and files and split in files:
+            rows = _from_files(Path(folder), files[split])
+        elif hub is None:
+            raise OSError(f"the task is not on the Hub: give the folder of {_named(files, split)} as --data-dir")
+        else:
+            rows = _from_hub(hub, config, name, _named(files, split))
+        made[split] = Dataset.from_list([_row(row, problem, answer, solution, keep or []) for row in rows])
+    return DatasetDict(made)
+
+
+def pocket(*, limit: int = 500, **_: Any) -> Any:
+    """The pocket reasoner's test problems, and its training problems for few-shot examples."""
+    from datasets import Dataset, DatasetDict
+
+    from em_hf.pocket import problems
+
+    def rows(split: str, n: int) -> Any:
+        return Dataset.from_list([{**row, "problem": row["prompt"]} for row in problems(split, n, 0)])
+
+    return DatasetDict({"test": rows("test", limit), "train": rows("train", 100)})
+
+
+def _named(files: dict[str, str | list[str]] | None, split: str) -> str:
+    found = (files or {}).get(split)
+    return ", ".join([found] if isinstance(found, str) else found or [])
+
+
+def _from_files(folder: Path, names: str | list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for name in [names] if isinstance(names, str) else names:
+        path = folder / name
+        if not path.is_file():
+            raise OSError(f"there is no {name} in {folder}: put it there, or leave out --data-dir to ask the Hub")
+        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+        with opened as file:
+            rows += [json.loads(line) for line in file if line.strip()]
+    return rows
+
+
+def _from_hub(hub: str, config: str | None, split: str, files: str) -> list[dict[str, Any]]:
+    import datasets
+
+    try:
+        return list(islice(datasets.load_dataset(hub, config, split=split), None))
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        local = f", or give the folder of {files} as --data-dir" if files else ""
+        raise OSError(
+            f"the dataset {hub} cannot be loaded from the Hub ({' '.join(str(error).split())}): go online{local}"
+        ) from error
+
+
+def _row(
+    row: dict[str, Any], problem: str, answer: str | None, solution: str | None, keep: list[str]
+) -> dict[str, Any]:
+    from lm_eval.utils import apply_template
+
+    made: dict[str, Any] = {name: row[name] for name in keep}
+    made["problem"] = apply_template(problem, row).strip()
+    if answer is not None:
+        text = apply_template(answer, row).strip()
+        text = extract_answer(text) or text
+        whole = _FLOAT_OF_WHOLE.fullmatch(text)
+        made["answer"] = whole[1] if whole else text
+    made["solution"] = apply_template(solution, row).strip() if solution is not None else ""
+    return made
