@@ -17,20 +17,21 @@ class BestWeights:
 
     Args:
         model: as it is trained, not wrapped.
-        folder: to hold `model.safetensors` or `adapter_model.safetensors` and the configuration.
+        folder: to hold `model.safetensors` or `adapter_model.safetensors`, the configuration and the tokenizer.
+        tokenizer: the model's, if it has one.
         writes: whether this is the process that writes.
 
     Raises:
         ValueError: the model is partitioned by DeepSpeed ZeRO-3, which gives no process the weights.
     """
 
-    def __init__(self, model: Any, folder: Path, *, writes: bool = True) -> None:
+    def __init__(self, model: Any, folder: Path, *, tokenizer: Any = None, writes: bool = True) -> None:
         if any(hasattr(p, "ds_id") for p in model.parameters()):
             raise ValueError(
                 "the best weights cannot be kept under DeepSpeed ZeRO-3: pass restore_best=False, and take them from "
                 "the checkpoints"
             )
-        self.model, self.folder, self.writes = model, folder, writes
+        self.model, self.folder, self.tokenizer, self.writes = model, folder, tokenizer, writes
         self._adapter = hasattr(model, "peft_config")
         self.file = folder / ("adapter_model.safetensors" if self._adapter else "model.safetensors")
 
@@ -86,6 +87,8 @@ class BestWeights:
         else:
             self.model.config.save_pretrained(self.folder)
         base_of(self.model).generation_config.save_pretrained(self.folder)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(self.folder)
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class EntropyCollapseCallback(TrainerCallback):
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if self.probe is not None:
+        if self.probe is not None or "loss" not in (logs or {}):  # the last log, of the whole run, has none
             return
         for name, value in numbers_in(logs).items():
             self._window.setdefault(name, []).append(value)
@@ -120,11 +120,20 @@ class EntropyCollapseCallback(TrainerCallback):
         self._begun, self._window = True, {}
         main = self.trainer.state.is_world_process_zero
         if self.restore_best:
-            self._weights = BestWeights(unwrapped(self.trainer), self.folder, writes=main)
+            tokenizer = self.trainer.processing_class
+            self._weights = BestWeights(unwrapped(self.trainer), self.folder, tokenizer=tokenizer, writes=main)
             if main and self.trainer.state.global_step == 0:
                 self._weights.file.unlink(missing_ok=True)
         if self.probe is None:
             self._own = earlier_readings(self.trainer, self._trace)
+            done = self._own[-1].step if self._own else 0
+            for logs in self.trainer.state.log_history:  # of a resumed run, since its last reading
+                if logs.get("step", 0) > done:
+                    self._collect(logs)
+
+    def _collect(self, logs: dict[str, Any] | None) -> None:
+        for name, value in numbers_in(logs).items():
+            self._window.setdefault(name, []).append(value)
 
     def _judged(self) -> Verdict:
         """The verdict on the readings; the best step is the one whose weights are kept.
