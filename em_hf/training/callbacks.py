@@ -99,7 +99,8 @@ class EntropyCallback(TrainerCallback):
             self._was_enabled = isinstance(base_of(model), EntropyMinGenerationMixin)
             enable_entropy_min(model, self.config)
         self.readings = earlier_readings(self.trainer, self._trace)
-        self._kl = None
+        # What was logged before a resumed run was interrupted.
+        self._kl = next((kl for logs in reversed(state.log_history) if (kl := kl_in(logs, None)) is not None), None)
         if not self.readings:
             self._read()
 

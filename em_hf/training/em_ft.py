@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate.utils import set_seed
 from torch import Tensor
 from transformers import GenerationConfig, Trainer, TrainerCallback, TrainingArguments
 
@@ -59,7 +60,8 @@ class EMFTTrainer(Trainer):
 
     Overrides `compute_loss`: it samples from the current model and returns the samples' entropy (inside this hook,
     since the Trainer restores its random state before it, which makes a resumed run equal to one that was not
-    interrupted); and `log`, which adds `entropy` (nats a token), `completion_length` and `tokens`.
+    interrupted); and `log`, which adds `entropy` (nats a token), `completion_length`, and
+    the step's sampled `tokens` and `tokens_with_prompts`, over all processes.
 
     Args:
         model: a causal language model, or a PEFT model of one.
@@ -106,7 +108,9 @@ class EMFTTrainer(Trainer):
             num_return_sequences=args.num_generations,
             max_new_tokens=args.max_completion_length,
         )
-        self._sums = dict.fromkeys(("entropy", "tokens", "samples"), 0.0)
+        self._sums = dict.fromkeys(("entropy", "tokens", "tokens_with_prompts", "samples"), 0.0)
+        if self.accelerator.num_processes > 1:
+            set_seed(self.args.seed, device_specific=True)  # or all processes would sample with the same noise
 
     def _encode(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         prompts = [row["prompt"] for row in rows]
@@ -137,6 +141,7 @@ class EMFTTrainer(Trainer):
         if model.training:
             self._sums["entropy"] += float(total.detach())
             self._sums["tokens"] += int(count)
+            self._sums["tokens_with_prompts"] += int(count) + int(prompt.sum())
             self._sums["samples"] += mask.shape[0]
         return (loss, None) if return_outputs else loss
 
@@ -148,11 +153,14 @@ class EMFTTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if self._sums["tokens"]:
+            sums = torch.tensor(list(self._sums.values()), dtype=torch.float32, device=self.accelerator.device)
+            entropy, tokens, with_prompts, samples = self.accelerator.reduce(sums, reduction="sum").tolist()
             logs = {
                 **logs,
-                "entropy": self._sums["entropy"] / self._sums["tokens"],
-                "completion_length": self._sums["tokens"] / self._sums["samples"],
-                "tokens": self._sums["tokens"],
+                "entropy": entropy / tokens,
+                "completion_length": tokens / samples,
+                "tokens": tokens,
+                "tokens_with_prompts": with_prompts,
             }
             self._sums = dict.fromkeys(self._sums, 0.0)
         super().log(logs, *args, **kwargs)

@@ -10,9 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from em_hf.training.methods import METHODS
+from em_hf.training.processes import any_process, is_main, world_size
 from em_hf.training.settings import RunSettings
 
 MARK = "run.json"
+LOG = "log.jsonl"
 LOGGED = {  # what a trainer logs, and its name in log.jsonl
     "loss": "loss",
     "entropy": "entropy",
@@ -21,7 +24,8 @@ LOGGED = {  # what a trainer logs, and its name in log.jsonl
     "completion_length": "completion_length",
     "completions/mean_length": "completion_length",
     "tokens": "tokens",
-    "num_tokens": "tokens_so_far",
+    "tokens_with_prompts": "tokens_with_prompts",
+    "num_tokens": "tokens_with_prompts",  # of TRL, since it began to count
     "mean_token_accuracy": "token_accuracy",
     "grad_norm": "grad_norm",
 }
@@ -40,7 +44,7 @@ class RunRecord:
         revision: str | None,
         resume: bool,
     ) -> None:
-        self.folder, self.settings = folder, settings
+        self.folder, self.settings, self.writes = folder, settings, is_main()
         self.results: dict[str, Any] = {"rows": []}
         if resume and (folder / "results.json").is_file():
             self.results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -55,6 +59,9 @@ class RunRecord:
             "name": folder.name,
             "status": "running",
             "method": settings.method,
+            "method_title": METHODS[settings.method].title,
+            "objective": METHODS[settings.method].objective,
+            "labels": METHODS[settings.method].needs,
             "base_model": settings.model,
             "base_revision": revision,
             "dataset": {
@@ -75,7 +82,12 @@ class RunRecord:
             "finished": None,
             "steps_done": earlier.get("steps_done", 0),
         }
-        write_json(folder / MARK, self.facts)
+        self.facts |= {name: earlier[name] for name in ("guard", "trained", "compute") if name in earlier}
+        self.write()
+
+    def write(self) -> None:
+        if self.writes:
+            write_json(self.folder / MARK, self.facts)
 
     def has_rows(self, names: Iterable[str]) -> bool:
         return set(names) <= {row["name"] for row in self.results["rows"]}
@@ -92,29 +104,34 @@ class RunRecord:
         }
         self.results["n"] = n
         self.results["rows"] = [old for old in self.results["rows"] if old["name"] != row["name"]] + [row]
-        write_json(self.folder / "results.json", self.results)
+        if self.writes:
+            write_json(self.folder / "results.json", self.results)
 
     def finish(self, status: str, steps_done: int | None = None) -> None:
         self.facts |= {"status": status, "finished": now()}
         if steps_done is not None:
             self.facts["steps_done"] = steps_done
         try:
-            write_json(self.folder / MARK, self.facts)
+            self.write()
         except OSError:
             if status == "finished":  # a failure to note another failure would only hide it
                 raise
 
-    def callback(self, on_step: Callable[[dict[str, float]], None], stop_asked: Callable[[], bool]) -> Any:
+    def callback(
+        self, on_step: Callable[[dict[str, float]], None], stop_asked: Callable[[], bool], guard: Any = None
+    ) -> Any:
+        """Writes the log and the guard's verdict, and ends the run with a checkpoint when Ctrl-C was pressed."""
         from transformers import TrainerCallback
 
-        record, log = self, self.folder / "log.jsonl"
+        record, log = self, self.folder / LOG
 
         class Callback(TrainerCallback):
-            """Writes the log, and ends the run with a checkpoint when Ctrl-C was pressed."""
-
             started = time.perf_counter()
+            tokens_so_far = 0.0
 
             def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                if not record.writes:
+                    return
                 # Steps after the checkpoint are done again.
                 kept = [line for line in read_log(log) if line["step"] <= state.global_step]
                 log.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
@@ -122,19 +139,37 @@ class RunRecord:
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 record.facts["steps_done"] = state.global_step
-                if stop_asked():
+                if any_process(stop_asked()):
                     control.should_save = control.should_training_stop = True
 
+            def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                if guard is not None:
+                    record.facts["guard"] = guard.verdict.to_dict()
+                record.write()
+
             def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-                if "loss" not in logs:
+                if "loss" not in logs or not record.writes:
                     return
                 line = {"step": state.global_step, "seconds": round(time.perf_counter() - self.started, 3)}
                 line |= {ours: logs[theirs] for theirs, ours in LOGGED.items() if logs.get(theirs) is not None}
+                count_tokens(line, self.tokens_so_far, record.settings)
+                self.tokens_so_far = logs.get("num_tokens", 0)
                 with log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
                 on_step(line)
 
         return Callback()
+
+
+def count_tokens(line: dict[str, Any], counted_before: float, settings: RunSettings) -> None:
+    """Where the trainer is TRL's: make its count of tokens that of the step, and add that of the sampled ones."""
+    if "tokens" in line or "tokens_with_prompts" not in line:
+        return
+    if line["tokens_with_prompts"] >= counted_before:
+        line["tokens_with_prompts"] -= counted_before
+    if "completion_length" in line:
+        prompts = settings.batch_size * settings.gradient_accumulation_steps * world_size()
+        line["tokens"] = round(line["completion_length"] * prompts * settings.num_generations)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from em_hf.training.best import BestWeights
+from em_hf.training.compute import compute_facts
 from em_hf.training.folder import (
     CHECKPOINTS,
     check_folder,
@@ -15,9 +17,11 @@ from em_hf.training.folder import (
     save_whole,
     steps_of,
 )
+from em_hf.training.inputs import check_lengths, load, load_base, load_data
 from em_hf.training.methods import METHODS
-from em_hf.training.record import RunRecord
-from em_hf.training.settings import RunSettings, load_precision, lora_config
+from em_hf.training.processes import check_launched, is_main, meet
+from em_hf.training.record import LOG, RunRecord, read_log
+from em_hf.training.settings import RunSettings, lora_config
 
 
 class Interrupted(Exception):
@@ -52,17 +56,20 @@ def train(
         ValueError, OSError: what the user can mend: settings, data, the folder, the disk.
         Interrupted: Ctrl-C; a checkpoint was left.
     """
-    if not resume:
+    check_launched()
+    if not resume and is_main():
         check_folder(folder, overwrite=overwrite)
     if settings.lora:
         lora_config(settings)  # needs an extra: said before anything is loaded
-    prompts, held_out = load_data(settings)
+    prompts, probe, held_out = load_data(settings)
     model, tokenizer = load_base(settings)
-    check_lengths(model, tokenizer, [*prompts.prompts, *(held_out.prompts if held_out else [])], settings)
+    everyone = [prompt for part in (prompts, probe, held_out) if part is not None for prompt in part.prompts]
+    check_lengths(model, tokenizer, everyone, settings)
     title = METHODS[settings.method].title
     with readable_disk_errors(folder):
-        if not resume:
+        if not resume and is_main():
             make_folder(folder)
+        meet()
         revision = settings.revision or getattr(model.config, "_commit_hash", None)
         record = RunRecord(folder, settings, prompts, command=command, revision=revision, resume=resume)
 
@@ -75,59 +82,25 @@ def train(
                     record.add_row(row, n=len(held_out))
 
         try:
-            measured(model, "base", "EM-INF")
-            on_phase(f"{title}: {settings.steps} steps of {settings.batch_size} prompts.")
-            model, steps_done = fit(settings, model, tokenizer, prompts, folder, record, on_step, resume)
+            if record.facts.get("trained"):
+                model = load(settings, str(folder))[0]
+            else:
+                measured(model, "base", "EM-INF")
+                on_phase(f"{title}: {settings.steps} steps of {settings.batch_size} prompts.")
+                model = fit(settings, model, tokenizer, prompts, probe, folder, record, on_step, resume)
+                if is_main():
+                    save_whole(model, tokenizer, folder)
+                record.facts |= {"trained": True, "compute": compute_facts(settings, model, read_log(folder / LOG))}
+                record.write()
             measured(model, title, f"{title} + EM-INF")
-            save_whole(model, tokenizer, folder)
-            record.finish("finished", steps_done=steps_done)
+            record.finish("finished")
+            meet()
         except BaseException as error:
-            drop_broken_checkpoints(folder / CHECKPOINTS)  # which makes room for the record where the disk is full
+            if is_main():
+                drop_broken_checkpoints(folder / CHECKPOINTS)  # which makes room for the record where the disk is full
             record.finish("interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed")
             raise
     return record.results
-
-
-def load_base(settings: RunSettings) -> tuple[Any, Any]:
-    """The model to train, with the EM settings stored in it, and its tokenizer."""
-    from em_hf.generation.mixin import base_of
-
-    model, tokenizer = load(settings, settings.model, revision=settings.revision)
-    if base_of(model) is not model:
-        raise ValueError(
-            f"model is {settings.model}, a LoRA adapter: merge it into its base model (merge_and_unload in PEFT), save "
-            "that, and train on from there"
-        )
-    return model, tokenizer
-
-
-def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple[Any, Any]:
-    """The model and tokenizer of that name, as this run has them: its precision, device and EM settings."""
-    from em_hf.generation.config import EntropyMinConfig
-    from em_hf.generation.mixin import base_of, store_config
-    from em_hf.models import load_model
-
-    model, tokenizer = load_model(
-        name,
-        revision=revision,
-        dtype=load_precision(settings),
-        device=settings.device,
-        trust_remote_code=settings.trust_remote_code,
-    )
-    config = base_of(model).generation_config
-    try:
-        config.validate(strict=True)
-    except ValueError:
-        # Some published models have a temperature without do_sample. transformers loads that, and saves it as it came,
-        # but not once something, such as our settings, has been put into it.
-        config.do_sample = True
-        try:
-            config.validate(strict=True)
-        except ValueError as error:
-            why = " ".join(str(error).split())
-            raise ValueError(f"{name} has a generation_config.json that would not save, so mend it: {why}") from error
-    store_config(model, EntropyMinConfig.from_dict(settings.entropy_min))
-    return model, tokenizer
 
 
 def fit(
@@ -135,29 +108,61 @@ def fit(
     model: Any,
     tokenizer: Any,
     data: Any,
+    probe: Any,
     folder: Path,
     record: RunRecord,
     on_step: Callable[[dict[str, float]], None],
     resume: bool,
-) -> tuple[Any, int]:
-    """Train, from the last whole checkpoint if resumed; the trained model and the number of steps done."""
+) -> Any:
+    """Train, from the last whole checkpoint if resumed; the trained model."""
     from transformers import PrinterCallback, set_seed
 
     checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
     if checkpoint is not None and steps_of(checkpoint) >= settings.steps:
         # All that is left to do is to measure and save; the Trainer would take another step before it looks.
-        return load(settings, str(checkpoint))[0], steps_of(checkpoint)
+        model = load(settings, str(checkpoint))[0]
+        best = BestWeights(model, folder / CHECKPOINTS / "best")
+        if settings.early_stopping and best.facts():
+            best.restore()
+        return model
     set_seed(settings.seed)
     with StopAtNextStep() as stop:
-        callback = record.callback(on_step, lambda: stop.asked)
         build = METHODS[settings.method].builder()
-        trainer = build(settings, model, tokenizer, data, folder, [callback])
+        trainer = build(settings, model, tokenizer, data, folder, [])
         trainer.remove_callback(PrinterCallback)
+        guard = add_guard(trainer, settings, probe, folder)
+        trainer.add_callback(record.callback(on_step, lambda: stop.asked, guard))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         done = trainer.state.global_step
         if stop.asked and done < settings.steps:
             raise Interrupted(f"Stopped after step {done} of {settings.steps}")
-    return trainer.accelerator.unwrap_model(trainer.model), done
+    return trainer.accelerator.unwrap_model(trainer.model)
+
+
+def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> Any:
+    """The collapse guard, on the prompts to watch where there are some; None where the run has none."""
+    from em_hf.training.callbacks import EntropyCallback
+    from em_hf.training.collapse import EntropyCollapseCallback
+
+    if not settings.guard:
+        return None
+    watch = None
+    if probe is not None:
+        watch = EntropyCallback(
+            trainer,
+            probe.prompts,
+            probe.answers,
+            every=settings.probe_every,
+            max_new_tokens=settings.max_completion_length,
+            seed=settings.seed,
+            chat_template=settings.chat_template,
+            file=folder / "probe.jsonl",
+        )
+    guard = EntropyCollapseCallback(trainer, watch, every=settings.probe_every)
+    for callback in (watch, guard):
+        if callback is not None:
+            trainer.add_callback(callback)
+    return guard
 
 
 def measure_pair(
@@ -191,54 +196,6 @@ def measure_pair(
         rows.append(row.to_dict())
     disable_entropy_min(model)
     return rows
-
-
-def load_data(settings: RunSettings) -> tuple[Any, Any]:
-    """The prompts to train on, without labels unless the method needs them, and the held-out ones with answers."""
-    from em_hf.data import load_prompts
-
-    assert settings.dataset is not None
-    source: dict[str, Any] = {"prompt_column": settings.prompt_column, "answer_column": settings.answer_column}
-    needs = METHODS[settings.method].needs
-    labels: dict[str, Any] = {"with_answers": needs == "answers", "with_solutions": needs == "solutions"}
-    if settings.dataset == "pocket":
-        wanted = settings.steps * settings.batch_size * settings.gradient_accumulation_steps
-        prompts = load_prompts("pocket", split=settings.split, limit=wanted, **labels, **source)
-        if not settings.eval_problems:
-            return prompts, None
-        if settings.split == "test":
-            raise ValueError(
-                "split is test, which holds the pocket problems to measure on: train on another, or give "
-                "--eval-problems 0"
-            )
-        return prompts, load_prompts("pocket", split="test", limit=settings.eval_problems, **source)
-    source["config"] = settings.dataset_config
-    source["limit"] = settings.limit
-    everything = load_prompts(settings.dataset, split=settings.split, **labels, **source)
-    count = min(settings.eval_problems, len(everything) // 10)
-    if not count:
-        return everything, None
-    if needs and everything.answers is None and everything.solutions is None:
-        raise ValueError(f"{settings.method} needs {needs}, but {settings.dataset} has none: give --answer-column")
-    answered = load_prompts(settings.dataset, split=settings.split, with_answers=True, **source)
-    return everything.split_off(count)[0], answered.split_off(count)[1]
-
-
-def check_lengths(model: Any, tokenizer: Any, prompts: list[str], settings: RunSettings) -> None:
-    """Refuse a prompt that, with its completion, does not fit into the model's context."""
-    from em_hf.models import context_length, encode_prompts
-
-    limit = context_length(model)
-    if limit is None:
-        return
-    room = limit - settings.max_completion_length
-    if room < 1:
-        raise ValueError(
-            f"max_completion_length is {settings.max_completion_length}, but the context of {settings.model} has only "
-            f"{limit} tokens; give --max-completion-length less"
-        )
-    for start in range(0, len(prompts), 1000):
-        encode_prompts(tokenizer, prompts[start : start + 1000], chat_template=settings.chat_template, limit=room)
 
 
 class StopAtNextStep:

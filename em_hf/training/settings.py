@@ -48,6 +48,10 @@ class RunSettings:
     eval_problems: int = 64
     eval_samples: int = 1
     save_steps: int = 20
+    guard: bool = True
+    early_stopping: bool = False
+    probe_problems: int = 32
+    probe_every: int = 10
     entropy_min: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
@@ -90,6 +94,7 @@ class RunSettings:
             raise ValueError(f"method is {self.method!r}, but must be one of {', '.join(METHODS)}")
         at_least = {"steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "num_generations": 1}
         at_least |= {"max_completion_length": 1, "lora_rank": 1, "eval_problems": 0, "eval_samples": 1, "save_steps": 1}
+        at_least |= {"probe_problems": 0, "probe_every": 1}
         for name, low in at_least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
@@ -111,6 +116,10 @@ class RunSettings:
 
     def _validate_for_method(self) -> None:
         method = METHODS[self.method]
+        if self.early_stopping and not (self.guard and self.probe_problems):
+            raise ValueError(
+                "early_stopping is the guard's, by the accuracy on the probe: it needs guard and probe_problems"
+            )
         if method.rollouts and self.num_generations < 2:
             raise ValueError(
                 f"num_generations is {self.num_generations}, but {self.method} compares a prompt's samples with one "

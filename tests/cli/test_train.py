@@ -256,4 +256,4 @@ def test_ctrl_c_exits_with_130_and_the_command_that_goes_on(tmp_path: Path) -> N
     facts: dict[str, Any] = json.loads((tmp_path / "my Run" / "run.json").read_text())
     assert facts["status"] == "interrupted" and 1 <= facts["steps_done"] < 30
     names = {path.name for path in (tmp_path / "my Run").iterdir()}
-    assert names == {"run.json", "log.jsonl", "checkpoints"}  # no model that looks finished
+    assert names == {"run.json", "log.jsonl", "probe.jsonl", "checkpoints"}  # no model that looks finished

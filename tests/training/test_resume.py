@@ -14,14 +14,31 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from em_hf.training.methods import METHODS
 from em_hf.training.run import Interrupted, last_checkpoint, train
 from em_hf.training.settings import RunSettings
 
 STEPS = 7
 
 
-@pytest.fixture
-def settings(letter_model: Callable, letters: Any, tmp_path: Path) -> RunSettings:
+CASES: dict[str, dict[str, Any]] = {
+    "em-ft": {},
+    "em-rl-token": {"method": "em-rl-token", "num_generations": 2, "learning_rate": 1e-3},
+    # Three epochs of four prompts each, in two micro-batches a step.
+    "em-rl-sequence, several epochs": {
+        "method": "em-rl-sequence",
+        "num_generations": 2,
+        "limit": 12,
+        "batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "beta": 0.1,
+    },
+    "rent with LoRA": {"method": "rent", "num_generations": 2, "lora": True, "lora_rank": 2},
+}
+
+
+@pytest.fixture(params=CASES)
+def settings(request: Any, letter_model: Callable, letters: Any, tmp_path: Path) -> RunSettings:
     letter_model().save_pretrained(tmp_path / "model")
     letters.save_pretrained(tmp_path / "model")
     prompts = ["ab", "c", "bca", "d", "ea", "dd", "cab", "b"] * 5
@@ -38,12 +55,15 @@ def settings(letter_model: Callable, letters: Any, tmp_path: Path) -> RunSetting
             "max_completion_length": 4,
             "eval_problems": 4,
             "save_steps": 2,
+            "probe_every": 2,
+            **CASES[request.param],
         }
     )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
+    (file,) = folder.glob("*model.safetensors")
+    return load_file(file)
 
 
 def assert_equal(a: Path, b: Path) -> None:
@@ -73,13 +93,14 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_resumed_run_ends_the_same(
     with pytest.raises(Interrupted, match=f"of {STEPS}"):
         train(settings, tmp_path / "cut", on_step=press_ctrl_c)
     assert status(tmp_path / "cut") == "interrupted"
-    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    assert not list((tmp_path / "cut").glob("*.safetensors"))
     before = json.loads((tmp_path / "cut" / "results.json").read_text())["rows"]
     train(settings, tmp_path / "cut", resume=True)
     assert status(tmp_path / "cut") == status(tmp_path / "whole") == "finished"
     assert_equal(tmp_path / "cut", tmp_path / "whole")
+    title = METHODS[settings.method].title
     after = json.loads((tmp_path / "cut" / "results.json").read_text())["rows"]
-    assert [row["name"] for row in after] == ["base", "EM-INF", "EM-FT", "EM-FT + EM-INF"]
+    assert [row["name"] for row in after] == ["base", "EM-INF", title, f"{title} + EM-INF"]
     assert after[:2] == before  # the base model is not measured again
 
 

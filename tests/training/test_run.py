@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from em_hf.models import load_model
+from em_hf.training.methods import METHODS
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
 
@@ -59,8 +60,8 @@ def test_a_finished_run_holds_model_settings_log_and_results(make: Callable, sou
     assert (known["status"], known["steps_done"], known["name"], known["seed"]) == ("finished", 2, "first", 3)
     assert (known["method"], known["base_model"], known["lora"]) == ("em-ft", str(source), False)
     assert known["command"] == "em-hf train --steps 2"
-    # Four of forty prompts are held out; the fingerprint is that of the others.
-    assert known["dataset"]["n"] == 36 and known["dataset"]["answer_column"] is None
+    # Four of forty prompts are held out, four watched; the fingerprint is that of the others.
+    assert known["dataset"]["n"] == 32 and known["dataset"]["answer_column"] is None
     assert len(known["dataset"]["fingerprint"]) == 64
     assert known["settings"] == vars(settings) and known["entropy_min"]["n_grad_steps"] == 9
     assert known["started"] <= known["finished"] and known["versions"]["transformers"]
@@ -84,18 +85,22 @@ def test_a_finished_run_holds_model_settings_log_and_results(make: Callable, sou
     assert not torch.equal(weights(run), weights(source))
 
 
-def test_answers_are_measured_with_and_never_trained_on(make: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.needs is None])
+def test_answers_are_measured_with_and_never_trained_on(
+    make: Callable, source: Path, tmp_path: Path, method: str
+) -> None:
     """The weights are the same, bit for bit, whatever the answers are, and without any."""
 
     def trained(name: str, rows: list[dict[str, Any]]) -> tuple[torch.Tensor, list[float | None]]:
         data = write(tmp_path / f"{name}.jsonl", rows)
-        results = train(make(dataset=str(data)), tmp_path / name)
+        results = train(make(dataset=str(data), method=method), tmp_path / name)
         return weights(tmp_path / name), [row["accuracy"] for row in results["rows"]]
 
     plain, none = trained("plain", [{"prompt": prompt} for prompt in PROMPTS])
     right, some = trained("right", [{"prompt": p, "answer": "a"} for p in PROMPTS])
     shuffled, _ = trained("shuffled", [{"prompt": p, "answer": str(i)} for i, p in enumerate(PROMPTS)])
     assert torch.equal(plain, right) and torch.equal(plain, shuffled)
+    assert method == "sc-rl" or not torch.equal(plain, weights(source))  # letters never hold an answer to vote for
     assert none == [None] * 4 and all(isinstance(accuracy, float) for accuracy in some)
 
 
@@ -191,7 +196,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_no_model_but_a_run_to_go_on
             train(settings, run)
     assert facts(run)["status"] == "failed" and not list(run.glob("*.safetensors"))
     whole = {"checkpoint": [], "model": ["checkpoint-2"]}[full_at]
-    assert [path.name for path in (run / "checkpoints").iterdir()] == whole
+    assert [path.name for path in (run / "checkpoints").glob("checkpoint-*")] == whole
     train(settings, run, resume=True)
     assert facts(run)["status"] == "finished"
     train(settings, tmp_path / "never-full")

@@ -1,0 +1,45 @@
+"""What a run cost: tokens, FLOPs by the paper's rule, time and memory."""
+
+import resource
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from em_hf.flops import inference_flops, parameter_count, training_flops
+from em_hf.training.methods import METHODS
+from em_hf.training.settings import RunSettings
+
+
+def passes(settings: RunSettings) -> tuple[int, int]:
+    """How often a token is inferred (sampled, or scored by the reference policy) and how often trained on.
+
+    The paper's rule (section 2 of its set-up): 2PD for sampling, 2PD for the reference model, 6PD for training. The
+    scoring of rollouts under the policy that sampled them, which TRL's RLOO adds, is no part of it.
+    """
+    sampled = 0 if METHODS[settings.method].needs == "solutions" else 1
+    return sampled + (1 if settings.beta else 0), 1
+
+
+def compute_facts(settings: RunSettings, model: Any, log: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """For run.json: `parameters`, `tokens_sampled`, `tokens_trained` (with prompts), `flops`, `seconds` of training and
+    `peak_memory_bytes` of this process (on an accelerator, of its memory)."""
+    parameters = parameter_count(model)
+    trained = int(sum(line.get("tokens_with_prompts", 0) for line in log))
+    inferred, learned = passes(settings)
+    return {
+        "parameters": parameters,
+        "tokens_sampled": int(sum(line.get("tokens", 0) for line in log)),
+        "tokens_trained": trained,
+        "flops": float(inference_flops(parameters, inferred * trained) + training_flops(parameters, learned * trained)),
+        "seconds": log[-1]["seconds"] if log else 0.0,
+        "peak_memory_bytes": peak_memory(),
+    }
+
+
+def peak_memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,120 @@
+"""What a run starts from: its prompts, split into those to train on, to watch and to measure, and its base model."""
+
+from typing import Any
+
+from em_hf.training.methods import METHODS
+from em_hf.training.processes import world_size
+from em_hf.training.settings import RunSettings, load_precision
+
+
+def load_base(settings: RunSettings) -> tuple[Any, Any]:
+    """The model to train, with the EM settings stored in it, and its tokenizer."""
+    from em_hf.generation.mixin import base_of
+
+    model, tokenizer = load(settings, settings.model, revision=settings.revision)
+    if base_of(model) is not model:
+        raise ValueError(
+            f"model is {settings.model}, a LoRA adapter: merge it into its base model (merge_and_unload in PEFT), save "
+            "that, and train on from there"
+        )
+    return model, tokenizer
+
+
+def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple[Any, Any]:
+    """The model and tokenizer of that name, as this run has them: its precision, device and EM settings."""
+    from em_hf.generation.config import EntropyMinConfig
+    from em_hf.generation.mixin import base_of, store_config
+    from em_hf.models import load_model
+
+    model, tokenizer = load_model(
+        name,
+        revision=revision,
+        dtype=load_precision(settings),
+        device=settings.device,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    config = base_of(model).generation_config
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        # Some published models have a temperature without do_sample. transformers loads that, and saves it as it came,
+        # but not once something, such as our settings, has been put into it.
+        config.do_sample = True
+        try:
+            config.validate(strict=True)
+        except ValueError as error:
+            why = " ".join(str(error).split())
+            raise ValueError(f"{name} has a generation_config.json that would not save, so mend it: {why}") from error
+    store_config(model, EntropyMinConfig.from_dict(settings.entropy_min))
+    return model, tokenizer
+
+
+def load_data(settings: RunSettings) -> tuple[Any, Any, Any]:
+    """The prompts to train on, those to watch while training, and those to measure on before and after.
+
+    Training gets no labels unless the method needs them; watching only with `early_stopping`. The last two are None
+    where none are asked for, or there are too few prompts to spare any.
+    """
+    from em_hf.data import load_prompts
+
+    assert settings.dataset is not None
+    source: dict[str, Any] = {"prompt_column": settings.prompt_column, "answer_column": settings.answer_column}
+    needs = METHODS[settings.method].needs
+    labels: dict[str, Any] = {"with_answers": needs == "answers", "with_solutions": needs == "solutions"}
+    watched = settings.probe_problems if settings.guard else 0
+    if settings.dataset == "pocket":
+        return _pocket_data(settings, source, labels, watched)
+    source |= {"config": settings.dataset_config, "limit": settings.limit}
+    everything = load_prompts(settings.dataset, split=settings.split, **labels, **source)
+    if needs and everything.answers is None and everything.solutions is None:
+        raise ValueError(f"{settings.method} needs {needs}, but {settings.dataset} has none: give --answer-column")
+    measured = min(settings.eval_problems, len(everything) // 10)
+    watched = min(watched, len(everything) // 10)
+    train, held_out, probe = everything, None, None
+    if measured or (watched and settings.early_stopping):
+        answered = load_prompts(settings.dataset, split=settings.split, with_answers=True, **source)
+    if measured:
+        (train, _), (answered, held_out) = train.split_off(measured), answered.split_off(measured)
+    if watched:
+        train, probe = train.split_off(watched)
+        if settings.early_stopping:
+            probe = answered.split_off(watched)[1]
+            if probe.answers is None:
+                raise ValueError(f"early_stopping needs answers, but {settings.dataset} has none: give --answer-column")
+    return train, probe, held_out
+
+
+def _pocket_data(settings: RunSettings, source: dict, labels: dict, watched: int) -> tuple[Any, Any, Any]:
+    from em_hf.data import load_prompts
+
+    wanted = settings.steps * settings.batch_size * settings.gradient_accumulation_steps * world_size()
+    wanted = min(wanted, settings.limit or wanted)
+    train = load_prompts("pocket", split=settings.split, limit=wanted, **labels, **source)
+    of = {"measure": "test", "watch": "validation"}
+    if settings.eval_problems and settings.split == of["measure"]:
+        raise ValueError(
+            "split is test, which holds the pocket problems to measure on: train on another, or give --eval-problems 0"
+        )
+    probe = held_out = None
+    if watched and settings.split != of["watch"]:
+        probe = load_prompts("pocket", split=of["watch"], limit=watched, with_answers=settings.early_stopping, **source)
+    if settings.eval_problems:
+        held_out = load_prompts("pocket", split=of["measure"], limit=settings.eval_problems, **source)
+    return train, probe, held_out
+
+
+def check_lengths(model: Any, tokenizer: Any, prompts: list[str], settings: RunSettings) -> None:
+    """Refuse a prompt that, with its completion, does not fit into the model's context."""
+    from em_hf.models import context_length, encode_prompts
+
+    limit = context_length(model)
+    if limit is None:
+        return
+    room = limit - settings.max_completion_length
+    if room < 1:
+        raise ValueError(
+            f"max_completion_length is {settings.max_completion_length}, but the context of {settings.model} has only "
+            f"{limit} tokens; give --max-completion-length less"
+        )
+    for start in range(0, len(prompts), 1000):
+        encode_prompts(tokenizer, prompts[start : start + 1000], chat_template=settings.chat_template, limit=room)

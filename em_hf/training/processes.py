@@ -1,0 +1,78 @@
+"""Several processes: how many there are, which one writes, and how `em-hf train --num-processes` starts them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EXPECTED = "EM_HF_PROCESSES"
+
+
+def world_size() -> int:
+    """The number of processes, as the launcher says it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes and prints."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def check_launched() -> None:
+    """Raise RuntimeError where a launcher started another number of processes than it was asked for.
+
+    `accelerate launch --cpu --num_processes 2` starts one, without a word.
+    """
+    wanted = int(os.environ.get(EXPECTED, "0"))
+    if wanted and world_size() != wanted:
+        raise RuntimeError(f"{wanted} processes were asked for, but the launcher started {world_size()}")
+
+
+def meet() -> None:
+    """Wait until every process is here."""
+    if world_size() > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+def any_process(here: bool) -> bool:
+    """Whether it is so in at least one process."""
+    if world_size() == 1:
+        return here
+    from accelerate.utils import gather_object
+
+    return any(gather_object([here]))
+
+
+def launch_command(
+    arguments: Sequence[str], *, num_processes: int | None, accelerate_config: Path | None, cpu: bool
+) -> tuple[list[str], dict[str, str]]:
+    """The command that runs `em-hf ARGUMENTS` in several processes, and what it adds to the environment.
+
+    With a config file of accelerate it is accelerate's own launcher (FSDP, DeepSpeed, several machines); else torch's.
+    """
+    program = ["-m", "em_hf.cli", *arguments]
+    environment: dict[str, str] = {}
+    if cpu:
+        environment |= {"ACCELERATE_USE_CPU": "true"}
+    if accelerate_config is not None:
+        options = ["--config_file", str(accelerate_config)]
+        options += ["--num_processes", str(num_processes)] if num_processes else []
+        return [sys.executable, "-m", "accelerate.commands.launch", *options, *program], environment
+    environment[EXPECTED] = str(num_processes)
+    # One thread a process where nothing else is asked for: several times all cores would stand in each other's way.
+    environment.setdefault("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    options = ["--standalone", "--nproc_per_node", str(num_processes)]
+    return [sys.executable, "-m", "torch.distributed.run", *options, *program], environment
+
+
+def launch(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Run it to its end, Ctrl-C included, and give back its exit code."""
+    process = subprocess.Popen(command, env={**os.environ, **environment})
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the processes got it too, and stop at a checkpoint
+            continue
