@@ -1,6 +1,7 @@
 """`em-hf train`: train a model without labels, measure it before and after, and leave a run folder."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -75,10 +76,20 @@ def _list_recipes(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.option("--lora-rank", type=click.IntRange(1), help="Rank of the adapter.")
 @click.option("--eval-problems", type=click.IntRange(0), help="Held-out prompts to measure on; 0: none.")
 @click.option("--eval-samples", type=click.IntRange(1), help="Samples of each.")
+@click.option("--guard/--no-guard", default=True, help="Stop a collapse, and put the last healthy weights back.")
+@click.option("--early-stopping", is_flag=True, help="Go by the probe's answers, and keep the best weights.")
+@click.option("--probe-problems", type=click.IntRange(0), help="Prompts that the guard samples while training.")
+@click.option("--probe-every", type=click.IntRange(1), help="Steps from one time to the next.")
 @click.option("--entropy-min", help="EM-INF settings to store, as JSON: '{\"n_grad_steps\": 10}'.")
 @click.option("--output", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<method>-<model>-<time>]")
 @click.option("--overwrite", is_flag=True, help="Replace a run that stands there.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with this interrupted run, as it was asked for.")
+@click.option("--num-processes", type=click.IntRange(1), help="Train in so many processes on this machine.")
+@click.option(
+    "--accelerate-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Start the processes as this config of accelerate says (FSDP, DeepSpeed, several machines).",
+)
 @config_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done; load and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -100,31 +111,60 @@ def command(ctx: click.Context, **options: Any) -> None:
         plan = {"output": str(folder), "resume": resume is not None, **settings.__dict__}
         print_json(plan) if options["as_json"] else click.echo("\n".join(f"{k}: {v}" for k, v in plan.items()))
         return
+    if (options["num_processes"] or options["accelerate_config"]) and "WORLD_SIZE" not in os.environ:
+        ctx.exit(_launch(settings, folder, options, resume is not None))
     _run(settings, folder, options, resume is not None)
+
+
+def _launch(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> int:
+    """Run this same command in several processes, all with the folder chosen here."""
+    from em_hf.training.processes import launch, launch_command
+    from em_hf.training.settings import on_cpu
+
+    own = {"--num-processes": 2, "--accelerate-config": 2, "--output": 2}
+    arguments, skip = [], 0
+    for word in sys.argv[1:]:
+        name = word.partition("=")[0]
+        if skip == 0 and name in own:
+            skip = 1 if "=" in word else own[name]
+        if skip:
+            skip -= 1
+            continue
+        arguments.append(word)
+    command, environment = launch_command(
+        [*arguments, *([] if resume else ["--output", str(folder)])],
+        num_processes=options["num_processes"],
+        accelerate_config=options["accelerate_config"],
+        cpu=on_cpu(settings),
+    )
+    return launch(command, environment)
 
 
 def _run(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> None:
     quiet_libraries()
     from tqdm import tqdm
 
+    from em_hf.training.processes import is_main
     from em_hf.training.record import MARK
     from em_hf.training.run import Interrupted, train
 
-    bar = tqdm(total=settings.steps, unit="step", disable=None, file=sys.stderr)
+    main = is_main()
+    bar = tqdm(total=settings.steps, unit="step", disable=None if main else True, file=sys.stderr)
 
     def on_step(line: dict[str, float]) -> None:
         shown = ", ".join(form.format(line[name]) for name, form in SHOWN.items() if name in line)
-        if bar.disable:
+        if bar.disable and main:
             every = max(1, settings.steps // 10)
             if line["step"] % every == 0 or line["step"] == 1:
                 note(f"step {line['step']}/{settings.steps}: {shown}")
-        else:
+        elif main:
             bar.n = line["step"]
             bar.set_postfix_str(shown)
 
     def on_phase(text: str) -> None:
         bar.clear()
-        note(text)
+        if main:
+            note(text)
 
     def on_measure(row: str, done: int, total: int) -> None:
         bar.set_postfix_str(f"measuring {row}: {done} of {total} prompts")
@@ -142,9 +182,11 @@ def _run(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> 
                 on_measure=on_measure,
             )
     except (Interrupted, KeyboardInterrupt) as stop:
-        if (folder / MARK).is_file():
+        if (folder / MARK).is_file() and main:
             note(f"{str(stop) or 'Stopped'}. Go on with: em-hf train --resume {shlex.quote(str(folder))}")
         raise click.Abort from stop
+    if not main:
+        return
     if options["as_json"]:
         print_json({"run": str(folder), **results})
         return

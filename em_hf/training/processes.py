@@ -71,8 +71,10 @@ def launch_command(
 def launch(command: Sequence[str], environment: dict[str, str]) -> int:
     """Run it to its end, Ctrl-C included, and give back its exit code."""
     process = subprocess.Popen(command, env={**os.environ, **environment})
+    interrupted = False
     while True:
         try:
-            return process.wait()
-        except KeyboardInterrupt:  # the processes got it too, and stop at a checkpoint
-            continue
+            code = process.wait()
+            return 130 if interrupted else code
+        except KeyboardInterrupt:  # the processes got it too
+            interrupted = True

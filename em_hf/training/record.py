@@ -54,6 +54,12 @@ class RunRecord:
                 f"{prompts.name} has changed since {folder} was begun, so the run cannot go on as it was: restore the "
                 "dataset, or start a new run"
             )
+        processes = earlier.get("processes", world_size())
+        if processes != world_size():
+            raise ValueError(
+                f"{folder} was begun in {processes} processes, and this is {world_size()}, so the run could not go on as "
+                f"it was: give --num-processes {processes}"
+            )
         self.facts: dict[str, Any] = {
             "em_hf": metadata.version("em-hf"),
             "name": folder.name,
@@ -76,6 +82,7 @@ class RunRecord:
             "entropy_min": settings.entropy_min,
             "lora": settings.lora,
             "seed": settings.seed,
+            "processes": world_size(),
             "versions": versions(),
             "command": earlier.get("command", command),
             "started": earlier.get("started", now()),
