@@ -228,7 +228,7 @@ def _of_earlier_run(ctx: click.Context, folder: Path, kind: Any) -> Any:
 
     for name in ctx.params:
         given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if given and name not in ("resume", "as_json", "dry_run"):
+        if given and name not in ("resume", "as_json", "dry_run", "num_processes", "accelerate_config"):
             option = next(p for p in ctx.command.params if p.name == name).opts[0]
             raise click.UsageError(f"{option} does not go with --resume, which goes on as the run was asked for")
     run = read_run(folder)

@@ -1,7 +1,8 @@
 """EM-FT: fine-tuning on the token entropy of outputs that the model itself just sampled (paper, section 3.1)."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from transformers import GenerationConfig, Trainer, TrainerCallback, TrainingArg
 
 from em_hf.generation.mixin import base_of
 from em_hf.models import encode_prompts
-from em_hf.training.losses import completion_mask, summed_entropy
+from em_hf.training.losses import Distributions, completion_mask, distributions, summed_kl
 
 
 @dataclass
@@ -27,6 +28,8 @@ class EMFTConfig(TrainingArguments):
         loss_temperature: of the distribution whose entropy is minimized.
         loss_reduction: "sum" over a sample's tokens and mean over samples (the paper's), or "token_mean" over all
             tokens of the step (one-shot EM's; with gradient accumulation, of each micro-batch).
+        beta: coefficient of the KL divergence from the model as it was before training, summed and averaged as the
+            entropy is; 0 (the paper's main setting) needs no reference.
         chat_template: put prompts into the tokenizer's chat template, where it has one.
 
     Raises:
@@ -38,6 +41,7 @@ class EMFTConfig(TrainingArguments):
     temperature: float = field(default=1.0, metadata={"help": "Sampling temperature."})
     loss_temperature: float = field(default=1.0, metadata={"help": "Temperature of the entropy minimized."})
     loss_reduction: Literal["sum", "token_mean"] = field(default="sum", metadata={"help": "sum or token_mean."})
+    beta: float = field(default=0.0, metadata={"help": "KL coefficient."})
     chat_template: bool = field(default=True, metadata={"help": "Use the tokenizer's chat template."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Prompts are no model input: keep them."})
 
@@ -46,6 +50,8 @@ class EMFTConfig(TrainingArguments):
         for name, low in (("num_generations", 1), ("max_completion_length", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be at least {low}")
+        if not self.beta >= 0:
+            raise ValueError(f"EMFTConfig: beta is {self.beta}, but must be at least 0")
         for name in ("temperature", "loss_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be above 0")
@@ -99,6 +105,11 @@ class EMFTTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self._frozen = None
+        if args.beta and not hasattr(model, "disable_adapter"):
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise ValueError("beta above 0 keeps a whole copy of the model, which is not sharded: train with LoRA")
+            self._frozen = deepcopy(self.model).eval().requires_grad_(False).to(self.accelerator.device)
         self.loss_is_scaled_for_ga = False  # a mean over the micro-batch: the parent divides it by their number
         self.sampling = sampling_config(
             base_of(model),
@@ -108,7 +119,7 @@ class EMFTTrainer(Trainer):
             num_return_sequences=args.num_generations,
             max_new_tokens=args.max_completion_length,
         )
-        self._sums = dict.fromkeys(("entropy", "tokens", "tokens_with_prompts", "samples"), 0.0)
+        self._sums = dict.fromkeys(("entropy", "kl", "tokens", "tokens_with_prompts", "samples"), 0.0)
         if self.accelerator.num_processes > 1:
             set_seed(self.args.seed, device_specific=True)  # or all processes would sample with the same noise
 
@@ -128,8 +139,12 @@ class EMFTTrainer(Trainer):
         prompt = inputs["attention_mask"].repeat_interleave(self.args.num_generations, 0)
         mask = completion_mask(sequences[:, prompt.shape[1] :], self.sampling.eos_token_id or [])
         attention = torch.cat([prompt, mask.long()], 1)
-        total = summed_entropy(model, base_of(inner), sequences, attention, mask, self.args.loss_temperature)
+        policy = distributions(model, base_of(inner), sequences, attention, mask, self.args.loss_temperature)
+        entropy = total = policy.summed_entropy()
         count = mask.sum()
+        if self.args.beta:
+            kl = summed_kl(policy, self._reference(inner, sequences, attention, mask))
+            total = entropy + self.args.beta * kl
         if self.args.loss_reduction == "token_mean":
             # Gradients are averaged over processes, so each divides by the mean count, not by its own.
             everywhere = (
@@ -139,11 +154,20 @@ class EMFTTrainer(Trainer):
         else:
             loss = total / mask.shape[0]
         if model.training:
-            self._sums["entropy"] += float(total.detach())
+            self._sums["entropy"] += float(entropy.detach())
+            self._sums["kl"] += float(kl.detach()) if self.args.beta else 0.0
             self._sums["tokens"] += int(count)
             self._sums["tokens_with_prompts"] += int(count) + int(prompt.sum())
             self._sums["samples"] += mask.shape[0]
         return (loss, None) if return_outputs else loss
+
+    @torch.no_grad()
+    def _reference(self, model: Any, sequences: Tensor, attention: Tensor, mask: Tensor) -> Distributions:
+        """Those of the model before training: of the adapter's base, or of a copy."""
+        off = nullcontext() if self._frozen is not None else model.disable_adapter()
+        asked = self._frozen if self._frozen is not None else model
+        with off, evaluating(asked):
+            return distributions(asked, base_of(asked), sequences, attention, mask, self.args.loss_temperature)
 
     @torch.no_grad()
     def sample(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
@@ -154,10 +178,11 @@ class EMFTTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if self._sums["tokens"]:
             sums = torch.tensor(list(self._sums.values()), dtype=torch.float32, device=self.accelerator.device)
-            entropy, tokens, with_prompts, samples = self.accelerator.reduce(sums, reduction="sum").tolist()
+            entropy, kl, tokens, with_prompts, samples = self.accelerator.reduce(sums, reduction="sum").tolist()
             logs = {
                 **logs,
                 "entropy": entropy / tokens,
+                **({"kl": kl / tokens} if self.args.beta else {}),
                 "completion_length": tokens / samples,
                 "tokens": tokens,
                 "tokens_with_prompts": with_prompts,
@@ -218,6 +243,7 @@ def build_trainer(
         temperature=settings.temperature,
         loss_temperature=settings.loss_temperature,
         loss_reduction=settings.loss_reduction,
+        beta=settings.beta,
         chat_template=settings.chat_template,
     )
     return EMFTTrainer(

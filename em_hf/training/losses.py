@@ -1,13 +1,15 @@
 """From sampled completions to the entropy of their tokens."""
 
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial
+from torch.utils.checkpoint import checkpoint
 
-from em_hf.entropy import linear_entropy, token_entropy
+from em_hf.entropy import TILE_TOKENS, linear_entropy, token_entropy
 
 
 def completion_mask(completion_ids: Tensor, eos_token_ids: list[int]) -> Tensor:
@@ -16,13 +18,45 @@ def completion_mask(completion_ids: Tensor, eos_token_ids: list[int]) -> Tensor:
     return (ends.long().cumsum(-1) - ends.long()) == 0
 
 
-def summed_entropy(
-    model: Any, inner: Any, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, temperature: float = 1.0
-) -> Tensor:
-    """`Σ_t H_t` over the completion tokens of all samples, in nats; one scalar that carries the gradient.
+@dataclass(frozen=True)
+class Distributions:
+    """The next-token distributions of the tokens that count.
 
-    The last hidden states of the positions that count are projected by `linear_entropy`, so that neither prompts nor
-    padding cost anything and no `[tokens, V]` is held. A model whose head is more than a matrix with a softcap or a
+    Attributes:
+        rows: last hidden states `[tokens, H]`, or logits `[tokens, V]` where there is no plain head.
+        head: `linear_entropy`'s arguments from the LM head, or None.
+        temperature: of the distributions.
+    """
+
+    rows: Tensor
+    head: dict[str, Any] | None
+    temperature: float
+
+    def summed_entropy(self) -> Tensor:
+        """`Σ_t H_t`, in nats; one scalar that carries the gradient."""
+        if self.head is None:
+            return token_entropy(self.rows / self.temperature).sum()
+        ones = torch.ones_like(self.rows[:, 0])
+        return linear_entropy(self.rows, **self.head, token_weight=ones, temperature=self.temperature)
+
+    def log_probs(self, tokens: slice) -> Tensor:
+        """`[tokens, V]`, of a part of the tokens."""
+        z = self.rows[tokens]
+        if self.head is not None:
+            head = self.head
+            z = torch.nn.functional.linear(z, head["weight"].to(z.dtype), head["bias"]).float() * head["logit_scale"]
+            if head["softcap"] is not None:
+                z = head["softcap"] * torch.tanh(z / head["softcap"])
+        return (z.float() / self.temperature).log_softmax(-1)
+
+
+def distributions(
+    model: Any, inner: Any, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, temperature: float = 1.0
+) -> Distributions:
+    """Those of the completion tokens of all samples, sample by sample.
+
+    The last hidden states of the positions that count are kept, to be projected tile by tile, so that neither prompts
+    nor padding cost anything and no `[tokens, V]` is held. A model whose head is more than a matrix with a softcap or a
     scale (found by comparing with the model's own logits of the last position) is asked for its logits instead.
 
     Args:
@@ -31,7 +65,7 @@ def summed_entropy(
         input_ids, attention_mask: `[samples, prompt + completion]`, padded on the left of the prompt and the right of
             the completion.
         mask: bool `[samples, completion]`, the tokens that count.
-        temperature: of the distribution whose entropy is meant.
+        temperature: of the distributions that are meant.
     """
     length = mask.shape[1]
     # The distribution of token t stands at the position before it.
@@ -44,10 +78,34 @@ def summed_entropy(
         last = out.hidden_states[-1]
         head = _linear_head(inner)
         if head is not None and _is_head(head, last[:, -1], out.logits[:, -1]):
-            hidden = last[:, -length - 1 : -1][mask]
-            return linear_entropy(hidden, **head, token_weight=torch.ones_like(hidden[:, 0]), temperature=temperature)
-    logits = model(**call).logits[:, -length - 1 : -1]
-    return token_entropy(logits[mask] / temperature).sum()
+            return Distributions(last[:, -length - 1 : -1][mask], head, temperature)
+    return Distributions(model(**call).logits[:, -length - 1 : -1][mask], None, temperature)
+
+
+def summed_entropy(
+    model: Any, inner: Any, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """`Σ_t H_t` over the completion tokens of all samples, in nats; the arguments are those of `distributions`."""
+    return distributions(model, inner, input_ids, attention_mask, mask, temperature).summed_entropy()
+
+
+def summed_kl(policy: Distributions, reference: Distributions, tile: int = TILE_TOKENS) -> Tensor:
+    """`Σ_t KL(π_t || π_ref,t)` in nats, over the same tokens of both, with the gradient on the policy.
+
+    The exact divergence over the whole vocabulary, not an estimate from the tokens drawn. Tiles of tokens are computed
+    again in the backward pass, so that no `[tokens, V]` is held.
+    """
+
+    def of_tile(start: int) -> Tensor:
+        tokens = slice(start, start + tile)
+        log_p, log_q = policy.log_probs(tokens), reference.log_probs(tokens).detach()
+        # Where p is 0 the divergence is 0, also if q is 0 as well.
+        return (log_p.exp() * (log_p - log_q).masked_fill(log_p.isinf(), 0)).sum()
+
+    total = policy.rows.new_zeros((), dtype=torch.float32)
+    for start in range(0, len(policy.rows), tile):
+        total = total + checkpoint(of_tile, start, use_reentrant=False)
+    return total
 
 
 def _has_linear_head(model: Any) -> bool:

@@ -57,7 +57,7 @@ class RunRecord:
         processes = earlier.get("processes", world_size())
         if processes != world_size():
             raise ValueError(
-                f"{folder} was begun in {processes} processes, and this is {world_size()}, so the run could not go on as "
+                f"{folder} was begun in {processes} processes, not {world_size()}, so the run could not go on as "
                 f"it was: give --num-processes {processes}"
             )
         self.facts: dict[str, Any] = {

@@ -203,3 +203,69 @@ def test_a_peft_config_makes_an_adapter_and_trains_only_that(
     assert moved and all(float(p.detach().abs().max()) > 0 for p in moved.values())
     frozen = t.model.unload().state_dict()
     assert all(torch.equal(frozen[name], p) for name, p in before.items())
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("reduction", ["sum", "token_mean"])
+def test_the_kl_term_is_the_exact_divergence_from_the_model_before_training(
+    lora: bool, reduction: str, letter_model: Callable, letters: Any, tmp_path: Any
+) -> None:
+    """Loss and gradient against whole logits in float64: H + β Σ_v p (log p - log q), token by token."""
+    before = letter_model().eval()
+    model = letter_model()
+    if lora:
+        model = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules="all-linear"))
+    t = trainer(
+        model,
+        letters,
+        tmp_path,
+        num_generations=3,
+        beta=0.7,
+        temperature=1.3,
+        loss_temperature=0.8,
+        loss_reduction=reduction,
+    )
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.requires_grad:
+                value.add_(torch.randn_like(value) * 0.2)
+    model.eval()
+    inputs = t._encode([{"prompt": "ab"}, {"prompt": "cab"}])
+    torch.manual_seed(5)
+    sequences = t.sample(model, inputs)
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    entropies, kls, tokens = [], [], 0
+    for row, prompt in zip(sequences, inputs["attention_mask"].repeat_interleave(3, 0), strict=True):
+        start = int((prompt == 0).sum())
+        y = row[len(prompt) :].tolist()
+        y = y[: y.index(1) + 1] if 1 in y else y
+        ids = torch.tensor([row[start : len(prompt)].tolist() + y])
+        log_p = (model(ids).logits[0].double()[-len(y) - 1 : -1] / 0.8).log_softmax(-1)
+        log_q = (before(ids).logits[0].double()[-len(y) - 1 : -1] / 0.8).log_softmax(-1)
+        entropies.append(-(log_p.exp() * log_p).sum())
+        kls.append((log_p.exp() * (log_p - log_q.detach())).sum())
+        tokens += len(y)
+    whole = sum(entropies) + 0.7 * sum(kls)
+    wanted = whole / (6 if reduction == "sum" else tokens)
+    torch.manual_seed(5)
+    loss = t.compute_loss(model, inputs)
+    assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    assert float(sum(kls).detach()) > 0.1
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, parameters), torch.autograd.grad(wanted, parameters), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_heavy_kl_term_keeps_the_model_where_it_was(letter_model: Callable, letters: Any, tmp_path: Any) -> None:
+    def moved(beta: float) -> float:
+        model = letter_model()
+        t = trainer(model, letters, tmp_path, beta=beta, max_steps=60, learning_rate=2e-3, seed=3)
+        t.train()
+        assert ("kl" in t.state.log_history[-2]) == (beta > 0)
+        x = torch.tensor([[2, 3, 4]])
+        p, q = model.eval()(x).logits.softmax(-1), letter_model().eval()(x).logits.softmax(-1)
+        return float((p - q).abs().sum().detach())
+
+    assert moved(10.0) < 0.3 * moved(0.0)

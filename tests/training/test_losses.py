@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from em_hf.training.losses import completion_mask, summed_entropy
+from em_hf.training.losses import Distributions, completion_mask, summed_entropy, summed_kl
 from tests.reference import entropy
 
 
@@ -87,3 +87,31 @@ def test_a_head_that_is_more_than_a_matrix_is_asked_for_its_logits(letter_model:
             changed.lm_head.register_forward_hook(lambda module, args, out: 2 * out)
         ours = summed_entropy(changed, changed, IDS, attention, MASK)
         torch.testing.assert_close(ours, by_hand(changed, ROWS, 1.0), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("head", ["plain", "softcap", "scale and bias", "logits"])
+def test_the_divergence_is_that_of_whole_logits_in_any_tiling(head: str) -> None:
+    torch.manual_seed(0)
+    rows = [torch.randn(11, 6, requires_grad=True), torch.randn(11, 6)]
+    weights = [torch.randn(9, 6, requires_grad=True), torch.randn(9, 6)]
+    bias = torch.randn(9) if head == "scale and bias" else None
+    cap, scale = (2.5 if head == "softcap" else None), (0.4 if head == "scale and bias" else 1.0)
+    both, log = [], []
+    for row, weight in zip(rows, weights, strict=True):
+        z = row @ weight.T if bias is None else row @ weight.T + bias
+        z = z * scale
+        z = z if cap is None else cap * torch.tanh(z / cap)
+        log.append((z.double() / 0.7).log_softmax(-1))
+        settings = {"weight": weight, "bias": bias, "softcap": cap, "logit_scale": scale}
+        both.append(Distributions(z, None, 0.7) if head == "logits" else Distributions(row, settings, 0.7))
+    wanted = (log[0].exp() * (log[0] - log[1].detach())).sum()
+    exact = torch.autograd.grad(wanted, [rows[0], weights[0]], retain_graph=True)
+    for tile in (1, 4, 256):
+        total = summed_kl(*both, tile=tile)
+        assert float(total.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+        for ours, theirs in zip(
+            torch.autograd.grad(total, [rows[0], weights[0]], retain_graph=True), exact, strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    banned = Distributions(torch.tensor([[0.0, 1.0, -torch.inf]]), None, 1.0)
+    assert float(summed_kl(banned, banned)) == 0
