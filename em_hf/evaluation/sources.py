@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import re
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ def load(
     hub: str | None = None,
     config: str | None = None,
     splits: dict[str, str] | None = None,
+    hub_files: list[str] | None = None,
     files: dict[str, str | list[str]] | None = None,
     data_dir: str | None = None,
     **_: Any,
@@ -37,6 +37,7 @@ def load(
         keep: columns to take as they are.
         hub, config: id and configuration of the dataset on the Hub.
         splits: the splits to take, test and perhaps train, and what the Hub calls them.
+        hub_files: names of JSONL files on the Hub, where the dataset has no other form that loads without its code.
         files: those of the local copy, for each split.
         data_dir: their folder; the environment's EM_HF_DATA_DIR if None. Without either the Hub is asked.
 
@@ -54,7 +55,7 @@ def load(
         elif hub is None:
             raise OSError(f"the task is not on the Hub: give the folder of {_named(files, split)} as --data-dir")
         else:
-            rows = _from_hub(hub, config, name, _named(files, split))
+            rows = _from_hub(hub, config, name, hub_files, _named(files, split))
         made[split] = Dataset.from_list([_row(row, problem, answer, solution, keep or []) for row in rows])
     return DatasetDict(made)
 
@@ -88,11 +89,16 @@ def _from_files(folder: Path, names: str | list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _from_hub(hub: str, config: str | None, split: str, files: str) -> list[dict[str, Any]]:
+def _from_hub(
+    hub: str, config: str | None, split: str, hub_files: list[str] | None, files: str
+) -> list[dict[str, Any]]:
     import datasets
 
     try:
-        return list(islice(datasets.load_dataset(hub, config, split=split), None))
+        if hub_files:
+            places = [f"hf://datasets/{hub}/{name}" for name in hub_files]
+            return list(datasets.load_dataset("json", data_files=places, split="train"))
+        return list(datasets.load_dataset(hub, config, split=split))
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         local = f", or give the folder of {files} as --data-dir" if files else ""
         raise OSError(
