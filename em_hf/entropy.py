@@ -1,10 +1,12 @@
 """The measure: the entropy of the next-token distribution in nats, from logits or straight from hidden states."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 TILE_TOKENS = 256
 
@@ -94,49 +96,73 @@ class _Head:
             z = z.div_(self.softcap).tanh_().mul_(self.softcap)
         return z if self.temperature == 1 else z.div_(self.temperature)
 
-    def entropy(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities, probabilities and entropies of logits `[tokens, V]`."""
-        log_p = z.log_softmax(-1)
-        p = log_p.exp()
-        return log_p, p, -torch.linalg.vecdot(p, log_p)
+    def entropy(
+        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Entropies `[tokens]` of a tile and, if asked for, their gradient `[tokens, V]` on the logits, negated.
 
-    def gradient(self, z: Tensor, log_p: Tensor, p: Tensor, entropy: Tensor, upstream: Tensor) -> Tensor:
-        """Gradient `[tokens, V]` on `hidden @ weightᵀ + bias`, given that on the entropies. `log_p` is used up."""
-        gradient = log_p.add_(entropy[:, None]).mul_(p).mul_(-(upstream * self.logit_scale / self.temperature)[:, None])
-        if self.softcap is not None:  # d tanh = 1 - tanh²
-            gradient.mul_(1 - (z * (self.temperature / self.softcap)) ** 2)
-        return gradient
+        `p_j (log p_j + H)`, on `hidden @ weightᵀ + bias` before scale and temperature. No more than two tensors of a
+        tile's size are held at a time, with a softcap three.
+        """
+        z = self.logits(hidden, weight, bias)
+        log_p = z.log_softmax(-1)
+        slope = None if self.softcap is None or not gradient else 1 - (z * (self.temperature / self.softcap)) ** 2
+        del z
+        p = log_p.exp()
+        weighted = log_p.mul_(p)
+        entropy = -weighted.sum(-1)
+        if not gradient:
+            return entropy, None
+        weighted.addcmul_(p, entropy[:, None])
+        return entropy, weighted if slope is None else weighted.mul_(slope)  # d tanh = 1 - tanh²
 
 
 class _Gradients:
-    """Gradients on hidden states, weight and bias, tile by tile, of those that are needed."""
+    """Gradients on hidden states, weight and bias, summed tile by tile, of those that are needed."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, needed: tuple[bool, ...]) -> None:
+    def __init__(
+        self, head: _Head, hidden: Tensor, weight: Tensor, bias: Tensor | None, needed: Sequence[bool]
+    ) -> None:
         dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        self.factor = -head.logit_scale / head.temperature
         self.hidden = torch.empty_like(hidden) if needed[0] else None
         self.weight = torch.zeros_like(weight, dtype=dtype) if needed[1] else None
         self.bias = torch.zeros_like(bias, dtype=dtype) if bias is not None and needed[2] else None
 
-    def add(self, rows: slice, gradient: Tensor, hidden: Tensor, weight: Tensor) -> None:
+    def add(self, rows: slice, gradient: Tensor, upstream: Tensor, hidden: Tensor, weight: Tensor) -> None:
+        """A tile's `gradient` as `_Head.entropy` gives it; `upstream` `[tokens]` is the gradient on the entropies.
+
+        A factor for each token goes with the narrow side of the products, not with the vocabulary.
+        """
+        factor = (upstream * self.factor)[:, None]
         cast = gradient.to(hidden.dtype)
         if self.hidden is not None:
-            self.hidden[rows] = cast @ weight.to(hidden.dtype)
+            self.hidden[rows] = (cast @ weight.to(hidden.dtype)) * factor
         if self.weight is not None:
+            scaled = (hidden[rows] * factor).to(hidden.dtype)
             if self.weight.dtype == hidden.dtype:
-                self.weight.addmm_(cast.T, hidden[rows])
+                self.weight.addmm_(cast.T, scaled)
             else:
-                self.weight += cast.T @ hidden[rows]
+                self.weight += cast.T @ scaled
         if self.bias is not None:
-            self.bias += gradient.sum(0)
+            self.bias += factor[:, 0].to(gradient.dtype) @ gradient
 
-    def scaled(self, by: Tensor | None, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, ...]:
-        def finish(gradient: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:
-            if gradient is None:
-                return None
-            return (gradient if by is None else gradient * by).to(dtype)
+    def scaled(self, by: Tensor) -> "_Gradients":
+        for gradient in (self.hidden, self.weight, self.bias):
+            if gradient is not None:
+                gradient.mul_(by)
+        return self
 
-        hidden = self.hidden if by is None or self.hidden is None else self.hidden * by.to(self.hidden.dtype)
-        return hidden, finish(self.weight, weight.dtype), finish(self.bias, None if bias is None else bias.dtype)
+    def given_away(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, ...]:
+        """In the dtypes of the parameters, and held here no longer, so that autograd need not copy them."""
+        hidden, self.hidden = self.hidden, None
+        on_weight, self.weight = self.weight, None
+        on_bias, self.bias = self.bias, None
+        return (
+            hidden,
+            None if on_weight is None else on_weight.to(weight.dtype),
+            None if on_bias is None or bias is None else on_bias.to(bias.dtype),
+        )
 
 
 class _EntropyPerToken(torch.autograd.Function):
@@ -144,20 +170,15 @@ class _EntropyPerToken(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: _Head) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias)
         ctx.head = head
-        tiles = [head.entropy(head.logits(part, weight, bias))[2] for part in hidden.split(head.tile)]
+        tiles = [head.entropy(part, weight, bias, False)[0] for part in hidden.split(head.tile)]
         return torch.cat(tiles) if tiles else hidden.new_zeros(0)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias = ctx.saved_tensors
-        head: _Head = ctx.head
-        gradients = _Gradients(hidden, weight, bias, ctx.needs_input_grad)
-        for start in range(0, hidden.shape[0], head.tile):
-            rows = slice(start, start + head.tile)
-            z = head.logits(hidden[rows], weight, bias)
-            gradient = head.gradient(z, *head.entropy(z), upstream[0][rows])
-            gradients.add(rows, gradient, hidden, weight)
-        return *gradients.scaled(None, weight, bias), None
+        _, gradients = _tile_by_tile(hidden, weight, bias, upstream[0], ctx.head, ctx.needs_input_grad)
+        return *gradients.given_away(weight, bias), None
 
 
 class _WeightedEntropy(torch.autograd.Function):
@@ -165,23 +186,32 @@ class _WeightedEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, token_weight: Tensor, head: _Head
     ) -> Tensor:
-        wanted = any(ctx.needs_input_grad[:3])
-        gradients = _Gradients(hidden, weight, bias, ctx.needs_input_grad)
-        entropies = []
-        for start in range(0, hidden.shape[0], head.tile):
-            rows = slice(start, start + head.tile)
-            z = head.logits(hidden[rows], weight, bias)
-            log_p, p, entropy = head.entropy(z)
-            entropies.append(entropy)
-            if wanted:
-                gradients.add(rows, head.gradient(z, log_p, p, entropy, token_weight[rows]), hidden, weight)
-        entropy = torch.cat(entropies) if entropies else hidden.new_zeros(0)
-        ctx.gradients, ctx.dtypes = gradients, (weight, bias)
-        ctx.save_for_backward(entropy)
+        entropy, ctx.gradients = _tile_by_tile(hidden, weight, bias, token_weight, head, ctx.needs_input_grad)
+        ctx.head = head
+        ctx.save_for_backward(hidden, weight, bias, token_weight, entropy)
         return (entropy * token_weight).sum()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        (entropy,) = ctx.saved_tensors
+        hidden, weight, bias, token_weight, entropy = ctx.saved_tensors
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:  # a second pass through a graph that was kept: the first gave the gradients away
+            _, gradients = _tile_by_tile(hidden, weight, bias, token_weight, ctx.head, ctx.needs_input_grad)
         on_weights = entropy * upstream[0] if ctx.needs_input_grad[3] else None
-        return *ctx.gradients.scaled(upstream[0], *ctx.dtypes), on_weights, None
+        return *gradients.scaled(upstream[0]).given_away(weight, bias), on_weights, None
+
+
+def _tile_by_tile(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, upstream: Tensor, head: _Head, needed: Sequence[bool]
+) -> tuple[Tensor, _Gradients]:
+    """Entropies `[tokens]`, and the gradients of `Σ_t upstream_t H_t`."""
+    gradients = _Gradients(head, hidden, weight, bias, needed)
+    entropies = []
+    for start in range(0, hidden.shape[0], head.tile):
+        rows = slice(start, start + head.tile)
+        entropy, gradient = head.entropy(hidden[rows], weight, bias, any(needed[:3]))
+        entropies.append(entropy)
+        if gradient is not None:
+            gradients.add(rows, gradient, upstream[rows], hidden, weight)
+    return torch.cat(entropies) if entropies else hidden.new_zeros(0), gradients

@@ -102,6 +102,17 @@ def test_values_and_all_gradients_are_those_of_whole_logits_for_an_uneven_upstre
         torch.testing.assert_close(c.grad, 3 * a.grad)
 
 
+def test_a_graph_that_is_kept_gives_its_gradients_again() -> None:
+    wanted, ours = inputs(), inputs()
+    total = (naive(*wanted, 1.0, None, 1.0) * torch.linspace(-1, 2, 15).reshape(3, 5)).sum()
+    gradients = torch.autograd.grad(total, wanted)
+    scalar = linear_entropy(*ours, token_weight=torch.linspace(-1, 2, 15).reshape(3, 5), tile=4)
+    for factor in (1.0, -0.5, 1.0):
+        again = torch.autograd.grad(factor * scalar, ours, retain_graph=True)
+        for a, b in zip(again, gradients):
+            torch.testing.assert_close(a, factor * b)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
 def test_lower_precision_agrees_with_float64(dtype: torch.dtype, tolerance: float) -> None:
     """bfloat16 rounds each logit (of size up to 8) to 2^-8 of itself: 0.03."""
