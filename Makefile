@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo app test check bench clean
 
 setup: $(VENV)/.installed
 
@@ -24,13 +24,16 @@ demo: setup
 	@$(BIN)/em-hf push demo/run --to demo/repository --overwrite
 	@$(BIN)/em-hf generate --model demo/repository
 
+app: setup
+	@$(BIN)/em-hf app
+
 test: setup $(VENV)/.smollm2
 	$(BIN)/python -m pytest
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy em_hf cli
+	$(BIN)/mypy em_hf cli app
 
 bench: setup $(VENV)/.smollm2
 	$(BIN)/python -m benchmarks.em_inf_step

@@ -8,7 +8,7 @@ import click
 
 from em_hf import __version__
 
-COMMANDS = ("train", "push", "generate", "eval", "env")
+COMMANDS = ("train", "push", "generate", "eval", "app", "env")
 
 
 class LazyGroup(click.Group):

@@ -1,0 +1,127 @@
+"""What a visitor sets off: a live decode, the API's comparison, repeats, and a base model beside its trained run."""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from itertools import zip_longest
+from typing import Any
+
+from .zero import on_gpu  # isort: skip  (before torch)
+
+from em_hf.generation.repeat import Repeated, repeat
+from em_hf.generation.side_by_side import Step, collect, decode_steps
+
+from .asked import Asked
+from .models import loaded
+
+REDRAW_SECONDS = 0.08  # the panes are redrawn a dozen times a second at most
+
+
+def _seconds(sources: Sequence[str], asked: Asked, *others: Any) -> int:
+    """For how long to borrow a GPU: half a minute, and a twentieth of a second a token."""
+    return 30 + asked.max_new_tokens // 20
+
+
+@on_gpu(_seconds)
+def batches(sources: Sequence[str], asked: Asked) -> Iterator[list[Step]]:
+    """The steps of a decode as they come, the first at once, then those of each twelfth of a second together.
+
+    One source: its two rows are plain and with EM-INF. Two: each is a row, decoded plain.
+    """
+    waiting: list[Step] = []
+    told = 0.0
+    with closing(_steps(sources, asked)) as steps:
+        for step in steps:
+            waiting.append(step)
+            if time.monotonic() - told >= REDRAW_SECONDS:
+                yield waiting
+                waiting, told = [], time.monotonic()
+    if waiting:
+        yield waiting
+
+
+def _steps(sources: Sequence[str], asked: Asked) -> Generator[Step, None, None]:
+    if len(sources) == 1:
+        return _rows(sources[0], asked, [None, asked.config()])
+    return _paired(*(_rows(source, asked, [None]) for source in sources))
+
+
+def _rows(source: str, asked: Asked, rows: list[Any]) -> Generator[Step, None, None]:
+    one = loaded(source)
+    inputs, room = one.encode(asked.prompt, asked.max_new_tokens)
+    return decode_steps(
+        one.model,
+        one.tokenizer,
+        inputs,
+        rows,
+        seed=asked.seed,
+        max_new_tokens=room,
+        temperature=asked.temperature,
+    )
+
+
+def _paired(first: Generator[Step, None, None], second: Generator[Step, None, None]) -> Generator[Step, None, None]:
+    """Two decodes of one row each as one of two rows."""
+    with closing(first), closing(second):
+        for left, right in zip_longest(first, second):
+            rows = [None if step is None else step.rows[0] for step in (left, right)]
+            there = [step for step in (left, right) if step is not None]
+            yield Step(there[0].index, rows, max(step.seconds for step in there), 0.0)
+
+
+@on_gpu(_seconds)
+def comparison(sources: Sequence[str], asked: Asked) -> dict[str, Any]:
+    """The whole of a decode: `plain` and `em`, `diverges_at`, `seed`."""
+    return collect(list(_steps(sources, asked)), seed=asked.seed).to_dict()
+
+
+@on_gpu(_seconds)
+def repeats(sources: Sequence[str], asked: Asked, n: int, answer: str | None) -> Iterator[Repeated]:
+    """`n` samples of the prompt with and without EM-INF; what there is after each batch."""
+    one = loaded(sources[0])
+    inputs, room = one.encode(asked.prompt, asked.max_new_tokens)
+    config = asked.config()
+    if config is None:
+        raise ValueError("Repeat compares plain decoding with EM-INF: switch EM-INF on")
+    if asked.temperature == 0:
+        raise ValueError("Repeat needs a temperature above 0: greedy samples are all the same")
+    yield from repeat(
+        one.model,
+        one.tokenizer,
+        inputs,
+        config,
+        n=n,
+        answer=answer,
+        seed=asked.seed,
+        max_new_tokens=room,
+        temperature=asked.temperature,
+    )
+
+
+def step_payload(step: Step) -> list[Any]:
+    """A step for the browser: seconds, milliseconds of EM-INF, and the rows, see `_row_payload`."""
+    return [round(step.seconds, 4), round(1000 * step.em_seconds, 3), *(_row_payload(row) for row in step.rows)]
+
+
+def _row_payload(token: Any) -> list[Any] | None:
+    """[id, text, special, nats before, nats after, adjusted, [[id, text, before(, after)], ...]]
+
+    A candidate has its probability after EM-INF only where that differs. None for a row that has ended.
+    """
+    if token is None:
+        return None
+    candidates = [
+        [c.token_id, c.text, _digits(c.before), *([_digits(c.after)] if token.adjusted else [])]
+        for c in token.candidates
+    ]
+    before, after = _digits(token.entropy_before), _digits(token.entropy_after)
+    return [token.token_id, token.text, token.special, before, after, token.adjusted, candidates]
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def repeated_dict(result: Repeated) -> dict[str, Any]:
+    return asdict(result)

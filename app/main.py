@@ -1,0 +1,65 @@
+"""From a list of models to a running server: for `em-hf app`, and for a Space."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+MODELS_FILE = "models.json"
+
+
+def main(folder: Path) -> None:
+    """Serve what a Space's folder describes: `models.json` is a list of models, `["pocket-reasoner", "me/my-model"]`.
+
+    Without that file: the pocket reasoner, and SmolLM2 where it can be had. Address and port are gradio's defaults,
+    which a Space sets by environment variables.
+    """
+    serve(read_models(folder / MODELS_FILE))
+
+
+def read_models(path: Path) -> list[str]:
+    """The list in a JSON file; empty where there is no such file.
+
+    Raises:
+        ValueError: it is not a JSON list of names.
+    """
+    if not path.is_file():
+        return []
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not JSON: {error}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f'{path.name} must be a list of model names, such as ["pocket-reasoner"]')
+    return names
+
+
+def serve(
+    models: Sequence[str] = (),
+    *,
+    run: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    mcp: bool = False,
+) -> None:
+    """Build the app and serve it until interrupted.
+
+    Args:
+        models: the allow-list; empty: the pocket reasoner, and SmolLM2 where it can be had.
+        run: a run folder of `em-hf train`, to be compared with the model it was trained from.
+
+    Raises:
+        ValueError, OSError: a run folder that is none, or two models of one name.
+        ImportError: gradio is missing, or the `mcp` package where `mcp` is asked for.
+    """
+    try:
+        from . import zero  # noqa: F401  (spaces wants to be imported before torch)
+        from .ui import build, launch
+    except ImportError as error:
+        if error.name and error.name.split(".")[0] == "gradio":
+            raise ImportError("the app needs gradio: pip install 'em-hf[app]'") from error
+        raise
+    from .models import Models, default_sources
+
+    demo = build(Models(list(models) or default_sources()), run=run)
+    launch(demo, host=host, port=port, share=share, mcp=mcp)

@@ -1,0 +1,111 @@
+"""The models a visitor may choose from: an allow-list, each loaded once and shared."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from em_hf.generation.mixin import enable_entropy_min
+from em_hf.models import POCKET_NAME, context_length, encode_prompts, load_model
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_HUB_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with EM-INF enabled, its tokenizer, and its context in tokens (None: no bound)."""
+
+    model: Any
+    tokenizer: Any
+    context: int | None
+
+    def encode(self, prompt: str, max_new_tokens: int) -> tuple[Any, int]:
+        """A prompt's `input_ids` and `attention_mask`, `[1, tokens]`, and how many new tokens fit, at most those asked.
+
+        Raises:
+            ValueError: the prompt leaves no room for a single new token.
+        """
+        inputs = encode_prompts(self.tokenizer, [prompt], limit=self.context - 1 if self.context else None)
+        room = self.context - inputs["input_ids"].shape[1] if self.context else max_new_tokens
+        return inputs, min(room, max_new_tokens)
+
+
+_loaded: dict[str, Loaded] = {}
+_loading = Lock()
+
+
+def loaded(source: str) -> Loaded:
+    """The model of that Hub id or folder, loaded at the first call and shared by all after it.
+
+    Never called with what a visitor sent: `Models.source` stands between.
+
+    Raises:
+        OSError, ValueError: as `load_model`.
+    """
+    with _loading:
+        if source not in _loaded:
+            model, tokenizer = load_model(source)
+            _loaded[source] = Loaded(enable_entropy_min(model), tokenizer, context_length(model))
+        return _loaded[source]
+
+
+class Models:
+    """The names that visitors see, and what each stands for. A folder is shown by its last part alone.
+
+    Args:
+        sources: Hub ids, folders or `pocket-reasoner`.
+
+    Raises:
+        ValueError: none, or two that would be shown under one name.
+    """
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        self._sources: dict[str, str] = {}
+        for source in dict.fromkeys(sources):
+            name = shown_name(source)
+            if name in self._sources:
+                raise ValueError(f"{self._sources[name]} and {source} would both be shown as {name}: rename a folder")
+            self._sources[name] = source
+        if not self._sources:
+            raise ValueError("name at least one model")
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._sources)
+
+    def source(self, name: str) -> str:
+        """What a name on the list stands for.
+
+        Raises:
+            ValueError: the name is not on the list.
+        """
+        if name not in self._sources:
+            shown = name if len(name) <= 60 else name[:57] + "..."
+            raise ValueError(f"model is {shown!r}, but this app has {', '.join(self._sources)}")
+        return self._sources[name]
+
+
+def shown_name(source: str) -> str:
+    return Path(source).resolve().name if Path(source).is_dir() else source
+
+
+def default_sources() -> list[str]:
+    """The pocket reasoner, and SmolLM2 where it is in the cache or the Hub answers."""
+    return [POCKET_NAME, SMOLLM2] if _can_be_had(SMOLLM2) else [POCKET_NAME]
+
+
+def _can_be_had(hub_id: str) -> bool:
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(hub_id, "config.json"), (str, os.PathLike)):
+        return True
+    if constants.is_offline_mode():
+        return False
+    try:
+        HfApi().model_info(hub_id, timeout=_HUB_SECONDS)
+    except Exception:  # whatever the reason: no network, no such host, a refusal; the app starts without it
+        return False
+    return True

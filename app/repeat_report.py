@@ -1,0 +1,80 @@
+"""The result of a repeat as HTML. Every text from outside is escaped."""
+
+from collections import Counter
+from html import escape
+
+from em_hf.generation.repeat import Repeated, Tally
+
+SHOWN_SAMPLES = 8
+
+
+def report(
+    result: Repeated | None,
+    *,
+    of: int = 0,
+    answer: str | None = None,
+    note: str = "",
+    busy: bool = False,
+    error: bool = False,
+) -> str:
+    """The tables of what there is so far; before there is anything, the note alone."""
+    if result is None:
+        note = note or "Press Repeat: accuracy, agreement and the number of different answers come here."
+    elif busy:
+        note = f"{result.n} of {of} samples of each …"
+    else:
+        note = f"{result.n} samples of each."
+    state = "error" if error else "busy" if busy else ""
+    parts = [f'<div class="em-status {state}" role="status">{escape(note)}</div>']
+    if result is not None:
+        parts += [_numbers(result), _gain(result), _answers(result, answer), _samples(result)]
+    return f'<div class="em-view" data-state="{state or ("done" if result else "idle")}">{"".join(parts)}</div>'
+
+
+def _numbers(result: Repeated) -> str:
+    rows = "".join(
+        f"<tr><th>{name}</th><td>{_accuracy(tally)}</td><td>{tally.agreement:.0%}</td><td>{tally.distinct}</td></tr>"
+        for name, tally in (("Plain", result.plain), ("EM-INF", result.em))
+    )
+    heads = "<th></th><th>right (95% interval)</th><th>agreement</th><th>different answers</th>"
+    return f'<div class="em-numbers"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _accuracy(tally: Tally) -> str:
+    if tally.accuracy is None or tally.low is None or tally.high is None:
+        return "–"
+    return f"{tally.accuracy:.0%} ({tally.low:.0%} to {tally.high:.0%})"
+
+
+def _gain(result: Repeated) -> str:
+    if result.gain is None:
+        return "<p>No known answer: agreement and variety only.</p>"
+    mean, low, high = (100 * value for value in result.gain)
+    return f"<p>EM-INF minus plain: {mean:+.0f} points ({low:+.0f} to {high:+.0f}), paired over the samples.</p>"
+
+
+def _answers(result: Repeated, answer: str | None) -> str:
+    counts = [Counter(found or "none" for found in tally.answers) for tally in (result.plain, result.em)]
+    order = sorted(counts[0] | counts[1], key=lambda found: -(counts[0][found] + counts[1][found]))[:10]
+    rows = "".join(
+        f'<tr><td class="em-name">{escape(found[:60])}{" (known)" if found == answer else ""}</td>'
+        + "".join(_bar(count[found], result.n, kind) for count, kind in zip(counts, ("em-before", "em-after")))
+        + "</tr>"
+        for found in order
+    )
+    heads = "<th>answer</th><th>plain</th><th>EM-INF</th>"
+    return f'<div class="em-detail"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _bar(count: int, n: int, kind: str) -> str:
+    return f'<td><span class="em-bar {kind}" style="--p:{count / n:.3f}"><em>{count}</em></span></td>'
+
+
+def _samples(result: Repeated) -> str:
+    pairs = zip(result.plain.texts[:SHOWN_SAMPLES], result.em.texts[:SHOWN_SAMPLES])
+    blocks = "".join(
+        f"<h3>Sample {i}</h3><pre>{escape(plain.strip())}</pre>"
+        + (f"<pre>{escape(em.strip())}</pre>" if em != plain else "<p>EM-INF: the same.</p>")
+        for i, (plain, em) in enumerate(pairs)
+    )
+    return f"<details><summary>The first samples, plain above EM-INF</summary>{blocks}</details>"

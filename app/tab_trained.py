@@ -1,0 +1,68 @@
+"""The tab that shows a run of `em-hf train` beside the model it was trained from: same prompt, same noise."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from .asked import MAX_NEW_TOKENS, Asked
+from .examples import opening
+from .fields import ERRORS, ON_MODEL, example_buttons, one_line
+from .models import Models
+from .view import live, message, stopped, view
+
+PLAIN = {"threshold": 0.0, "n_grad_steps": 0, "entropy_min": False}
+
+
+def base_of_run(run: str) -> str:
+    """The model that a run folder was trained from, as its `run.json` names it.
+
+    Raises:
+        ValueError: the folder is not one that `em-hf train` wrote.
+    """
+    record = Path(run) / "run.json"
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))["base_model"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{run} is no run folder of em-hf train (no readable run.json in it)") from error
+
+
+def trained_tab(run: str) -> None:
+    base = base_of_run(run)
+    models = Models([base])
+    name = models.names[0]
+    gr.Markdown(f"`{name}` and what `em-hf train` made of it in `{Path(run).resolve().name}`, both sampled plain.")
+    prompt = gr.Textbox(opening(name)[0], label="Prompt", lines=3, max_lines=10)
+    with gr.Row():
+        temperature = gr.Slider(0, 2, 1.0, step=0.05, label="Temperature", info="0: greedy", min_width=200)
+        tokens = gr.Slider(1, MAX_NEW_TOKENS, 128, step=1, label="New tokens at most", min_width=200)
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=100)
+    with gr.Row():
+        start = gr.Button("Generate", variant="primary", elem_id="em-trained-generate")
+        stop = gr.Button("Stop", elem_id="em-trained-stop")
+    shown = view("models")
+    example_buttons(models, prompt)
+    waiting = "(...all) => { window.dispatchEvent(new CustomEvent('em-waiting', { detail: 'models' })); return all; }"
+    running = start.click(
+        partial(live_models, base, run, name),
+        [prompt, seed, tokens, temperature],
+        shown,
+        js=waiting,
+        api_name="trained",
+        api_visibility="undocumented",
+        show_progress="hidden",
+        **ON_MODEL,
+    )
+    stop.click(stopped, outputs=shown, cancels=[running], queue=False, api_visibility="private", show_progress="hidden")
+
+
+def live_models(base: str, run: str, name: str, *values: Any) -> Iterator[str]:
+    """The view's messages for both models."""
+    try:
+        fields = dict(zip(("prompt", "seed", "max_new_tokens", "temperature"), values))
+        yield from live([base, run], Asked.checked(model=name, **fields, **PLAIN))
+    except ERRORS as error:
+        yield message("error", message=one_line(error))

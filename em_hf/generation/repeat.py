@@ -1,0 +1,122 @@
+"""Many samples of one prompt, each with and without EM-INF from the same random numbers, and what they come to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from em_hf.answers import agreement, extract_answer, same_answer
+from em_hf.generation.config import EntropyMinConfig
+from em_hf.generation.coupling import CoupledSampling
+from em_hf.generation.mixin import base_of, enable_entropy_min
+from em_hf.generation.stream import stream_generate
+from em_hf.stats import bootstrap_interval, paired_interval
+
+SAMPLES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the samples of one kind of decoding came to.
+
+    Attributes:
+        answers: the final answer of each sample, None where it gave none.
+        right: whether each answer is the known one; empty where none is known.
+        accuracy, low, high: share of right answers and its 95% bootstrap interval; None where no answer is known.
+        agreement: share of samples that give the most frequent answer.
+        distinct: number of different answers.
+    """
+
+    texts: list[str]
+    answers: list[str | None]
+    right: list[bool]
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    agreement: float
+    distinct: int
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Both tallies after `n` samples, and accuracy with EM-INF minus without, with its paired 95% interval."""
+
+    n: int
+    plain: Tally
+    em: Tally
+    gain: tuple[float, float, float] | None
+
+
+def repeat(
+    model: Any,
+    tokenizer: Any,
+    inputs: Any,
+    config: EntropyMinConfig,
+    *,
+    n: int = 32,
+    answer: str | None = None,
+    seed: int = 0,
+    max_new_tokens: int = 128,
+    temperature: float = 1.0,
+) -> Iterator[Repeated]:
+    """Draw `n` samples of one prompt plain and `n` with EM-INF, the i-th of both from the same noise.
+
+    Yields what there is after every batch of 16 pairs; the last item has all. Sample 0 draws what `decode_steps` draws
+    with the same seed. Closing the generator stops the decoding.
+
+    Args:
+        inputs: what `encode_prompts` returned for one prompt, `[1, prompt tokens]`.
+        answer: the known answer, if any.
+        temperature: above 0, since greedy samples would all be the same.
+
+    Raises:
+        ValueError: `n` below 1.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n!r}, but must be at least 1")
+    enable_entropy_min(model)
+    texts: tuple[list[str], list[str]] = ([], [])
+    for start in range(0, n, SAMPLES_AT_ONCE):
+        groups = list(range(start, min(n, start + SAMPLES_AT_ONCE)))
+        tokens: list[Tensor] = list(
+            stream_generate(
+                model,
+                lambda drawn: drawn.cpu(),
+                **{k: v.repeat(2 * len(groups), 1).to(base_of(model).device) for k, v in inputs.items()},
+                do_sample=True,
+                temperature=temperature,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=max_new_tokens,
+                entropy_min=[False] * len(groups) + [config] * len(groups),
+                coupled=CoupledSampling(seed, groups=groups * 2),
+            )
+        )
+        decoded = tokenizer.batch_decode(torch.stack(tokens, 1), skip_special_tokens=True)
+        texts[0].extend(decoded[: len(groups)])
+        texts[1].extend(decoded[len(groups) :])
+        yield _repeated(texts[0][:], texts[1][:], answer)
+
+
+def _repeated(plain: list[str], em: list[str], answer: str | None) -> Repeated:
+    tallies = tally(plain, answer), tally(em, answer)
+    gain = None
+    if answer is not None:
+        gain = paired_interval([float(x) for x in tallies[1].right], [float(x) for x in tallies[0].right])
+    return Repeated(len(plain), *tallies, gain)
+
+
+def tally(texts: list[str], answer: str | None = None) -> Tally:
+    """Answers, accuracy, agreement and variety of samples of one prompt; see `Tally`."""
+    answers = [extract_answer(text) for text in texts]
+    shares = agreement(answers)
+    right = [] if answer is None else [found is not None and same_answer(answer, found) for found in answers]
+    accuracy = low = high = None
+    if right:
+        numbers = [float(value) for value in right]
+        accuracy, (low, high) = sum(numbers) / len(numbers), bootstrap_interval(numbers)
+    # The members of a group of equal answers add up to one.
+    distinct = round(sum(1 / (share * len(texts)) for share in shares if share))
+    return Tally(texts, answers, right, accuracy, low, high, max(shares), distinct)

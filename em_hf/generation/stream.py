@@ -1,0 +1,99 @@
+"""`generate` as a generator: an item for every step while it happens, and closing it stops the decoding."""
+
+from collections.abc import Callable, Generator
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+Item = TypeVar("Item")
+
+
+class PieceStream:
+    """Token ids one by one into the text that each adds, special tokens by name, without decoding all again each time.
+
+    A token alone may be half a character or lose its leading space, so it is decoded behind the tokens before it; half
+    a character shows when its last part has come, and until then its tokens add nothing.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._ids: list[int] = []  # the last token that was shown, then those that wait for the rest of a character
+        self._waiting_from = 0
+
+    def push(self, token_id: int, *, last: bool = False) -> str:
+        """The text that this token adds. `last`: no other follows, so that half a character is shown as it is."""
+        self._ids.append(token_id)
+        before, now = self._decode(self._ids[: self._waiting_from]), self._decode(self._ids)
+        if now.endswith("\ufffd") and not last:
+            return ""
+        self._ids, self._waiting_from = self._ids[self._waiting_from :], len(self._ids) - self._waiting_from
+        return now[len(before) :]
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+class _Stop(StoppingCriteria):
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device)
+
+
+class _Tell(BaseStreamer):
+    """Hands the tokens `[rows]` of each step on; the first call of all is the prompt."""
+
+    def __init__(self, tell: Callable[[Tensor], None]) -> None:
+        self.tell = tell
+        self.prompt_seen = False
+
+    def put(self, value: Tensor) -> None:
+        if self.prompt_seen:
+            self.tell(value)
+        self.prompt_seen = True
+
+    def end(self) -> None:
+        pass
+
+
+def stream_generate(model: Any, item: Callable[[Tensor], Item], **kwargs: Any) -> Generator[Item, None, None]:
+    """Run `model.generate(**kwargs)` beside the caller and yield `item(tokens)` of each step's new tokens `[rows]`.
+
+    `item` is called between two steps, so it may read what logits processors noted in the step before. Closing the
+    generator, or dropping it, ends the decoding after the step under way, and returns when it has ended. An error of
+    `generate` or of `item` is raised here.
+    """
+    items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+    stop = Event()
+
+    def work() -> None:
+        try:
+            model.generate(
+                **kwargs,
+                streamer=_Tell(lambda tokens: items.put(("item", item(tokens)))),
+                stopping_criteria=StoppingCriteriaList([_Stop(stop)]),
+            )
+        except BaseException as error:  # goes to the caller, whatever it is: nobody else waits for this thread
+            items.put(("error", error))
+        else:
+            items.put(("end", None))
+
+    thread = Thread(target=work, daemon=True, name="em-hf-decode")
+    thread.start()
+    try:
+        while True:
+            kind, value = items.get()
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        stop.set()
+        thread.join()
