@@ -18,7 +18,8 @@ LAYERS = [
     {"cli", "app"},
 ]
 # Within a line: the loader of models knows the pocket reasoner, the data its problems; generation knows neither.
-BESIDE = {("models", "pocket"), ("data", "pocket")}
+# `em-hf app` starts the app.
+BESIDE = {("models", "pocket"), ("data", "pocket"), ("cli", "app")}
 
 
 def part_of(path: Path) -> str:
