@@ -303,7 +303,9 @@ class Remote:
 class NoClasses(pickle.Unpickler):
     """Reads plain data; a pickle that asks for anything else is an error."""
 
-    def find_class(self, module: str, name: str) -> NoReturn:
+    def find_class(self, module: str, name: str) -> type:
+        if (module, name) == ("builtins", "complex"):
+            return complex
         raise pickle.UnpicklingError("only plain data may come back from a program")
 
 

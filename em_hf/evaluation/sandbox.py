@@ -17,6 +17,7 @@ from typing import Any
 
 _JAIL = Path(__file__).with_name("jail.py")
 _OUTPUT_BYTES = 1 << 20
+_ENDED = "the program ended before it could be tested"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ def passes(
         )
         for fd in (*to_program, *from_program):
             os.close(fd)
-        return checker.verdict()
+        verdict = checker.verdict()
+        if verdict.reason.startswith(_ENDED) and server.verdict() == server.late():
+            return server.late()
+        return verdict
 
 
 def run_script(program: str, stdin: str, *, limits: Limits | None = None) -> tuple[str, Verdict]:
@@ -127,12 +131,15 @@ class _Jail:
         if code == 0:
             return Verdict(True)
         if code == 124:
-            return Verdict(False, f"took longer than {self.limits.seconds:g} seconds")
+            return self.late()
         self.errors.seek(0)
         reason = self.errors.read(500).decode(errors="replace").strip() or f"ended with {code}"
         if reason.startswith(("EOFError", "BrokenPipeError")):
-            reason = f"the program ended before it could be tested ({reason})"
+            reason = f"{_ENDED} ({reason})"
         return Verdict(False, reason)
+
+    def late(self) -> Verdict:
+        return Verdict(False, f"took longer than {self.limits.seconds:g} seconds")
 
     def output(self) -> tuple[str, Verdict]:
         assert self.process is not None and self.process.stdout is not None

@@ -56,7 +56,7 @@ def load(
             raise OSError(f"the task is not on the Hub: give the folder of {_named(files, split)} as --data-dir")
         else:
             rows = _from_hub(hub, config, name, hub_files, _named(files, split))
-        made[split] = Dataset.from_list([_row(row, problem, answer, solution, keep or []) for row in rows])
+        made[split] = Dataset.from_list(_normal(rows, problem, answer, solution, keep or []))
     return DatasetDict(made)
 
 
@@ -106,17 +106,23 @@ def _from_hub(
         ) from error
 
 
-def _row(
-    row: dict[str, Any], problem: str, answer: str | None, solution: str | None, keep: list[str]
-) -> dict[str, Any]:
-    from lm_eval.utils import apply_template
+def _normal(
+    rows: list[dict[str, Any]], problem: str, answer: str | None, solution: str | None, keep: list[str]
+) -> list[dict[str, Any]]:
+    from lm_eval.utils import env  # its Jinja, with its filters
 
-    made: dict[str, Any] = {name: row[name] for name in keep}
-    made["problem"] = apply_template(problem, row).strip()
-    if answer is not None:
-        text = apply_template(answer, row).strip()
-        text = extract_answer(text) or text
-        whole = _FLOAT_OF_WHOLE.fullmatch(text)
-        made["answer"] = whole[1] if whole else text
-    made["solution"] = apply_template(solution, row).strip() if solution is not None else ""
+    templates = {"problem": problem, "answer": answer, "solution": solution or ""}
+    fields = {name: env.from_string(text) for name, text in templates.items() if text is not None}
+    made = []
+    for row in rows:
+        texts = {name: field.render(**row).strip() for name, field in fields.items()}
+        if "answer" in texts:
+            texts["answer"] = _answer(texts["answer"])
+        made.append({**{name: row[name] for name in keep}, **texts})
     return made
+
+
+def _answer(text: str) -> str:
+    text = extract_answer(text) or text
+    whole = _FLOAT_OF_WHOLE.fullmatch(text)
+    return whole[1] if whole else text
