@@ -12,7 +12,12 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.hub.private import is_hub_id, without_paths
 from em_hf.hub.runs import POCKET, Run
 
-METHOD_NAMES = {"em-ft": "entropy minimization fine-tuning (EM-FT)"}
+METHOD_NAMES = {
+    "em-ft": "entropy minimization fine-tuning (EM-FT)",
+    "em-rl-sequence": "entropy minimization by reinforcement learning (EM-RL-sequence)",
+    "em-rl-token": "entropy minimization by reinforcement learning (EM-RL-token)",
+    "sft": "supervised fine-tuning",
+}
 
 _DATA_FILES = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".gz")
 
@@ -41,7 +46,13 @@ def model_card(
         pocket=facts.get("base_model") == POCKET,
         base=_base_in_words(run),
         method=method,
-        method_name=METHOD_NAMES.get(method, method),
+        method_name=METHOD_NAMES.get(method, str(facts.get("method_title") or method)),
+        trained_on=f"on labeled {facts['labels']}" if facts.get("labels") else "on prompts alone: no label was used",
+        labels=facts.get("labels"),
+        beta=_known(facts.get("settings")).get("beta"),
+        objective=facts.get("objective"),
+        loop_of=facts.get("loop"),
+        source=facts.get("source"),
         results=_results(run),
         prompt=prompt,
         shell_prompt=shlex.quote(prompt),
@@ -148,6 +159,27 @@ def _training(run: Run) -> list[str]:
         lines.append(f"Sampled tokens: {sum(step['tokens'] for step in log):.0f}")
     if log and log[-1].get("seconds") is not None:  # since the first step began
         lines.append(f"Time: {log[-1]['seconds']:.0f} s")
+    compute = _known(facts.get("compute"))
+    if compute.get("flops"):
+        lines.append(
+            f"Compute: {compute['flops']:.2e} FLOPs by the rule 6PD for training and 2PD for sampling and for the "
+            f"reference model (P = {compute['parameters']:,} parameters, D = {compute['tokens_trained']:,} tokens)"
+        )
+    if compute.get("peak_memory_bytes"):
+        lines.append(f"Peak memory: {compute['peak_memory_bytes'] / 2**30:.1f} GiB")
+    guard = facts.get("guard")
+    if guard:
+        if guard.get("collapsed"):
+            said = f"stopped a collapse at step {guard['step']} ({guard['why']})"
+            said += (
+                f"; the weights are those after step {guard['best_step']}" if guard.get("best_step") is not None else ""
+            )
+        elif guard.get("step") is not None:
+            said = f"stopped early at step {guard['step']} ({guard['why']}); the weights are those after step "
+            said += str(guard["best_step"])
+        else:
+            said = "saw none"
+        lines.append(f"Collapse guard: {said}")
     lines += [f"Seed: {facts['seed']}"] if facts.get("seed") is not None else []
     return lines
 

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, Trainer, TrainerCallback, TrainingArg
 
 from em_hf.generation.mixin import base_of
 from em_hf.models import encode_prompts
+from em_hf.training.card import EMCard
 from em_hf.training.losses import Distributions, completion_mask, distributions, summed_kl
 
 
@@ -47,6 +48,9 @@ class EMFTConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data_seed is None:
+            # Every process samples with a seed of its own, but to share the prompts all must order them alike.
+            self.data_seed = self.seed
         for name, low in (("num_generations", 1), ("max_completion_length", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be at least {low}")
@@ -61,7 +65,7 @@ class EMFTConfig(TrainingArguments):
             )
 
 
-class EMFTTrainer(Trainer):
+class EMFTTrainer(EMCard, Trainer):
     """transformers' Trainer with the EM-FT objective.
 
     Overrides `compute_loss`: it samples from the current model and returns the samples' entropy (inside this hook,
@@ -79,6 +83,7 @@ class EMFTTrainer(Trainer):
     """
 
     args: EMFTConfig
+    method = "em-ft"
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor
 from trl import RLOOConfig, RLOOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from em_hf.training.card import EMCard
 from em_hf.training.rewards import negative_entropy, sequence_log_prob
 
 REWARDS: dict[str, Any] = {"sequence": sequence_log_prob, "token": negative_entropy}
@@ -117,7 +118,7 @@ class _EpochSampler(RepeatSampler):
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class EMRLTrainer(ExactResume, RLOOTrainer):
+class EMRLTrainer(EMCard, ExactResume, RLOOTrainer):
     """TRL's RLOOTrainer with negative entropy as the only reward.
 
     Overrides two hooks: in the pass that scores the rollouts under the policy that sampled them, the entropies are
@@ -137,6 +138,7 @@ class EMRLTrainer(ExactResume, RLOOTrainer):
     def __init__(self, model: Any, args: EMRLConfig | None = None, *, reward_funcs: Any = None, **kwargs: Any) -> None:
         args = args or EMRLConfig(output_dir="em-rl")
         refuse_other_policies(args)
+        self.method = f"em-rl-{args.reward}"
         self._of_policy: tuple[Tensor, Tensor] | None = None
         super().__init__(model=model, reward_funcs=reward_funcs or REWARDS[args.reward], args=args, **kwargs)
 

@@ -17,6 +17,8 @@ class Method:
         build: `module:function`, called as `build(settings, model, tokenizer, data, folder, callbacks)` with the run's
             RunSettings and `em_hf.data.Prompts`, gives a transformers Trainer.
         needs: the labels it uses: "answers", "solutions" or nothing. A method that needs none never sees any.
+        loop: the TRL trainer whose loop it is, "" for ours.
+        source: where the method was published: "arXiv NUMBER, …".
         rollouts: whether TRL samples groups of `num_generations`, with a KL penalty `beta`.
     """
 
@@ -25,6 +27,8 @@ class Method:
     objective: str
     build: str
     needs: Literal["answers", "solutions"] | None = None
+    loop: str = ""
+    source: str = ""
     rollouts: bool = True
 
     def builder(self) -> Callable[..., Any]:
@@ -39,36 +43,47 @@ METHODS = {
         objective="minimize 1/N Σ_i Σ_t H(π(·|x_i, y_i,<t)) over outputs y_i sampled from the model itself",
         build="em_hf.training.em_ft:build_trainer",
         rollouts=False,
+        source="arXiv 2505.15134, section 3.1",
     ),
     "em-rl-sequence": Method(
         title="EM-RL-sequence",
         summary="RLOO, rewarded with the log-probability of the sampled output",
         objective="maximize E[Σ_t log π(y_t|x, y_<t)] - β KL(π || π_ref), the reward held constant in the gradient",
         build="em_hf.training.baselines:build_em_rl",
+        loop="RLOOTrainer",
+        source="arXiv 2505.15134, equation 3",
     ),
     "em-rl-token": Method(
         title="EM-RL-token",
         summary="RLOO, rewarded with the negative entropy summed over the output's tokens",
         objective="maximize E[-Σ_t H(π(·|x, y_<t))] - β KL(π || π_ref), the reward held constant in the gradient",
         build="em_hf.training.baselines:build_em_rl",
+        loop="RLOOTrainer",
+        source="arXiv 2505.15134, equation 4",
     ),
     "sc-rl": Method(
         title="SC-RL",
         summary="RLOO, rewarded with the share of a prompt's samples that gave the same answer",
         objective="maximize E[1/N Σ_j 1[a = a_j]] - β KL(π || π_ref) over the answers of a prompt's N samples",
         build="em_hf.training.baselines:build_rloo",
+        loop="RLOOTrainer",
+        source="arXiv 2505.15134, its self-consistency baseline",
     ),
     "rent": Method(
         title="RENT",
         summary="GRPO, rewarded with the negative mean token entropy",
         objective="maximize E[-1/T Σ_t H(π(·|x, y_<t))] - β KL(π || π_ref)",
         build="em_hf.training.baselines:build_grpo",
+        loop="GRPOTrainer",
+        source="arXiv 2505.22660",
     ),
     "self-certainty": Method(
         title="Self-certainty",
         summary="GRPO, rewarded with the mean KL from the uniform to the policy's distribution (Intuitor)",
         objective="maximize E[1/T Σ_t KL(uniform || π(·|x, y_<t))] - β KL(π || π_ref)",
         build="em_hf.training.baselines:build_grpo",
+        loop="GRPOTrainer",
+        source="arXiv 2505.19590",
     ),
     "rloo": Method(
         title="RLOO",
@@ -76,6 +91,8 @@ METHODS = {
         objective="maximize E[1[a = a*]] - β KL(π || π_ref) for the labeled answer a*",
         build="em_hf.training.baselines:build_rloo",
         needs="answers",
+        loop="RLOOTrainer",
+        source="arXiv 2402.14740",
     ),
     "grpo": Method(
         title="GRPO",
@@ -83,6 +100,8 @@ METHODS = {
         objective="maximize E[1[a = a*]] - β KL(π || π_ref) for the labeled answer a*",
         build="em_hf.training.baselines:build_grpo",
         needs="answers",
+        loop="GRPOTrainer",
+        source="arXiv 2402.03300",
     ),
     "sft": Method(
         title="SFT",
@@ -91,5 +110,6 @@ METHODS = {
         build="em_hf.training.baselines:build_sft",
         needs="solutions",
         rollouts=False,
+        loop="SFTTrainer",
     ),
 }

@@ -68,6 +68,8 @@ class RunRecord:
             "method_title": METHODS[settings.method].title,
             "objective": METHODS[settings.method].objective,
             "labels": METHODS[settings.method].needs,
+            "loop": METHODS[settings.method].loop,
+            "source": METHODS[settings.method].source,
             "base_model": settings.model,
             "base_revision": revision,
             "dataset": {

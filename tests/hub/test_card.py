@@ -254,3 +254,55 @@ def test_a_tokenizer_with_a_chat_template_gets_its_prompt_as_a_message(tmp_path:
         assert "tokenizer.apply_chat_template(messages, add_generation_prompt=True" in block
     record(folder, settings={"chat_template": False})
     assert "apply_chat_template" not in model_card(read_run(folder), files=MODEL).text
+
+
+RL = {
+    "method": "em-rl-token",
+    "method_title": "EM-RL-token",
+    "objective": "maximize E[-Σ_t H_t]",
+    "loop": "RLOOTrainer",
+    "source": "arXiv 2505.15134, equation 4",
+}
+
+
+def test_the_card_of_another_method_states_its_objective_loop_and_source(tmp_path: Path) -> None:
+    text = model_card(read_run(record(tmp_path / "run", **RL)), files=MODEL).text
+    method = sections(text)["## Method"]
+    assert "maximize E[-Σ_t H_t]" in method and "TRL's RLOOTrainer" in method and "no label or other" in method
+    assert f"[arXiv 2505.15134, equation 4]({PAPER})" in method
+    assert "reinforcement learning (EM-RL-token), on prompts alone: no label was used." in text
+
+
+def test_a_method_with_labels_is_never_said_to_have_none(tmp_path: Path) -> None:
+    facts = {**RL, "method": "rloo", "method_title": "RLOO", "labels": "answers", "source": ""}
+    text = model_card(read_run(record(tmp_path / "run", **facts)), files=MODEL).text
+    assert "by RLOO on labeled answers." in " ".join(text.split()) or "by RLOO, on labeled answers." in text
+    assert "no label" not in text and "The reward needs labels" in text
+
+
+def test_compute_memory_and_the_guards_verdict_stand_in_the_card(tmp_path: Path) -> None:
+    compute = {
+        "parameters": 1000,
+        "tokens_sampled": 500,
+        "tokens_trained": 2000,
+        "flops": 1.6e7,
+        "seconds": 9.0,
+        "peak_memory_bytes": 3 * 2**30,
+    }
+    guard = {"collapsed": True, "step": 30, "why": "the KL is 0.9 nats a token", "best_step": 20}
+    text = model_card(read_run(record(tmp_path / "run", compute=compute, guard=guard)), files=MODEL).text
+    assert "Compute: 1.60e+07 FLOPs" in text and "P = 1,000 parameters, D = 2,000 tokens" in text
+    assert "Peak memory: 3.0 GiB" in text
+    assert "stopped a collapse at step 30 (the KL is 0.9 nats a token); the weights are those after step 20" in text
+    early = {"collapsed": False, "step": 40, "why": "below its best", "best_step": 10}
+    text = model_card(read_run(record(tmp_path / "early", guard=early)), files=MODEL).text
+    assert "stopped early at step 40 (below its best); the weights are those after step 10" in text
+    well = {"collapsed": False, "step": None, "why": None, "best_step": 3}
+    assert "Collapse guard: saw none" in model_card(read_run(record(tmp_path / "well", guard=well)), files=MODEL).text
+
+
+def test_a_kl_term_stands_beside_em_fts_objective(tmp_path: Path) -> None:
+    settings = {**FACTS["settings"], "beta": 0.25}
+    text = model_card(read_run(record(tmp_path / "run", settings=settings)), files=MODEL).text
+    assert "To it comes a penalty: 0.25 times" in sections(text)["## Method"]
+    assert "To it comes a penalty" not in model_card(read_run(record(tmp_path / "plain")), files=MODEL).text
