@@ -49,9 +49,9 @@ def settings_fields(models: Models, *, seed: int) -> dict[str, Any]:
 
 def example_buttons(models: Models, prompt: gr.Textbox, answer: gr.Textbox | None = None) -> None:
     """Examples that suit the models: problems with answers for the pocket reasoner, plain prompts for others."""
-    rows = [list(row) for row in problems_with_answers()] if "pocket-reasoner" in models.names else []
+    rows = [list(row) for row in problems_with_answers(3)] if "pocket-reasoner" in models.names else []
     if len(models.names) > len(rows[:1]):
-        rows += [[text, ""] for text in PLAIN_PROMPTS]
+        rows += [[text, ""] for text in PLAIN_PROMPTS[:2]]
     inputs = [prompt] if answer is None else [prompt, answer]
     gr.Examples([row[: len(inputs)] for row in rows], inputs, label="Examples", api_visibility="private")
 

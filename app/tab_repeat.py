@@ -18,16 +18,16 @@ def repeat_tab(models: Models) -> None:
     pocket = "pocket-reasoner" in models.names
     first = problems_with_answers()[4] if pocket else ("", "")
     gr.Markdown("Many samples of one prompt, each drawn plain and with EM-INF from the same random numbers.")
-    prompt = gr.Textbox(first[0], label="Prompt", lines=3, max_lines=10)
+    prompt = gr.Textbox(first[0], label="Prompt", lines=2, max_lines=10)
     with gr.Row():
         answer = gr.Textbox(first[1], label="Known answer", info="May be empty", min_width=200)
         n = gr.Slider(1, MAX_REPEATS, 32, step=1, label="Samples of each", min_width=200)
+    example_buttons(models, prompt, answer)
     fields = {"prompt": prompt, **settings_fields(models, seed=0)}
     with gr.Row():
-        start = gr.Button("Repeat", variant="primary", elem_id="em-repeat")
-        stop = gr.Button("Stop", elem_id="em-repeat-stop")
+        start = gr.Button("Repeat", variant="primary", elem_id="em-repeat", min_width=90, scale=2)
+        stop = gr.Button("Stop", elem_id="em-repeat-stop", min_width=70)
     out = gr.HTML(report(None), apply_default_css=False, elem_id="em-repeat-out")
-    example_buttons(models, prompt, answer)
     running = start.click(
         partial(repeated, models),
         [*(fields[name] for name in FIELDS), n, answer],

@@ -35,16 +35,16 @@ def trained_tab(run: str) -> None:
     models = Models([base])
     name = models.names[0]
     gr.Markdown(f"`{name}` and what `em-hf train` made of it in `{Path(run).resolve().name}`, both sampled plain.")
-    prompt = gr.Textbox(opening(name)[0], label="Prompt", lines=3, max_lines=10)
+    prompt = gr.Textbox(opening(name)[0], label="Prompt", lines=2, max_lines=10)
+    example_buttons(models, prompt)
     with gr.Row():
         temperature = gr.Slider(0, 2, 1.0, step=0.05, label="Temperature", info="0: greedy", min_width=200)
         tokens = gr.Slider(1, MAX_NEW_TOKENS, 128, step=1, label="New tokens at most", min_width=200)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=100)
     with gr.Row():
-        start = gr.Button("Generate", variant="primary", elem_id="em-trained-generate")
-        stop = gr.Button("Stop", elem_id="em-trained-stop")
+        start = gr.Button("Generate", variant="primary", elem_id="em-trained-generate", min_width=90, scale=2)
+        stop = gr.Button("Stop", elem_id="em-trained-stop", min_width=70)
     shown = view("models")
-    example_buttons(models, prompt)
     waiting = "(...all) => { window.dispatchEvent(new CustomEvent('em-waiting', { detail: 'models' })); return all; }"
     running = start.click(
         partial(live_models, base, run, name),

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.themes.utils.fonts import LocalFont
 
 from .asked import Asked
 from .decoding import comparison
@@ -17,6 +18,8 @@ from .tab_trained import trained_tab
 from .view import asset, live, message, stopped, view
 
 QUEUE = 64
+# The semibold of gradio 6.31 lacks most letters.
+FONT = LocalFont("Source Sans Pro", weights=(400, 700))
 
 
 def build(models: Models, *, run: str | None = None) -> gr.Blocks:
@@ -43,14 +46,14 @@ def build(models: Models, *, run: str | None = None) -> gr.Blocks:
 
 def compare_tab(demo: gr.Blocks, models: Models) -> None:
     text, seed = opening(models.names[0])
-    prompt = gr.Textbox(text, label="Prompt", lines=3, max_lines=10, elem_id="em-prompt")
+    prompt = gr.Textbox(text, label="Prompt", lines=2, max_lines=10, elem_id="em-prompt")
+    example_buttons(models, prompt)
     fields = {"prompt": prompt, **settings_fields(models, seed=seed)}
     with gr.Row():
-        generate = gr.Button("Generate", variant="primary", elem_id="em-generate")
-        stop = gr.Button("Stop", elem_id="em-stop")
-        another = gr.Button("Next seed", elem_id="em-next")
+        generate = gr.Button("Generate", variant="primary", elem_id="em-generate", min_width=90, scale=2)
+        stop = gr.Button("Stop", elem_id="em-stop", min_width=70)
+        another = gr.Button("Next seed", elem_id="em-next", min_width=90)
     shown = view("rows")
-    example_buttons(models, prompt)
 
     inputs = [fields[name] for name in FIELDS]
     handler = partial(live_rows, models)
@@ -150,8 +153,9 @@ def launch(demo: gr.Blocks, *, host: str | None, port: int | None, share: bool, 
 def launch_options() -> dict[str, Any]:
     """What every way to serve the app has in common."""
     return {
-        "css": asset("view.css"),
-        "theme": gr.themes.Default(primary_hue="blue"),
+        # As "css" it would be rewritten rule by rule, and some would be lost.
+        "head": f"<style>{asset('view.css')}</style>",
+        "theme": gr.themes.Default(primary_hue="blue", font=[FONT, "ui-sans-serif", "system-ui", "sans-serif"]),
         "footer_links": ["api", "settings"],
         "max_file_size": "1mb",
         "run_history": False,

@@ -56,7 +56,8 @@ function chart(svg, run, selected) {
   let at = box.left;
   const names = run ? run.names : ["Plain", "EM-INF"];
   const legend = [[names[0], colours.rows[0], ""], [names[1], colours.rows[1], ""]];
-  if (withEm) legend.push(["before", colours.rows[1], "2 2"], ["adjusted", colours.rows[1], "▲"]);
+  if (withEm && width > 420) legend.push(["EM-INF, before", colours.rows[1], "2 2"]);
+  if (withEm) legend.push(["adjusted", colours.rows[1], "▲"]);
   for (const [name, colour, dash] of legend) {
     const short = name.length > 16 ? name.slice(0, 15) + "…" : name;
     if (dash === "▲") parts.push(draw("path", { d: `M${at + 7},6 l-3.5,6 h7 z`, fill: colour }));

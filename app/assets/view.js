@@ -221,7 +221,7 @@ legendOf();
 say("Type a prompt or take an example, then press Generate.");
 mark();
 redraw();
-colours.addEventListener("change", () => element.classList.toggle("em-plain-colours", !colours.checked));
+colours.addEventListener("change", () => element.firstElementChild.classList.toggle("em-plain-colours", !colours.checked));
 hidden.addEventListener("change", rewrite);
 svg.addEventListener("click", (event) => select(selected ? selected.which : 1, nearest(event.clientX)));
 new ResizeObserver(redraw).observe(svg);
