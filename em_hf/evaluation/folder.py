@@ -69,7 +69,7 @@ class EvalFolder:
 
         return append
 
-    def save_lm_eval(self, strategy: str, results: dict[str, Any]) -> None:
+    def save_lm_eval(self, strategy: str, results: dict[str, Any], *, model: str) -> None:
         """lm-eval's result and sample files for this strategy, without the folders of this machine."""
         from lm_eval.loggers import EvaluationTracker
 
@@ -78,6 +78,7 @@ class EvalFolder:
         for config in results.get("configs", {}).values():
             for name in ("config_source", "data_dir"):
                 config.get("metadata", {}).pop(name, None)
+        results["config"]["model"] = results["model_name"] = model
         samples = results.pop("samples", {})
         tracker = EvaluationTracker(output_path=str(place))
         tracker.save_results_aggregated(results, samples)

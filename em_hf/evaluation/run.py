@@ -116,7 +116,7 @@ def evaluate(
         results = _simple_evaluate(lm, settings, tasks, allow_code)
         rows += rows_of(strategy.name, results["samples"], lm.completions, parameter_count(model), seed=settings.seed)
         if folder is not None:
-            folder.save_lm_eval(strategy.name, results)
+            folder.save_lm_eval(strategy.name, results, model=settings.model)
     return sorted(rows, key=lambda row: list(tasks["tasks"]).index(row.task))
 
 

@@ -1,0 +1,114 @@
+"""`em-hf eval` as a user runs it: tables, JSON, interruption and resumption, and wrong input as one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = "import sys; from em_hf.cli.main import main; main()"
+
+
+def em_hf(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", RUN, "eval", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def test_without_a_strategy_three_are_compared_on_the_pocket_problems_and_files_are_written(tmp_path: Path) -> None:
+    done = em_hf("--limit", "30", "--output", "out", "--samples", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split("|")[2].strip() for line in lines[2:5]] == ["greedy", "sampling", "em-inf"]
+    assert "sampling minus greedy" in done.stdout and "temperature 1, top_k 0, top_p 1" in done.stdout
+    out = tmp_path / "out"
+    record = json.loads((out / "eval.json").read_text())
+    rows = {row["strategy"]: row["figures"] for row in record["rows"]}
+    # Known of the pocket reasoner (its card): right clearly more often greedily than sampled.
+    assert rows["greedy"]["pass@1"]["mean"] > 0.9 > rows["sampling"]["pass@1"]["mean"] > 0.4
+    assert set(rows["sampling"]) == {"pass@1", "pass@2", "maj@2", "tokens", "entropy", "flops", "seconds"}
+    assert rows["em-inf"]["flops"]["mean"] == pytest.approx(rows["sampling"]["flops"]["mean"], rel=0.05)
+    samples = next((out / "lm_eval" / "greedy").glob("samples_pocket_*.jsonl"))
+    assert len(samples.read_text().splitlines()) == 30
+    results = next((out / "lm_eval" / "greedy").glob("results_*.json"))
+    found = json.loads(results.read_text())["results"]["pocket"]["pass@1,all"]
+    assert found == pytest.approx(rows["greedy"]["pass@1"]["mean"])
+    for file in (results, out / "eval.json"):
+        assert str(Path(__file__).parents[2]) not in file.read_text(), "a folder of this machine"
+
+
+def without_seconds(folder: Path) -> list:
+    rows = json.loads((folder / "eval.json").read_text())["rows"]
+    for row in rows:
+        del row["figures"]["seconds"], row["values"]["seconds"]
+    return rows
+
+
+def test_an_interrupted_evaluation_goes_on_to_the_same_table(tmp_path: Path) -> None:
+    arguments = ["--compare", "sampling,self-consistency", "--n", "2", "--limit", "20", "--batch-size", "2", "--json"]
+    whole = em_hf(*arguments, "--output", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    command = [sys.executable, "-c", RUN, "eval", *arguments, "--output", "cut"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    answers = tmp_path / "cut" / "answers" / "sampling.jsonl"
+    deadline = time.monotonic() + 120
+    while not (answers.is_file() and len(answers.read_text().split("\n")) > 4) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate()
+    assert process.returncode == 130 and output == "" and "goes on from there" in errors
+    kept = len(answers.read_text().strip().split("\n"))
+    assert json.loads((tmp_path / "cut" / "eval.json").read_text())["status"] == "running"
+    resumed = em_hf(*arguments, "--output", "cut", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert without_seconds(tmp_path / "cut") == without_seconds(tmp_path / "whole")
+    lines = answers.read_text().strip().split("\n")
+    assert 4 <= kept <= len(lines) == 20, "what was answered was not answered again"
+    assert json.loads(resumed.stdout)["status"] == "finished"
+
+
+def test_the_list_shows_every_task_with_size_metric_and_source() -> None:
+    done = em_hf("--list")
+    assert done.returncode == 0
+    for name, size in (("math500", "500"), ("olympiadbench", "675"), ("leetcode", "180"), ("mmlu_pro", "12032")):
+        line = next(line for line in done.stdout.splitlines() if line.startswith(name))
+        assert size in line.split() and "Hub" in line
+    assert "the Hub and the paper say 674" in done.stdout and "self-consistency" in done.stdout
+
+
+def test_the_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) -> None:
+    done = em_hf("--tasks", "gsm8k, math500", "--output", "out", "--dry-run", "--json", cwd=tmp_path)
+    plan = json.loads(done.stdout)
+    assert plan["tasks"] == ["gsm8k", "math500"] and plan["compare"] == ["greedy", "sampling", "em-inf"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--strategy", "oracle"], 2, "self-consistency"),
+        (["--compare", "greedy,oracle"], 2, "'oracle' is not one of"),
+        (["--compare", "greedy,greedy"], 2, "twice"),
+        (["--strategy", "greedy", "--compare", "greedy,sampling"], 2, "not both"),
+        (["--threshold", "-1"], 2, "threshold is -1.0"),
+        (["--temperature", "0"], 2, "temperature"),
+        (["--data-dir", "nowhere"], 2, "nowhere"),
+        (["--tasks", "gsm9k"], 1, "there is no task 'gsm9k'"),
+        (["--tasks", "humaneval"], 1, "--allow-code-execution"),
+        (["--tasks", "gsm8k", "--data-dir", "."], 1, "there is no gsm8k_test.jsonl in"),
+        (["--tasks", "math500"], 1, "give the folder of math500.jsonl as --data-dir"),
+        (["--output", "taken"], 1, "something other than an evaluation"),
+        (["--model", "./nowhere"], 1, "no model folder at ./nowhere"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("mine")
+    done = em_hf(*arguments, "--limit", "1", cwd=tmp_path, EM_HF_DATA_DIR="")
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+    assert sum(line.startswith("Error:") for line in done.stderr.splitlines()) == 1

@@ -1,0 +1,116 @@
+"""Rows, paired differences, the table and the folder, on numbers small enough to work out by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from em_hf.evaluation.folder import EvalFolder
+from em_hf.evaluation.report import report
+from em_hf.evaluation.results import Row, pairs_of, rows_of, table
+from em_hf.evaluation.strategies import Completion, make_strategy
+from em_hf.stats import bootstrap_interval, paired_interval
+
+
+def logged(*right: float) -> list[dict]:
+    """Samples as lm-eval logs them, one a problem, with a second filter that does not count."""
+    first = [{"doc_id": i, "filter": "all", "metrics": ["pass@1"], "pass@1": value} for i, value in enumerate(right)]
+    return [*first, *({**row, "filter": "other", "pass@1": 9.0} for row in first)]
+
+
+COMPLETIONS = {
+    ("t", 0, 0): Completion("a", 10, 4, 5.0, 0.5),
+    ("t", 0, 1): Completion("b", 30, 4, 3.0, 1.5),
+    ("t", 1, 0): Completion("c", 0, 6, 0.0, 0.25),
+    ("t", 1, 1): Completion("d", 2, 6, 1.0, 0.25),
+}
+
+
+def test_a_row_has_for_each_problem_the_mean_over_its_samples() -> None:
+    (row,) = rows_of("sampling", {"t": logged(0.5, 1.0)}, COMPLETIONS, 100, seed=3)
+    assert row.samples == 2 and len(row) == 2
+    assert row.values == {
+        "pass@1": [0.5, 1.0],
+        "tokens": [20.0, 1.0],
+        "entropy": [8.0 / 40, 1.0 / 2],
+        "flops": [2 * 100 * (40 + 8) / 2, 2 * 100 * (2 + 12) / 2],
+        "seconds": [1.0, 0.25],
+    }
+    figure = row.figure("tokens")
+    assert figure is not None and figure.mean == 10.5
+    assert (figure.low, figure.high) == bootstrap_interval([20.0, 1.0], seed=3)
+
+
+def test_a_task_of_likelihoods_has_no_costs() -> None:
+    samples = [{"doc_id": 0, "filter": "none", "metrics": ["acc", "acc_norm"], "acc": 1.0, "acc_norm": 0.0}]
+    (row,) = rows_of("greedy", {"arc": samples}, {}, 100, seed=0)
+    assert row.values == {"acc": [1.0], "acc_norm": [0.0]} and row.metric == "acc" and row.samples == 1
+    assert "| arc " in table([row])
+
+
+def test_pairs_compare_with_the_first_strategy_of_the_task_problem_by_problem() -> None:
+    a = Row("greedy", "t", {"pass@1": [1.0, 0.0, 0.0], "flops": [2.0, 2.0, 2.0]}, 1)
+    b = Row("em-inf", "t", {"pass@1": [1.0, 1.0, 0.5], "flops": [4.0, 4.0, 1.0]}, 1)
+    other = Row("greedy", "u", {"pass@1": [1.0]}, 1)
+    (pair,) = pairs_of([a, b, other])
+    assert (pair.strategy, pair.base, pair.flops_ratio) == ("em-inf", "greedy", 1.5)
+    expected = paired_interval([1.0, 1.0, 0.5], [1.0, 0.0, 0.0], seed=0)
+    assert (pair.difference.mean, pair.difference.low, pair.difference.high) == expected
+    assert pair.difference.mean == 0.5
+
+
+def test_the_table_shows_every_figure_with_its_interval() -> None:
+    text = table([Row("em-inf", "t", {"pass@1": [1.0, 1.0], "maj@2": [1.0, 0.0], "tokens": [3.0, 3.0]}, 2)])
+    header, _, line = text.splitlines()
+    assert "maj@2, %" in header and "2 × 2" in line
+    assert "100.0 (100.0 to 100.0)" in line and "50.0 (0.0 to 100.0)" in line and "3.0 (3.0 to 3.0)" in line
+
+
+def test_the_report_holds_what_the_table_was_made_from(tmp_path: Path) -> None:
+    values = {"pass@1": [1.0, 0.0, 1.0], "flops": [1e9, 2e9, 3e9], "seconds": [1.0, 2.0, 3.0]}
+    rows = [Row("greedy", "t", values, 1), Row("sampling", "t", {**values, "pass@1": [0.0, 0.0, 1.0]}, 1)]
+    made = report(
+        rows, [make_strategy("greedy"), make_strategy("sampling")], {"model": "m", "seed": 0}, command="em-hf eval"
+    )
+    made.write(EvalFolder(tmp_path / "out", {"seed": 0}))
+    record = json.loads((tmp_path / "out" / "eval.json").read_text())
+    assert record["status"] == "finished" and record["versions"]["torch"]
+    assert [row["figures"]["pass@1"]["mean"] for row in record["rows"]] == [2 / 3, 1 / 3]
+    assert record["rows"][0]["values"]["pass@1"] == [1.0, 0.0, 1.0]
+    assert record["pairs"][0]["difference"]["mean"] == pytest.approx(-1 / 3)
+    text = (tmp_path / "out" / "eval.md").read_text()
+    assert "`em-hf eval`" in text and "temperature 1, top_k 0, top_p 1" in text
+    assert (tmp_path / "out" / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_single_row_makes_no_picture() -> None:
+    row = Row("greedy", "t", {"pass@1": [1.0], "flops": [1.0], "seconds": [1.0]}, 1)
+    assert report([row], [make_strategy("greedy")], {"model": "m", "seed": 0}, command="c").picture is None
+
+
+def test_kept_answers_come_back_and_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    folder = EvalFolder(tmp_path / "out", {"limit": 3})
+    keep = folder.keep("greedy")
+    keep({("t", 0, 0): COMPLETIONS["t", 0, 0]})
+    path = tmp_path / "out" / "answers" / "greedy.jsonl"
+    path.write_text(path.read_text() + '\n{"key": ["t", 9, 0], "te')
+    keep({("t", 1, 0): COMPLETIONS["t", 1, 0]})
+    again = EvalFolder(tmp_path / "out", {"limit": 3})
+    assert again.answers("greedy") == {key: COMPLETIONS[key] for key in (("t", 0, 0), ("t", 1, 0))}
+    assert again.answers("sampling") == {}
+
+
+def test_a_folder_of_other_settings_or_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    folder = EvalFolder(tmp_path / "out", {"limit": 3})
+    folder.keep("greedy")({("t", 0, 0): COMPLETIONS["t", 0, 0]})
+    with pytest.raises(ValueError, match="limit was 3, now 4"):
+        EvalFolder(tmp_path / "out", {"limit": 4})
+    assert EvalFolder(tmp_path / "out", {"limit": 4}, overwrite=True).answers("greedy") == {}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="something other than an evaluation"):
+            EvalFolder(tmp_path / "mine", {}, overwrite=overwrite)
+    with pytest.raises(ValueError, match="is a file"):
+        EvalFolder(tmp_path / "mine" / "thesis.tex", {})
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "x"
