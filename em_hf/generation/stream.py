@@ -22,17 +22,20 @@ class PieceStream:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self._ids: list[int] = []  # the last token that was shown, then those that wait for the rest of a character
-        self._waiting_from = 0
+        self._ids: list[int] = []  # the tokens of the character before, as context, then those that came since
+        self._context = 0
+        self._shown = 0  # characters of their text that have been given out
 
     def push(self, token_id: int, *, last: bool = False) -> str:
         """The text that this token adds. `last`: no other follows, so that half a character is shown as it is."""
         self._ids.append(token_id)
-        before, now = self._decode(self._ids[: self._waiting_from]), self._decode(self._ids)
-        if now.endswith("\ufffd") and not last:
-            return ""
-        self._ids, self._waiting_from = self._ids[self._waiting_from :], len(self._ids) - self._waiting_from
-        return now[len(before) :]
+        text = self._decode(self._ids)
+        whole = text if last else text.rstrip("\ufffd")
+        piece, self._shown = whole[self._shown :], max(self._shown, len(whole))
+        if whole == text:
+            self._ids, self._context = self._ids[self._context :], len(self._ids) - self._context
+            self._shown = len(self._decode(self._ids))
+        return piece
 
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

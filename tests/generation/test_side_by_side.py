@@ -1,0 +1,106 @@
+"""The live decode against `compare_decoding`, and its distributions against logits worked out anew."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from em_hf.generation.compare import compare_decoding
+from em_hf.generation.config import EntropyMinConfig
+from em_hf.generation.side_by_side import Step, collect, decode_steps, first_difference
+from em_hf.models import encode_prompts, load_model
+from em_hf.pocket import problems
+from tests.reference import minimize_entropy_row
+
+CONFIG = EntropyMinConfig(threshold=0.1, n_grad_steps=10)
+
+
+@pytest.fixture(scope="module")
+def pocket() -> tuple[Any, Any]:
+    return load_model("pocket-reasoner", device="cpu")
+
+
+def steps_of(pocket: tuple[Any, Any], prompt: str, rows: list[EntropyMinConfig | None], **options: Any) -> list[Step]:
+    model, tokenizer = pocket
+    return list(decode_steps(model, tokenizer, encode_prompts(tokenizer, [prompt]), rows, **options))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_collected_steps_are_what_the_command_line_shows(pocket: tuple[Any, Any], seed: int) -> None:
+    prompt = problems("test", 1, seed)[0]["prompt"]
+    model, tokenizer = pocket
+    live = collect(steps_of(pocket, prompt, [None, CONFIG], seed=seed), seed=seed)
+    whole = compare_decoding(model, tokenizer, encode_prompts(tokenizer, [prompt]), CONFIG, seed=seed)
+    assert live == whole
+
+
+def test_with_em_inf_off_in_both_rows_they_are_the_same_to_the_last_candidate(pocket: tuple[Any, Any]) -> None:
+    steps = steps_of(pocket, problems("test", 1, 0)[0]["prompt"], [None, None], seed=5)
+    assert first_difference(steps) is None and len(steps) > 10
+    for step in steps:
+        left, right = step.rows
+        assert left is not None and right is not None
+        assert (left.token_id, left.text) == (right.token_id, right.text) and not right.adjusted
+        # two rows of one matrix product: equal but for its rounding
+        assert left.entropy_before == pytest.approx(right.entropy_after, abs=1e-5)
+
+
+def test_candidates_are_the_ten_largest_before_and_after_with_their_probabilities(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    prompt = problems("test", 6, 3)[5]["prompt"]
+    steps = steps_of(pocket, prompt, [None, CONFIG], seed=4)
+    ids = encode_prompts(tokenizer, [prompt])["input_ids"]
+    row = [step.rows[1] for step in steps if step.rows[1] is not None]
+    done = torch.cat([ids, torch.tensor([[token.token_id for token in row]])], 1)
+    with torch.no_grad():
+        logits = model(done).logits[0, ids.shape[1] - 1 : -1]
+    assert any(token.adjusted for token in row)
+    for token, z in zip(row, logits):
+        before = z.double().softmax(-1)
+        after = (
+            minimize_entropy_row(z, CONFIG.threshold, CONFIG.n_grad_steps).double().softmax(-1)
+            if token.adjusted
+            else before
+        )
+        listed = {c.token_id: c for c in token.candidates}
+        assert set(before.topk(10).indices.tolist()) | set(after.topk(10).indices.tolist()) | {token.token_id} == set(
+            listed
+        )
+        for i, candidate in listed.items():
+            # cached decoding and one long pass differ by rounding, which ten steps of 0.1 hardly change
+            assert candidate.before == pytest.approx(before[i].item(), abs=1e-5)
+            assert candidate.after == pytest.approx(after[i].item(), abs=2e-4)
+        chances = [c.after for c in token.candidates]
+        assert chances == sorted(chances, reverse=True)
+
+
+def test_greedy_rows_are_equal_whatever_em_inf_does(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    prompt = problems("test", 1, 2)[0]["prompt"]
+    steps = steps_of(pocket, prompt, [None, EntropyMinConfig(threshold=0, n_grad_steps=20)], temperature=0)
+    inputs = encode_prompts(tokenizer, [prompt])
+    greedy = model.generate(**inputs, do_sample=False, max_new_tokens=128)[0, inputs["input_ids"].shape[1] :]
+    assert [step.rows[1].token_id for step in steps if step.rows[1]] == greedy.tolist()
+    assert first_difference(steps) is None and any(step.rows[1].adjusted for step in steps if step.rows[1])
+
+
+def test_a_row_that_has_ended_is_none_and_differs_from_one_that_goes_on() -> None:
+    from em_hf.generation.side_by_side import Token
+
+    def token(i: int) -> Token:
+        return Token(i, str(i), False, 0.0, 0.0, False, [])
+
+    steps = [Step(0, [token(1), token(1)], 0.0, 0.0), Step(1, [token(2), None], 0.0, 0.0)]
+    assert first_difference(steps) == 1
+    both = collect(steps, seed=0)
+    assert both.plain.text == "12" and both.em.text == "1" and both.diverges_at == 1
+
+
+def test_the_first_step_can_be_read_before_the_second_is_made_and_a_closed_decode_ends(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    inputs = encode_prompts(tokenizer, [problems("test", 1, 0)[0]["prompt"]])
+    stream = decode_steps(model, tokenizer, inputs, [None, CONFIG])
+    first = next(stream)
+    assert first.index == 0 and len(first.rows) == 2
+    stream.close()
+    assert list(stream) == []
