@@ -11,8 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 LETTERS = ["<pad>", "<eos>", "a", "b", "c", "d", "e", " "]
 
 
-@pytest.fixture
-def letters() -> PreTrainedTokenizerFast:
+def letter_tokenizer() -> PreTrainedTokenizerFast:
     """One token a letter; anything else is "e"."""
     model = models.WordLevel({letter: i for i, letter in enumerate(LETTERS)}, unk_token="e")
     tokenizer = Tokenizer(model)
@@ -20,6 +19,11 @@ def letters() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", padding_side="left", unk_token="e"
     )
+
+
+@pytest.fixture
+def letters() -> PreTrainedTokenizerFast:
+    return letter_tokenizer()
 
 
 @pytest.fixture

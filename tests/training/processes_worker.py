@@ -70,8 +70,8 @@ def weights(model: Any) -> dict[str, Tensor]:
     return {n: (p.full_tensor() if hasattr(p, "full_tensor") else p).detach().clone() for n, p in named.items()}
 
 
-def em_ft(folder: Path, tokenizer: Any, *, lora: bool = False, **changes: Any) -> dict[str, Any]:
-    model: Any = make_model(folder)
+def em_ft(folder: Path, tokenizer: Any, *, model: Any = None, lora: bool = False, **changes: Any) -> dict[str, Any]:
+    model = model or make_model(folder)
     if lora:
         import peft
 
@@ -118,7 +118,7 @@ def em_rl(folder: Path, tokenizer: Any, reward: str) -> dict[str, Any]:
     return {"weights": weights(model), "advantages": [step["advantages"] for step in seen], "logs": logs}
 
 
-def watched(folder: Path, tokenizer: Any) -> dict[str, Any]:
+def watched(folder: Path, tokenizer: Any, model: Any = None) -> dict[str, Any]:
     """The probe really samples, with accuracies that are made up: best after step 2."""
     real = callbacks.take_reading
 
@@ -128,7 +128,7 @@ def watched(folder: Path, tokenizer: Any) -> dict[str, Any]:
         return Reading(**{**reading.__dict__, "accuracy": right / 4, "right": (1.0,) * right + (0.0,) * (4 - right)})
 
     callbacks.take_reading = scripted
-    model = make_model(folder)
+    model = model or make_model(folder)
     args = EMFTConfig(**settings(folder, max_completion_length=5))
     t = GivenEMFT(model, args, train_dataset=[{"prompt": p} for p in PROMPTS], processing_class=tokenizer)
     probe = EntropyCallback(t, PROMPTS[:4], every=1, max_new_tokens=4)

@@ -6,12 +6,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate import PartialState
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.distributed import DistributedConfig
 
+from em_hf import EMFTConfig, EMFTTrainer
 from em_hf.training import losses
 from tests.training.processes import write_result
+from tests.training.processes_worker import em_ft, settings, watched
 
 # reshard_after_forward of the root and whether the head is sharded by itself: the weight of the head is then left
 # whole after the forward pass (None), sharded again (True), or sharded again as a module of its own.
@@ -66,12 +70,37 @@ def sharded(model: LlamaForCausalLM, *, reshard: bool | None = None, head: bool 
     assert all(isinstance(p, DTensor) for p in model.parameters())
 
 
+def by_transformers(folder: Path) -> Any:
+    """The model of test_processes.py as transformers itself loads and shards it."""
+    model = AutoModelForCausalLM.from_pretrained(folder, distributed_config=DistributedConfig(fsdp_size=2))
+    assert all(isinstance(p, DTensor) for p in model.parameters())
+    return model
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """Trainings of a sharded model through EMFTTrainer: with the samples given, with the callbacks, and sampling."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
+    given = em_ft(folder / "given", tokenizer, model=by_transformers(folder / "model"))
+    seen = watched(folder / "watched", tokenizer, by_transformers(folder / "model"))
+    # Sharded as accelerate does it, without transformers knowing. The first process's samples end at once, the other's
+    # late, and both must take part in every forward pass until then.
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    fully_shard(model)
+    args = EMFTConfig(**settings(folder / "sampled", max_completion_length=9 if dist.get_rank() else 1))
+    t = EMFTTrainer(model, args, train_dataset=[{"prompt": "ab"}] * 4, processing_class=tokenizer)
+    torch.manual_seed(dist.get_rank())
+    sampled = t.sample(model, t._encode([{"prompt": "ab"}] * 8))
+    lengths: list[Any] = [None, None]
+    dist.all_gather_object(lengths, sampled.shape[1] - 2)
+    return {"given": given, "watched": seen, "lengths": lengths}
+
+
 def main(folder: Path) -> None:
     dist.init_process_group("gloo")
-    assert dist.get_world_size() == 2
+    assert dist.get_world_size() == 2 == PartialState(cpu=True).num_processes
     calls = []
     real = losses.linear_entropy
-    losses.linear_entropy = lambda *a, **k: (calls.append("token_weight" in k), real(*a, **k))[1]
+    losses.linear_entropy = lambda *a, **k: (calls.append("token_weight" in k), real(*a, **k))[1]  # type: ignore
     results = {}
     for name, case in CASES.items():
         model = make_model(**case)
@@ -91,6 +120,7 @@ def main(folder: Path) -> None:
     loss.backward()
     grads = {n: None if p.grad is None else p.grad.full_tensor() for n, p in model.named_parameters()}
     results["bfloat16"] = {"gradients": grads}
+    results["trained"] = trained(folder)
     if dist.get_rank() == 0:
         write_result(folder, results)
     dist.barrier()

@@ -3,19 +3,31 @@
 accelerate leaves FSDP out on a CPU without a word, so the model is sharded with `fully_shard` itself.
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.reference import entropy
+from tests.training import processes_worker as one_process
+from tests.training.conftest import letter_tokenizer
 from tests.training.processes import in_two_processes
 from tests.training.sharded_worker import CASES, batch, make_model
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return in_two_processes("tests.training.sharded_worker", tmp_path_factory.mktemp("sharded"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("sharded")
+    one_process.make_model(made).save_pretrained(made / "model")
+    letter_tokenizer().save_pretrained(made / "model")
+    return made
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> dict[str, Any]:
+    return in_two_processes("tests.training.sharded_worker", folder)
 
 
 def whole(case: dict[str, Any], dtype: torch.dtype = torch.float32) -> tuple[list[float], dict[str, Any]]:
@@ -55,3 +67,35 @@ def test_mixed_precision_is_as_exact_as_the_whole_model_in_that_precision(result
         assert mine.dtype == torch.float32
         error, usual = (mine - gradient).norm(), (rounded[parameter].float() - gradient).norm()
         assert float(error) < 1.5 * float(usual), parameter
+
+
+def assert_close(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, atol=2e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_the_trainer_gives_a_sharded_model_the_weights_of_a_whole_one(
+    results: dict[str, Any], tmp_path: Path, letters: Any
+) -> None:
+    whole_model = one_process.em_ft(tmp_path, letters)
+    assert_close(results["trained"]["given"]["weights"], whole_model["weights"])
+    assert results["trained"]["given"]["logs"][-1] == pytest.approx(whole_model["logs"][-1], abs=1e-4)
+
+
+def test_the_callbacks_probe_a_sharded_model_and_put_its_best_weights_back(
+    results: dict[str, Any], tmp_path: Path, letters: Any, folder: Path
+) -> None:
+    whole_model = one_process.watched(tmp_path, letters)
+    found = results["trained"]["watched"]
+    assert found["verdict"] == whole_model["verdict"] and found["verdict"]["best_step"] == 2
+    for mine, wanted in zip(found["readings"], whole_model["readings"], strict=True):
+        assert mine["entropy"] == pytest.approx(wanted["entropy"], abs=1e-3)
+    assert_close(found["weights"], whole_model["weights"])
+    kept = load_file(folder / "watched" / "best" / "model.safetensors")
+    assert all(torch.equal(kept[name], value) for name, value in found["weights"].items())
+
+
+def test_sampling_from_a_sharded_model_ends_though_one_process_has_longer_samples(results: dict[str, Any]) -> None:
+    first, second = results["trained"]["lengths"]
+    assert first == 1 < second <= 9
