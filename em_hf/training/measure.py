@@ -42,13 +42,14 @@ def measure(
     *,
     name: str,
     entropy_min: EntropyMinConfig | None = None,
+    greedy: bool = False,
     max_new_tokens: int = 256,
     samples: int = 1,
     seed: int = 0,
     chat_template: bool = True,
     on_progress: Callable[[int], None] | None = None,
 ) -> Measurement:
-    """Sample each prompt at temperature 1 (top_k 0, top_p 1), with EM-INF if `entropy_min` is given.
+    """Decode each prompt: sampled at temperature 1 (top_k 0, top_p 1), with EM-INF if `entropy_min` is given; or greedily.
 
     The random state outside is left alone. A problem's accuracy is the mean over its `samples`; the interval is a
     bootstrap over problems. The entropy is that of the model's own distributions, before EM-INF changes them. The model
@@ -56,13 +57,13 @@ def measure(
 
     Args:
         name: of the row.
+        greedy: decode greedily, and do not sample.
         samples: completions of each prompt.
         on_progress: called with the number of prompts done.
     """
     base = base_of(enable_entropy_min(model))
-    plain = sampling_config(
-        base, tokenizer, do_sample=True, temperature=1.0, num_return_sequences=samples, max_new_tokens=max_new_tokens
-    )
+    how = {"do_sample": False} if greedy else {"do_sample": True, "temperature": 1.0}
+    plain = sampling_config(base, tokenizer, **how, num_return_sequences=samples, max_new_tokens=max_new_tokens)
     texts: list[list[str]] = [[] for _ in prompts]
     nats, tokens = 0.0, 0
     # Prompts of like length together: less padding.
