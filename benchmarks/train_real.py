@@ -121,13 +121,10 @@ def gemma(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
     header = ["model", "set", "decoding", "accuracy, %", "95% interval", "nats/token", "tokens", "guard"]
     rows = [
         [
-            r["name"],
-            m["set"],
-            m["decoding"],
-            f"{100 * m['accuracy']:.1f}",
+            *(r["name"], m["set"], m["decoding"], f"{100 * m['accuracy']:.1f}"),
             f"{100 * m['low']:.1f}-{100 * m['high']:.1f}",
+            *(f"{m['entropy']:.3f}", f"{m['completion_length']:.1f}", said(r.get("guard"))),
         ]
-        + [f"{m['entropy']:.3f}", f"{m['completion_length']:.1f}", said(r.get("guard"))]
         for r in results
         for m in r["measured"]
     ]

@@ -1,4 +1,4 @@
-"""The card that a trainer of ours writes beside its checkpoints and uploads with `push_to_hub`: as `em-hf push` does."""
+"""The card that a trainer of ours writes beside its checkpoints and uploads with `push_to_hub`, as em-hf push does."""
 
 from importlib import metadata
 from pathlib import Path

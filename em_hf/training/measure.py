@@ -49,7 +49,7 @@ def measure(
     chat_template: bool = True,
     on_progress: Callable[[int], None] | None = None,
 ) -> Measurement:
-    """Decode each prompt: sampled at temperature 1 (top_k 0, top_p 1), with EM-INF if `entropy_min` is given; or greedily.
+    """Sample each prompt at temperature 1 (top_k 0, top_p 1), with EM-INF if `entropy_min` is given.
 
     The random state outside is left alone. A problem's accuracy is the mean over its `samples`; the interval is a
     bootstrap over problems. The entropy is that of the model's own distributions, before EM-INF changes them. The model
@@ -57,6 +57,7 @@ def measure(
 
     Args:
         name: of the row.
+        greedy: decode greedily instead.
         greedy: decode greedily, and do not sample.
         samples: completions of each prompt.
         on_progress: called with the number of prompts done.

@@ -64,6 +64,14 @@ def test_em_inf_moves_what_is_sampled(biased: Callable, letters: Any) -> None:
     assert moved.completion_length == 1
 
 
+def test_greedy_takes_the_likeliest_token_and_nothing_else(biased: Callable, letters: Any) -> None:
+    """End of sequence has 1/(1 + 2/e) of the probability: greedily it is all there is."""
+    model = biased([-30.0, 2.0, 1.0, 1.0, -30.0, -30.0, -30.0, -30.0])
+    found = [measure(model, letters, ["ab"] * 50, None, name="g", greedy=g, max_new_tokens=4) for g in (True, False)]
+    assert found[0].completion_length == 1 < found[1].completion_length
+    assert found[0].entropy == pytest.approx(float(entropy(torch.tensor([2.0, 1.0, 1.0]).double())), abs=1e-4)
+
+
 def test_accuracy_is_the_share_of_right_samples_with_its_interval(
     biased: Callable, letters: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
