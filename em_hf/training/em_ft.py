@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule
 from transformers import GenerationConfig, Trainer, TrainerCallback, TrainingArguments
 
 from em_hf.generation.mixin import base_of
@@ -179,7 +178,7 @@ class EMFTTrainer(EMCard, Trainer):
     def sample(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """`num_generations` samples a prompt from the current model: `[samples, prompt + completion]`."""
         with only_these(model, self.sampling), evaluating(model):
-            return model.generate(**inputs, generation_config=self.sampling, synced_gpus=is_sharded(model) or None)
+            return model.generate(**inputs, generation_config=self.sampling)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if self._sums["tokens"]:
@@ -195,14 +194,6 @@ class EMFTTrainer(EMCard, Trainer):
             }
             self._sums = dict.fromkeys(self._sums, 0.0)
         super().log(logs, *args, **kwargs)
-
-
-def is_sharded(model: Any) -> bool:
-    """Whether FSDP2 shards the model: a process whose samples have all ended must then go on until the others' have.
-
-    transformers sees that only of models that it has sharded itself, not of those that accelerate has.
-    """
-    return any(isinstance(module, FSDPModule) for module in model.modules())
 
 
 def sampling_config(model: Any, tokenizer: Any, **settings: Any) -> GenerationConfig:

@@ -82,17 +82,20 @@ def trained(folder: Path) -> dict[str, Any]:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
     given = em_ft(folder / "given", tokenizer, model=by_transformers(folder / "model"))
     seen = watched(folder / "watched", tokenizer, by_transformers(folder / "model"))
-    # Sharded as accelerate does it, without transformers knowing. The first process's samples end at once, the other's
-    # late, and both must take part in every forward pass until then.
+    # Sharded with torch's own function, as accelerate does it.
     model = AutoModelForCausalLM.from_pretrained(folder / "model")
-    fully_shard(model)
-    args = EMFTConfig(**settings(folder / "sampled", max_completion_length=9 if dist.get_rank() else 1))
+    sharded(model, reshard=True)
+    drawn: list[Any] = [None, None]
+    dist.all_gather_object(drawn, sampled(model, tokenizer, folder / "sampled", dist.get_rank()))
+    return {"given": given, "watched": seen, "sampled": drawn}
+
+
+def sampled(model: Any, tokenizer: Any, folder: Path, rank: int) -> torch.Tensor:
+    """What a process samples: the first one's samples end at once, the other's late."""
+    args = EMFTConfig(**settings(folder, max_completion_length=9 if rank else 1))
     t = EMFTTrainer(model, args, train_dataset=[{"prompt": "ab"}] * 4, processing_class=tokenizer)
-    torch.manual_seed(dist.get_rank())
-    sampled = t.sample(model, t._encode([{"prompt": "ab"}] * 8))
-    lengths: list[Any] = [None, None]
-    dist.all_gather_object(lengths, sampled.shape[1] - 2)
-    return {"given": given, "watched": seen, "lengths": lengths}
+    torch.manual_seed(rank)
+    return t.sample(model, t._encode([{"prompt": "ab"}] * 8))
 
 
 def main(folder: Path) -> None:

@@ -14,7 +14,7 @@ from tests.reference import entropy
 from tests.training import processes_worker as one_process
 from tests.training.conftest import letter_tokenizer
 from tests.training.processes import in_two_processes
-from tests.training.sharded_worker import CASES, batch, make_model
+from tests.training.sharded_worker import CASES, batch, make_model, sampled
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,10 @@ def test_the_callbacks_probe_a_sharded_model_and_put_its_best_weights_back(
     assert all(torch.equal(kept[name], value) for name, value in found["weights"].items())
 
 
-def test_sampling_from_a_sharded_model_ends_though_one_process_has_longer_samples(results: dict[str, Any]) -> None:
-    first, second = results["trained"]["lengths"]
-    assert first == 1 < second <= 9
+def test_processes_sample_from_a_sharded_model_what_they_would_from_a_whole_one(
+    results: dict[str, Any], tmp_path: Path, letters: Any
+) -> None:
+    """Both must take part in every forward pass until the last sample has ended."""
+    for rank, drawn in enumerate(results["trained"]["sampled"]):
+        assert torch.equal(drawn, sampled(one_process.make_model(tmp_path), letters, tmp_path, rank))
+    assert results["trained"]["sampled"][1].shape[1] > 2 + 1
