@@ -1,0 +1,252 @@
+"""Will EM help this model? From a few labelled problems: does confidence go with being right, and what would change?
+
+EM makes a model surer of what it is surest of already. It helps where, among the answers to one problem, the surer ones
+are the right ones, and harms where they are the wrong ones; both show before any training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from em_hf.evaluation.confidence import MEASURES, Sample
+from em_hf.evaluation.results import Figure, markdown
+from em_hf.stats import bootstrap_interval
+
+# The measure that each method raises. EM-FT and EM-INF sharpen every token's distribution, and so raise likely answers.
+METHODS = {
+    "em-inf": "sequence",
+    "em-ft": "sequence",
+    "em-rl-sequence": "sequence",
+    "em-rl-token": "token entropy, summed",
+    "rent": "token entropy, mean",
+    "intuitor": "self-certainty",
+    "sc-rl": "self-consistency",
+}
+COVERAGES = (0.1, 0.25, 0.5, 0.75, 1.0)
+# Rewards that ranked right above wrong less often than this did not help the pocket reasoner in training.
+ENOUGH = 0.7
+_RESAMPLES = 300
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a measure of confidence relates to being right.
+
+    Attributes:
+        overall: AUROC over all answers: the chance that a right one is surer than a wrong one.
+        within: the same among the answers to one problem, averaged over the problems that have both kinds; None where
+            there is none. This is what a reward can teach.
+        risk_coverage: accuracy of the surest part of all answers, for each part.
+    """
+
+    name: str
+    overall: Figure | None
+    within: Figure | None
+    risk_coverage: dict[float, float]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Accuracy under EM-INF with a threshold, from the same answers weighed anew.
+
+    `gain` is against plain sampling. `effective` is the share of the answers that the weights leave in effect; where it
+    is small, the prediction rests on few answers and generating again is the way to know.
+    """
+
+    threshold: float
+    accuracy: Figure
+    gain: Figure
+    effective: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found, and the sentences that follow from it."""
+
+    problems: int
+    samples: int
+    accuracy: Figure
+    mixed: int
+    misled: Figure | None
+    measures: dict[str, Measure]
+    predictions: list[Prediction]
+    verdict: str
+    sentence: str
+    advice: dict[str, str]
+    threshold: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def diagnose(samples: Sequence[Sample], *, seed: int = 0) -> Diagnosis:
+    """The diagnosis from sampled answers, all problems with equally many.
+
+    Args:
+        seed: of the bootstrap, which draws problems.
+
+    Raises:
+        ValueError: no answers, or a single one a problem.
+    """
+    groups = _groups(samples)
+    if not groups or min(map(len, groups)) < 2:
+        raise ValueError("at least two answers to each problem are needed: ask for more samples")
+    rights = [float(np.mean([s.right for s in group])) for group in groups]
+    measures = {name: _measure(name, groups, seed) for name in MEASURES}
+    predictions = [_predict(name, groups, seed) for name in samples[0].log_weights]
+    verdict, why = _verdict(measures["sequence"].within, predictions)
+    best = max(predictions, key=lambda p: p.accuracy.mean, default=None)
+    mixed = [group for group in groups if 0 < sum(s.right for s in group) < len(group)]
+    misled = [float(_auroc("sequence", group) < 0.5) for group in mixed]
+    return Diagnosis(
+        problems=len(groups),
+        samples=len(groups[0]),
+        accuracy=_figure(rights, seed),
+        mixed=len(mixed),
+        misled=_figure(misled, seed) if misled else None,
+        measures=measures,
+        predictions=predictions,
+        verdict=verdict,
+        sentence=_sentence(verdict, why, misled),
+        advice={method: _advice(measures[measure].within) for method, measure in METHODS.items()},
+        threshold=best.threshold if best is not None and best.gain.low > 0 else None,
+    )
+
+
+def _groups(samples: Sequence[Sample]) -> list[list[Sample]]:
+    groups: dict[int, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.problem, []).append(sample)
+    return list(groups.values())
+
+
+def _figure(values: Sequence[float], seed: int) -> Figure:
+    numbers = [float(value) for value in values]
+    return Figure(float(np.mean(numbers)), *bootstrap_interval(numbers, seed=seed))
+
+
+def _auroc(name: str, samples: Sequence[Sample]) -> float:
+    """The chance that a right answer is surer than a wrong one, a tie counting half; there must be both."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score([s.right for s in samples], [s.confidence[name] for s in samples]))
+
+
+def _both_kinds(samples: Sequence[Sample]) -> bool:
+    return 0 < sum(s.right for s in samples) < len(samples)
+
+
+def _measure(name: str, groups: list[list[Sample]], seed: int) -> Measure:
+    everything = [sample for group in groups for sample in group]
+    overall = None
+    if _both_kinds(everything):
+        rng = np.random.default_rng(seed)
+        draws = ([s for i in rng.integers(len(groups), size=len(groups)) for s in groups[i]] for _ in range(_RESAMPLES))
+        aucs = [_auroc(name, draw) for draw in draws if _both_kinds(draw)]
+        low, high = np.quantile(aucs, (0.025, 0.975))
+        overall = Figure(_auroc(name, everything), float(low), float(high))
+    within = [_auroc(name, group) for group in groups if _both_kinds(group)]
+    surest = sorted(everything, key=lambda s: s.confidence[name], reverse=True)
+    parts = {part: surest[: max(1, round(part * len(surest)))] for part in COVERAGES}
+    return Measure(
+        name,
+        overall,
+        _figure(within, seed) if within else None,
+        {part: float(np.mean([s.right for s in chosen])) for part, chosen in parts.items()},
+    )
+
+
+def _predict(threshold: float, groups: list[list[Sample]], seed: int) -> Prediction:
+    """Self-normalized importance sampling, problem by problem: each answer counts by how much likelier it becomes."""
+    accuracies, gains, effective = [], [], []
+    for group in groups:
+        logs = np.array([s.log_weights[threshold] for s in group])
+        weights = np.exp(logs - logs.max())
+        right = np.array([s.right for s in group], dtype=float)
+        accuracies.append(float(weights @ right / weights.sum()))
+        gains.append(accuracies[-1] - float(right.mean()))
+        effective.append(float(weights.sum() ** 2 / (weights**2).sum()) / len(group))
+    return Prediction(threshold, _figure(accuracies, seed), _figure(gains, seed), float(np.mean(effective)))
+
+
+def _verdict(within: Figure | None, predictions: Sequence[Prediction]) -> tuple[str, str]:
+    """ "likely", "unlikely" or "harmful", and why."""
+    if within is None:
+        return "unlikely", "no problem has both right and wrong answers, so there is nothing to choose between"
+    ranks = f"among the answers to one problem a right one is likelier than a wrong one {_percent(within)} of the time"
+    if within.high < 0.5:
+        return "harmful", f"{ranks}: the model is surer of its wrong answers"
+    best = max(predictions, key=lambda p: p.gain.mean, default=None)
+    if best is not None and best.gain.high < 0:
+        return "harmful", f"{ranks}, and every threshold of EM-INF is predicted to cost accuracy"
+    if within.low > 0.5 and (best is None or best.gain.low > 0):
+        return "likely", ranks
+    return "unlikely", f"{ranks}, which is not clearly enough"
+
+
+def _sentence(verdict: str, why: str, misled: Sequence[float]) -> str:
+    words = {"likely": "is likely to help", "unlikely": "is unlikely to help", "harmful": "would be harmful to"}
+    text = f"EM {words[verdict]} this model on such problems: {why}."
+    if verdict == "likely" and misled and np.mean(misled) > 0.1:
+        text += (
+            f" On {100 * np.mean(misled):.0f}% of the problems with both kinds the wrong answers are the surer ones."
+        )
+    return text
+
+
+def _advice(within: Figure | None) -> str:
+    if within is None:
+        return "no evidence"
+    if within.low > ENOUGH:
+        return "use"
+    return "do not use" if within.high < 0.5 else "doubtful"
+
+
+def _percent(figure: Figure) -> str:
+    return f"{100 * figure.mean:.0f}% ({100 * figure.low:.0f} to {100 * figure.high:.0f})"
+
+
+def _shown(figure: Figure | None) -> str:
+    return "-" if figure is None else f"{figure.mean:.2f} ({figure.low:.2f} to {figure.high:.2f})"
+
+
+def describe(found: Diagnosis) -> str:
+    """The diagnosis as text, for a terminal."""
+    parts = [
+        f"{found.sentence}\n\n{found.problems} problems, {found.samples} answers each at temperature 1; right: "
+        f"{_percent(found.accuracy)}; {found.mixed} problems have right and wrong answers.",
+        markdown(
+            ["confidence", "AUROC, all", "AUROC, within a problem", *(f"surest {c:.0%}" for c in COVERAGES)],
+            [
+                [name, _shown(m.overall), _shown(m.within), *(f"{100 * v:.0f}%" for v in m.risk_coverage.values())]
+                for name, m in found.measures.items()
+            ],
+        ),
+        markdown(
+            ["method", "goes by", "advice"], [[name, METHODS[name], advice] for name, advice in found.advice.items()]
+        ),
+    ]
+    if found.predictions:
+        parts.append(
+            markdown(
+                ["EM-INF threshold, nats", "predicted accuracy", "predicted gain, points", "answers in effect"],
+                [
+                    [
+                        f"{p.threshold:g}",
+                        _percent(p.accuracy),
+                        f"{100 * p.gain.mean:+.1f} ({100 * p.gain.low:+.1f} to {100 * p.gain.high:+.1f})",
+                        f"{100 * p.effective:.0f}%",
+                    ]
+                    for p in found.predictions
+                ],
+            )
+        )
+        suggestion = (
+            f"Suggested: EntropyMinConfig(threshold={found.threshold:g})"
+            if found.threshold is not None
+            else "No threshold is predicted to gain clearly"
+        )
+        parts.append(f"{suggestion}; predicted from the same answers, weighed anew, not generated again.")
+    return "\n\n".join(parts)

@@ -1,0 +1,58 @@
+"""`em-hf diagnose` as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUN = "import sys; from em_hf.cli.main import main; main()"
+
+
+def em_hf(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", RUN, "diagnose", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=dict(os.environ))
+
+
+def test_it_says_yes_to_the_pocket_reasoner_as_json_and_from_a_file(tmp_path: Path) -> None:
+    from em_hf.pocket import problems
+
+    lines = [json.dumps({"question": row["prompt"], "target": row["answer"]}) for row in problems("validation", 30, 0)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+    (tmp_path / "settings.yaml").write_text("thresholds: [0.1]\nn_grad_steps: 10\nmax-new-tokens: 128\n")
+    done = em_hf("--dataset", "mine.jsonl", "--config", "settings.yaml", "--limit", "24", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["verdict"] == "likely" and found["problems"] == 24 and found["samples"] == 8
+    assert found["measures"]["sequence"]["within"]["low"] > 0.7 and found["advice"]["em-ft"] == "use"
+    assert [p["threshold"] for p in found["predictions"]] == [0.1] and found["threshold"] == 0.1
+
+
+def test_the_text_has_a_sentence_tables_and_a_suggestion() -> None:
+    done = em_hf("--limit", "16", "--samples", "4", "--max-new-tokens", "128", "--thresholds", "0.05")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("EM is ")
+    assert "AUROC, within a problem" in done.stdout and "predicted gain" in done.stdout and "em-rl-token" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--thresholds", "low"], 2, "not a list of numbers"),
+        (["--thresholds", "-1"], 2, "at least 0"),
+        (["--n-grad-steps", "1000"], 2, "0 to 100"),
+        (["--samples", "1"], 2, "--samples"),
+        (["--dataset", "plain.txt"], 1, "has no answers: name their column with --answer-column"),
+        (["--dataset", "nowhere.jsonl"], 1, "nowhere.jsonl"),
+        (["--model", "./nowhere"], 1, "no model folder at ./nowhere"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "plain.txt").write_text("How many?\n")
+    done = em_hf(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+    assert sum(line.startswith("Error:") for line in done.stderr.splitlines()) == 1
