@@ -1,0 +1,60 @@
+"""The allow-list, and that each model on it is loaded once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import em_hf.app.models
+import pytest
+from em_hf.app.main import read_models
+from em_hf.app.models import Models, default_sources, loaded
+
+
+def test_a_name_that_is_not_on_the_list_is_refused_and_folders_show_by_their_last_part(tmp_path: Path) -> None:
+    folder = tmp_path / "secret" / "mine"
+    folder.mkdir(parents=True)
+    models = Models(["pocket-reasoner", str(folder), "owner/model"])
+    assert models.names == ["pocket-reasoner", "mine", "owner/model"]
+    assert models.source("mine") == str(folder)
+    for name in (str(folder), "gpt2", "../mine", "/etc/passwd", "", "owner/model@main", "x" * 10_000):
+        with pytest.raises(ValueError, match="but this app has pocket-reasoner, mine, owner/model") as error:
+            models.source(name)
+        assert "secret" not in str(error.value).replace(name, "") and len(str(error.value)) < 200
+
+
+def test_an_empty_list_and_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        (tmp_path / parent / "same").mkdir(parents=True)
+    with pytest.raises(ValueError, match="shown as same"):
+        Models([str(tmp_path / "a" / "same"), str(tmp_path / "b" / "same")])
+    with pytest.raises(ValueError, match="at least one"):
+        Models([])
+    assert Models(["pocket-reasoner"] * 2).names == ["pocket-reasoner"]
+
+
+def test_visitors_who_come_at_once_share_one_load(endless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = em_hf.app.models.load_model
+    monkeypatch.setattr(em_hf.app.models, "_loaded", {})
+    monkeypatch.setattr(em_hf.app.models, "load_model", lambda name: calls.append(name) or real(name))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(loaded, [str(endless)] * 8))
+    assert calls == [str(endless)] and all(one is found[0] for one in found)
+
+
+def test_without_the_hub_the_pocket_reasoner_is_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
+    assert default_sources() == ["pocket-reasoner"]
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(tmp_path / "config.json"))
+    assert default_sources() == ["pocket-reasoner", "HuggingFaceTB/SmolLM2-135M-Instruct"]
+
+
+def test_a_space_names_its_models_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "models.json"
+    assert read_models(path) == []
+    path.write_text('["pocket-reasoner", "me/mine"]')
+    assert read_models(path) == ["pocket-reasoner", "me/mine"]
+    for wrong in ('{"models": []}', "[1]", "pocket"):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match=r"models\.json"):
+            read_models(path)
