@@ -38,6 +38,8 @@ check: setup
 bench: setup $(VENV)/.smollm2
 	$(BIN)/python -m benchmarks.em_inf_step
 	$(BIN)/python -m benchmarks.decode_overhead
+	$(BIN)/python -m benchmarks.em_ft_memory
+	$(BIN)/python -m benchmarks.em_ft_memory --step
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

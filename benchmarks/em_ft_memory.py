@@ -267,11 +267,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for tokens in options.tokens:
                 methods = fitting(options.methods, vocabulary, tokens)
                 results += run_cell("head", [str(vocabulary), str(tokens)], methods, options.runs)
+    note = ""
     if options.output and options.output.is_file():
+        note = " Measured in parts, by commands of this form; the last one is named."
         new = {(r["kind"], *r["cell"], r["method"]) for r in results}
         earlier = json.loads(options.output.read_text())["results"]
         results = [r for r in earlier if (r["kind"], *r["cell"], r["method"]) not in new] + results
-    text = f"{describe(record)}\n\n{shown(results)}"
+    text = f"{describe(record)}{note}\n\n{shown(results)}"
     print(text)
     write(options.output, {**record, "results": results}, text)
 
