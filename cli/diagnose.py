@@ -36,6 +36,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | list | tup
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Answers decoded together.")
 @click.option(
     "--thresholds",
+    type=click.UNPROCESSED,
     callback=_numbers,
     default=",".join(map(str, THRESHOLDS)),
     show_default=True,
@@ -52,7 +53,6 @@ def command(**options: Any) -> None:
 
     Without options: the pocket reasoner on its own held-out problems.
     """
-    quiet_libraries()
     from em_hf.generation.config import EntropyMinConfig
 
     given = {name: options[name] for name in EM_FIELDS if options.get(name) is not None}
@@ -60,6 +60,7 @@ def command(**options: Any) -> None:
         EntropyMinConfig.from_dict(given)
     except ValueError as error:
         raise click.UsageError(str(error).replace("EntropyMinConfig: ", "")) from error
+    quiet_libraries()
     try:
         import sklearn  # noqa: F401
     except ImportError as error:

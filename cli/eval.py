@@ -73,9 +73,16 @@ def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 @click.command("eval", epilog="Example: em-hf eval --model Qwen/Qwen2.5-0.5B-Instruct --tasks gsm8k --limit 100")
 @model_options
-@click.option("--tasks", callback=_split, default="pocket", show_default=True, help="Names, with commas between.")
+@click.option(
+    "--tasks",
+    type=click.UNPROCESSED,
+    callback=_split,
+    default="pocket",
+    show_default=True,
+    help="Names, with commas between.",
+)
 @click.option("--strategy", type=click.Choice(list(STRATEGIES)), help="One strategy alone.")
-@click.option("--compare", callback=_split, help="Several, with commas between.  [default: greedy,sampling,em-inf]")
+@click.option("--compare", type=click.UNPROCESSED, callback=_split, help="Several.  [default: greedy,sampling,em-inf]")
 @strategy_options
 @click.option("--limit", type=click.IntRange(1), help="Problems of each task at most.  [default: all]")
 @click.option("--samples", "--repeats", type=click.IntRange(1), default=1, show_default=True, help="Answers a problem.")
@@ -89,6 +96,12 @@ def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     envvar="EM_HF_DATA_DIR",
     help="Folder of local copies of the benchmarks, instead of the Hub.",
 )
+@click.option(
+    "--scicode-targets",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="EM_HF_SCICODE_TARGETS",
+    help="HDF5 file of SciCode's authors with the numbers that its tests compare with.",
+)
 @click.option("--allow-code-execution", is_flag=True, help="Run the programs that the model writes, in a sandbox.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for results; the same again goes on from it.")
 @click.option("--overwrite", is_flag=True, help="Replace the evaluation that stands there.")
@@ -97,7 +110,7 @@ def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would be done; load and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(**options: Any) -> None:
-    """Evaluate a model on benchmarks, under one strategy or several.
+    """Evaluate a model on benchmarks, under one strategy or several; of lists, the entries have commas between.
 
     Without options: the pocket reasoner on its own held-out problems, greedy, sampled, and with EM-INF.
     """
@@ -144,6 +157,8 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
             for name in ("model tasks limit samples num_fewshot max_new_tokens batch_size seed revision dtype".split())
         },
     )
+    if options["scicode_targets"]:
+        os.environ["EM_HF_SCICODE_TARGETS"] = str(options["scicode_targets"])
     tasks = load_tasks(settings, data_dir=options["data_dir"], allow_code=options["allow_code_execution"])
     model, tokenizer = load_model(
         options["model"],

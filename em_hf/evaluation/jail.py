@@ -4,17 +4,22 @@ It reads what to do (JSON) from the file descriptor in its first argument, takes
 process that runs the program. Where a kernel does not allow one of the measures, the others still hold.
 """
 
-import builtins
 import ctypes
 import json
 import os
-import pickle
 import resource
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+
+# Its neighbour, without leaving this folder's other names in a program's way.
+sys.path.insert(0, str(Path(__file__).parent))
+import calls
+
+del sys.path[0]
 
 FIRST_UID = 2_000_000_000  # far from every account; one for each process, since the kernel counts by user
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
@@ -28,9 +33,11 @@ CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x40000000,
 )
 MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 2, 4, 0x4000, 0x40000
+MOUNT_SETATTR, MOUNT_ATTR_RDONLY, AT_FDCWD, AT_RECURSIVE = 442, 1, -100, 0x8000
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_READ = 0b1101  # execute, read a file, list a folder
-LANDLOCK_ALL = 0x1FFF  # every right of the interface's first version
+LANDLOCK_FIRST = 0x1FFF  # every right that the interface's first version knows
+LANDLOCK_LATER = {2: 1 << 13, 3: 1 << 14, 5: 1 << 15}  # and what later versions added: move, truncate, device calls
 
 libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -40,7 +47,7 @@ def main() -> NoReturn:
         spec = json.load(file)
     limits = spec["limits"]
     others = tasks_of(os.getuid())  # while it can still see them
-    own_processes = libc is not None and isolate(spec["folder"], limits["folder_bytes"])
+    own_processes = libc is not None and isolate(spec, limits["folder_bytes"])
     limit(limits, 0 if own_processes else others)
     child = os.fork()
     if child == 0:
@@ -84,9 +91,10 @@ def limit(limits: dict[str, Any], others: int) -> None:
         resource.setrlimit(which, (value, value))
 
 
-def isolate(folder: str, folder_bytes: int) -> bool:
+def isolate(spec: dict[str, Any], folder_bytes: int) -> bool:
     """Namespaces of its own, an empty folder in memory, no writing elsewhere; whether it has its own processes."""
     assert libc is not None
+    folder: str = spec["folder"]
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     root = os.geteuid() == 0
@@ -99,10 +107,12 @@ def isolate(folder: str, folder_bytes: int) -> bool:
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
         libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+        read_only = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY)
+        libc.syscall(MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, read_only, 32)
         size = f"size={folder_bytes},mode=700,uid={uid},gid={gid}".encode()
         libc.mount(b"tmpfs", folder.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, size)
     os.chdir(folder)
-    confined = only_files(folder)
+    confined = only_files(folder, spec.get("packages", []))
     if root:  # for whom the limit on processes does not hold
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.setgroups([])
@@ -114,15 +124,16 @@ def isolate(folder: str, folder_bytes: int) -> bool:
     return isolated
 
 
-def only_files(folder: str) -> bool:
+def only_files(folder: str, packages: list[str]) -> bool:
     """Landlock: read what Python needs, write in the folder, nothing else; whether the kernel has it."""
     assert libc is not None
-    handled = ctypes.c_uint64(LANDLOCK_ALL)
-    rules = libc.syscall(LANDLOCK_CREATE_RULESET, ctypes.byref(handled), 8, 0)
+    version = libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1)
+    every = LANDLOCK_FIRST | sum(right for since, right in LANDLOCK_LATER.items() if version >= since)
+    rules = libc.syscall(LANDLOCK_CREATE_RULESET, ctypes.byref(ctypes.c_uint64(every)), 8, 0)
     if rules < 0:
         return False
     readable = [sys.base_prefix, "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom", "/dev/zero"]
-    for path, rights in [*((path, LANDLOCK_READ) for path in readable), (folder, LANDLOCK_ALL)]:
+    for path, rights in [*((path, LANDLOCK_READ) for path in readable + packages), (folder, every)]:
         try:
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -199,8 +210,9 @@ def children() -> list[int]:
 def run(spec: dict[str, Any]) -> NoReturn:
     """The forked process: do what is asked, and exit with 0 only if that worked."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.path += spec.get("packages", [])
     try:
-        {"serve": serve, "check": check, "script": script}[spec["role"]](spec)
+        {"serve": calls.serve, "check": calls.check, "script": script}[spec["role"]](spec)
         sys.stdout.flush()
         code = 0
     except SystemExit as stop:
@@ -214,124 +226,6 @@ def run(spec: dict[str, Any]) -> NoReturn:
 def script(spec: dict[str, Any]) -> None:
     """Run a program as a script."""
     exec(compile(spec["code"], "<program>", "exec"), {"__name__": "__main__"})
-
-
-# A program's functions are called from another process, so that the tests never share one with the program. Only plain
-# data crosses over: a value that pretends to be equal to everything stays behind, and what arrives is compared there.
-
-
-def serve(spec: dict[str, Any]) -> None:
-    """Run the program, then do what the checker asks of its names."""
-    incoming, outgoing = os.fdopen(spec["read"], "rb"), os.fdopen(spec["write"], "wb")
-    space: dict[str, Any] = {"__name__": "program"}
-    exec(compile(spec["code"], "<program>", "exec"), space)
-    objects: list[Any] = [space]
-    while True:
-        action, target, name, args, kwargs = pickle.load(incoming)
-        try:
-            if action == "name":
-                value = space[name] if name in space else getattr(builtins, name)
-            elif action == "attribute":
-                value = getattr(objects[target], name)
-            else:
-                given = [restored(arg, objects) for arg in args]
-                value = objects[target](*given, **{key: restored(arg, objects) for key, arg in kwargs.items()})
-            answer = ("value", plain(value)) if is_plain(value) else ("object", len(objects))
-            if answer[0] == "object":
-                objects.append(value)
-        except BaseException as error:
-            answer = ("error", f"{type(error).__name__}: {error}"[:500])
-        pickle.dump(answer, outgoing)
-        outgoing.flush()
-
-
-PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
-
-
-def is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(is_plain(key) and is_plain(entry) for key, entry in value.items())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return all(is_plain(entry) for entry in value)
-    return value is None or isinstance(value, PLAIN)
-
-
-def plain(value: Any) -> Any:
-    """The value in Python's own types: a Counter as a dict, a named tuple as a tuple."""
-    if value is None or type(value) is bool:
-        return value
-    kind = next(kind for kind in PLAIN if isinstance(value, kind))
-    if kind is dict:
-        return {plain(key): plain(entry) for key, entry in value.items()}
-    if kind in (list, tuple, set, frozenset):
-        return kind(plain(entry) for entry in value)
-    return kind(value)
-
-
-def restored(value: Any, objects: list[Any]) -> Any:
-    """An argument as it was meant: a reference to one of the program's objects is that object."""
-    if isinstance(value, Reference):
-        return objects[value.number]
-    if isinstance(value, (list, tuple)):
-        return type(value)(restored(entry, objects) for entry in value)
-    return value
-
-
-class Reference:
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-class Remote:
-    """An object of the program, in the checker's process."""
-
-    def __init__(self, line: "Line", number: int) -> None:
-        self._line, self._number = line, number
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._line.ask("call", self._number, "", args, kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self._line.ask("attribute", self._number, name)
-
-    def __reduce__(self) -> Any:
-        return Reference, (self._number,)
-
-
-class NoClasses(pickle.Unpickler):
-    """Reads plain data; a pickle that asks for anything else is an error."""
-
-    def find_class(self, module: str, name: str) -> type:
-        if (module, name) == ("builtins", "complex"):
-            return complex
-        raise pickle.UnpicklingError("only plain data may come back from a program")
-
-
-class Line:
-    """The checker's end of the connection."""
-
-    def __init__(self, read: int, write: int) -> None:
-        self.incoming, self.outgoing = os.fdopen(read, "rb"), os.fdopen(write, "wb")
-
-    def ask(self, action: str, target: int, name: str, args: Any = (), kwargs: Any = None) -> Any:
-        pickle.dump((action, target, name, args, kwargs or {}), self.outgoing)
-        self.outgoing.flush()
-        kind, value = NoClasses(self.incoming).load()
-        if kind == "error":
-            raise RuntimeError(str(value))
-        return Remote(self, int(value)) if kind == "object" else value
-
-
-def check(spec: dict[str, Any]) -> None:
-    """Run the tests; the names that the program defines are asked of it."""
-    line = Line(spec["read"], spec["write"])
-    space: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(spec["before"], "<before>", "exec"), space)
-    for name in spec["names"]:
-        space[name] = line.ask("name", 0, name)
-    exec(compile(spec["code"], "<tests>", "exec"), space)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
-from em_hf.evaluation.strategies import Completion, Strategy
+from em_hf.evaluation.strategies import NEXT_TURN, Completion, Strategy, together
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.generation.trace import EntropyTrace
 
@@ -64,9 +64,8 @@ class EntropyMinLM(HFLM):
                 self.completions |= {key: self.answered[key] for key in wanted}
                 continue
             torch.manual_seed(self.seed * 1_000_003 + start)
-            contexts = [requests[place].args[0] for place in places]
             started = time.perf_counter()
-            found = self._answer(contexts, dict(requests[places[0]].args[1]))
+            found = self._in_turns([requests[place] for place in places])
             share = (time.perf_counter() - started) / len(places)
             new = {
                 key: Completion(one.text, one.tokens, one.prompt_tokens, one.nats, share)
@@ -75,6 +74,23 @@ class EntropyMinLM(HFLM):
             self.completions |= new
             self.on_batch(new)
         return [self.completions[key].text for key in keys]
+
+    def _in_turns(self, requests: list[Instance]) -> list[Completion]:
+        """The answers; to a problem that is asked in `turns`, those to all its questions in one text."""
+        contexts, generation = [request.args[0] for request in requests], dict(requests[0].args[1])
+        found = last = self._answer(contexts, generation)
+        questions = [list(request.doc.get("turns") or []) for request in requests]
+        for turn in range(max(map(len, questions))):
+            going = [i for i, asked in enumerate(questions) if turn < len(asked)]
+            for i in going:
+                contexts[i] = self.follow_up(contexts[i], last[i].text, questions[i][turn])
+            new = dict(zip(going, self._answer([contexts[i] for i in going], generation), strict=True))
+            last = [new.get(i, one) for i, one in enumerate(last)]
+            found = [
+                together([one, new[i]], one.text + NEXT_TURN + new[i].text) if i in new else one
+                for i, one in enumerate(found)
+            ]
+        return found
 
     def _answer(self, contexts: list[str], generation: dict[str, Any]) -> list[Completion]:
         if self.strategy is None:

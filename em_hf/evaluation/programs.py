@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from em_hf.evaluation.calls import NoClasses
 from em_hf.evaluation.grading import shares
-from em_hf.evaluation.jail import NoClasses
 from em_hf.evaluation.sandbox import Limits, Verdict, passes, run_script
 
 _BLOCK = re.compile(r"```(?:python|py|Python)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)

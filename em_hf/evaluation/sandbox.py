@@ -4,8 +4,10 @@ It keeps accidents and tricks away from the machine and from the verdict. It is 
 a hole in the kernel.
 """
 
+import base64
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,6 +19,9 @@ from typing import Any
 
 _JAIL = Path(__file__).with_name("jail.py")
 _OUTPUT_BYTES = 1 << 20
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"} | dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+)
 _ENDED = "the program ended before it could be tested"
 
 
@@ -40,7 +45,14 @@ class Verdict:
 
 
 def passes(
-    program: str, tests: str, names: Sequence[str], *, before: str = "", limits: Limits | None = None
+    program: str,
+    tests: str,
+    names: Sequence[str],
+    *,
+    before: str = "",
+    given: dict[str, Any] | None = None,
+    packages: bool = False,
+    limits: Limits | None = None,
 ) -> Verdict:
     """Whether `tests` run through without an exception, calling what `program` defines.
 
@@ -50,21 +62,26 @@ def passes(
     Args:
         names: the program's functions and classes that the tests call.
         before: trusted code that runs before the tests, such as helpers of the problem's author.
+        given: trusted values that the tests find under these names.
+        packages: let the program import what is installed beside em-hf, such as NumPy.
 
     Raises:
         OSError: this system has no such limits (Windows).
     """
     limits = limits or Limits()
     to_program, from_program = os.pipe(), os.pipe()
+    roots = {"packages": [path for path in sys.path if path.endswith("-packages")]} if packages else {}
     with _Jail(limits) as server, _Jail(limits) as checker:
         # Only the two ends that belong to a process are open in it; else one would wait for the other for ever.
-        server.start({"role": "serve", "code": program, "read": to_program[0], "write": from_program[1]})
+        server.start({"role": "serve", "code": program, "read": to_program[0], "write": from_program[1], **roots})
         checker.start(
             {
                 "role": "check",
                 "code": tests,
                 "before": before,
                 "names": list(names),
+                "given": base64.b64encode(pickle.dumps(given or {})).decode(),
+                **roots,
                 "read": from_program[0],
                 "write": to_program[1],
             }
@@ -93,7 +110,7 @@ class _Jail:
     def __enter__(self) -> "_Jail":
         if sys.platform == "win32":
             raise OSError("programs cannot be run safely on Windows: use Linux, or WSL")
-        self.folder = tempfile.TemporaryDirectory(prefix="em-hf-")
+        self.folder = tempfile.TemporaryDirectory(prefix="em-hf-sandbox-")
         if os.geteuid() == 0:
             os.chmod(self.folder.name, 0o777)
         self.errors = tempfile.TemporaryFile()
@@ -110,7 +127,7 @@ class _Jail:
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_JAIL), str(inside)],
             cwd=self.folder.name,
-            env={"PATH": "/usr/bin:/bin", "HOME": self.folder.name, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+            env={**_ENVIRONMENT, "HOME": self.folder.name},
             stdin=self.input,
             stdout=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             # A program's own complaints are worth nothing, and could fill the disk.

@@ -46,18 +46,33 @@ def load(
     """
     from datasets import Dataset, DatasetDict
 
-    folder = data_dir or os.environ.get(DATA_DIR)
-    splits = splits or {"test": "test"}
     made = {}
-    for split, name in splits.items():
-        if folder and files and split in files:
-            rows = _from_files(Path(folder), files[split])
-        elif hub is None:
-            raise OSError(f"the task is not on the Hub: give the folder of {_named(files, split)} as --data-dir")
-        else:
-            rows = _from_hub(hub, config, name, hub_files, _named(files, split))
+    for split in splits or {"test": "test"}:
+        rows = rows_from(
+            split, hub=hub, config=config, splits=splits, hub_files=hub_files, files=files, data_dir=data_dir
+        )
         made[split] = Dataset.from_list(_normal(rows, problem, answer, solution, keep or []))
     return DatasetDict(made)
+
+
+def rows_from(
+    split: str,
+    *,
+    hub: str | None = None,
+    config: str | None = None,
+    splits: dict[str, str] | None = None,
+    hub_files: list[str] | None = None,
+    files: dict[str, str | list[str]] | None = None,
+    data_dir: str | None = None,
+    **_: Any,
+) -> list[dict[str, Any]]:
+    """The rows of a split as they are, from the local copy or the Hub; the arguments are those of `load`."""
+    folder = data_dir or os.environ.get(DATA_DIR)
+    if folder and files and split in files:
+        return _from_files(Path(folder), files[split])
+    if hub is None:
+        raise OSError(f"the task is not on the Hub: give the folder of {_named(files, split)} as --data-dir")
+    return _from_hub(hub, config, (splits or {}).get(split, split), hub_files, _named(files, split))
 
 
 def pocket(*, limit: int = 500, **_: Any) -> Any:

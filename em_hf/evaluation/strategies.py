@@ -45,6 +45,8 @@ class Decoder(Protocol):
         ...
 
 
+# Between the answers to a problem that is asked in several turns, where they stand in one text.
+NEXT_TURN = "\n\f\n"
 REFINE = (
     "Check the answer above step by step and correct it where it is wrong. End with the whole corrected solution, "
     "in the same form as before."
@@ -143,13 +145,13 @@ class Strategy:
         for _ in range(self.rounds - 1):
             contexts = [decoder.follow_up(c, draft.text, REFINE) for c, draft in zip(contexts, drafts, strict=True)]
             corrected = self._answer(decoder, contexts, generation)
-            drafts = [_spent([old, new], new.text) for old, new in zip(drafts, corrected, strict=True)]
+            drafts = [together([old, new], new.text) for old, new in zip(drafts, corrected, strict=True)]
         return drafts
 
     def _answer(self, decoder: Decoder, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
         drawn = decoder.complete([context for context in contexts for _ in range(self.answers)], generation)
         groups = [drawn[i : i + self.answers] for i in range(0, len(drawn), self.answers)]
-        return [_spent(group, _elected([one.text for one in group])) for group in groups]
+        return [together(group, _elected([one.text for one in group])) for group in groups]
 
 
 def _elected(texts: Sequence[str]) -> str:
@@ -161,8 +163,8 @@ def _elected(texts: Sequence[str]) -> str:
     return next((text for text, answer in zip(texts, answers, strict=True) if same_answer(winner, answer)), texts[0])
 
 
-def _spent(parts: Sequence[Completion], text: str) -> Completion:
-    """One completion with this text that cost what all `parts` cost."""
+def together(parts: Sequence[Completion], text: str) -> Completion:
+    """One completion with this text that took what all `parts` took."""
     return Completion(
         text,
         sum(part.tokens for part in parts),

@@ -5,9 +5,6 @@ import math
 from typing import Any
 
 import pytest
-
-pytest.importorskip("sklearn")
-
 import torch
 
 from em_hf.evaluation.confidence import MEASURES, Sample, sample_answers

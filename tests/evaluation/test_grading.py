@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("lm_eval")
-
 from em_hf.answers import extract_answer
 from em_hf.evaluation import programs
 from em_hf.evaluation.grading import maths, shares, steps

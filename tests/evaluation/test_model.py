@@ -3,16 +3,13 @@
 from typing import Any
 
 import pytest
-
-pytest.importorskip("lm_eval")
-
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 
 import em_hf.evaluation  # noqa: F401  (registers the model type)
 from em_hf.evaluation.model import EntropyMinLM
-from em_hf.evaluation.strategies import make_strategy
+from em_hf.evaluation.strategies import NEXT_TURN, make_strategy
 from em_hf.models import encode_prompts, load_model
 from em_hf.pocket import POCKET_REASONER, problems
 
@@ -129,6 +126,21 @@ def test_a_conversation_goes_on_after_the_answer(pocket: tuple[Any, Any]) -> Non
         assert chat.follow_up(second, "B", "And?") == "<user>Q<assistant>A<user>Again?<assistant>B<user>And?<assistant>"
     finally:
         tokenizer.chat_template = None
+
+
+def test_a_problem_asked_in_turns_is_one_answer_that_took_all_of_them(pocket: tuple[Any, Any]) -> None:
+    mine = lm(pocket, strategy=make_strategy("greedy"))
+    asked = requests(3)
+    first = mine.generate_until(asked)
+    alone = dict(mine.completions)
+    asked[1].doc["turns"] = ["And again?", "Once more?"]
+    assert mine.generate_until(asked)[::2] == first[::2]
+    parts = mine.completions["t", 1, 0].text.split(NEXT_TURN)
+    assert len(parts) == 3 and parts[0] == first[1]
+    context = mine.follow_up(asked[1].args[0], parts[0], "And again?")
+    second = mine.complete([context], {"until": [], "max_gen_toks": 64, "do_sample": False})[0]
+    assert parts[1] == second.text
+    assert mine.completions["t", 1, 0].tokens >= alone["t", 1, 0].tokens + second.tokens
 
 
 def test_lm_eval_makes_the_model_type_by_name_and_scores_a_task_with_settings_for_em_inf() -> None:

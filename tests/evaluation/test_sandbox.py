@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from em_hf.evaluation.sandbox import Limits, passes, run_script
@@ -35,7 +36,7 @@ def ours() -> set[str]:
                 folder = os.readlink(entry / "cwd")
             except OSError:
                 continue
-            if "jail.py" in command or "/em-hf-" in folder:
+            if "jail.py" in command or "/em-hf-sandbox-" in folder:
                 found.add(f"{entry.name} {command}")
     return found
 
@@ -44,13 +45,13 @@ def ours() -> set[str]:
 def nothing_leaks() -> None:
     """Around every test: no process is left, no folder, and the descriptors of this process are those it had."""
     temporary = Path(tempfile.gettempdir())
-    before = {p.name for p in temporary.glob("em-hf-*")}, len(os.listdir("/proc/self/fd")), ours()
+    before = {p.name for p in temporary.glob("em-hf-sandbox-*")}, len(os.listdir("/proc/self/fd")), ours()
     yield
     deadline = time.monotonic() + 5
     while ours() - before[2] and time.monotonic() < deadline:
         time.sleep(0.05)
     assert ours() - before[2] == set()
-    assert {p.name for p in temporary.glob("em-hf-*")} == before[0]
+    assert {p.name for p in temporary.glob("em-hf-sandbox-*")} == before[0]
     assert len(os.listdir("/proc/self/fd")) == before[1]
 
 
@@ -90,6 +91,12 @@ def test_files_stay_in_the_folder_and_the_folder_is_bounded(tmp_path: Path) -> N
     for target in (tmp_path / "leak", Path("/tmp/em-hf-leak"), Path.home() / "em-hf-leak", Path("/dev/shm/em-hf-leak")):
         assert not run_script(f"open({str(target)!r}, 'w')", "")[1].passed
         assert not target.exists()
+    open_to_all = tmp_path / "open"
+    open_to_all.write_text("mine")
+    open_to_all.chmod(0o666)
+    for harm in ("open({0!r}, 'a')", "import os\nos.truncate({0!r}, 0)", "import os\nos.remove({0!r})"):
+        assert not run_script(harm.format(str(open_to_all)), "")[1].passed
+    assert open_to_all.read_text() == "mine"
     assert run_script("open('inside', 'w').write('x')", "")[1].passed
     printed, _ = run_script(hostile.FLOODS_THE_FOLDER, "", limits=Limits(seconds=20, folder_bytes=8 << 20))
     assert 0 < int(printed) <= 8
@@ -156,6 +163,22 @@ def test_scripts_get_their_input_and_their_output_comes_back() -> None:
     assert run_script("print(input()[::-1])", "drawer") == ("reward\n", run_script("", "")[1])
     assert not run_script("raise ValueError", "")[1].passed
     assert not run_script("import sys\nsys.exit(3)", "")[1].passed
+
+
+def test_numpy_arrays_cross_over_where_packages_are_allowed() -> None:
+    program = (
+        "import numpy as np\ndef double(n): return 2 * np.asarray(n)\ndef pair(n): return (np.float64(n), [np.eye(2)])"
+    )
+    tests = (
+        "assert np.array_equal(double(given), [[2.0, 4.0], [6.0, 8.0]]) and double(given).dtype == np.float64\n"
+        "one, (two,) = pair(3)\nassert type(one) is float and one == 3 and two.shape == (2, 2)"
+    )
+    given = {"given": np.array([[1.0, 2.0], [3.0, 4.0]])}
+    before = "import numpy as np"
+    assert passes(program, tests, ["double", "pair"], before=before, given=given, packages=True).passed
+    wrong = program.replace("2 *", "3 *")
+    assert not passes(wrong, tests, ["double", "pair"], before=before, given=given, packages=True).passed
+    assert not passes(program, "double(1)", ["double"]).passed, "without them there is no NumPy"
 
 
 def test_results_cross_over_as_plain_data_whatever_their_class() -> None:
