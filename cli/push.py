@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 @click.option("--commit-message", metavar="TEXT", help="First line of the commit.  [default: Push NAME]")
 @click.option("--merge", is_flag=True, help="Merge a LoRA adapter into its base model and push the whole model.")
 @click.option("--recipe-only", is_flag=True, help="Push no run: just EM-INF, for any model's custom_generate=.")
+@click.option("--space", is_flag=True, help="Push a Space too, which shows the model with and without EM-INF.")
+@click.option("--space-hardware", type=click.Choice(["cpu-basic", "zero-a10g"]), help="Of a new Space.")
+@click.option(
+    "--completions", type=click.IntRange(1), metavar="N", help="Push a dataset of N prompts' completions too."
+)
 @click.option("--overwrite", is_flag=True, help="With --to: replace FOLDER where em-hf wrote it.")
 @click.option("--dry-run", is_flag=True, help="Show files, sizes, visibility and the card; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -38,7 +43,7 @@ def command(run: Path | None, **options: Any) -> None:
     em-hf push --to my-model                    to a folder
     """
     _check_usage(run, options)
-    if options["merge"]:
+    if options["merge"] or options["completions"]:
         quiet_libraries()
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -53,7 +58,8 @@ def command(run: Path | None, **options: Any) -> None:
 
 def _check_usage(run: Path | None, options: dict[str, Any]) -> None:
     """What excludes what: --to FOLDER and the Hub's options, --recipe-only and a run."""
-    given = [name for name in ("repo", "public", "revision", "create_pr", "tag", "commit_message") if options[name]]
+    hub_only = ("repo", "public", "revision", "create_pr", "tag", "commit_message", "space", "completions")
+    given = [name for name in hub_only if options[name]]
     if options["folder"] is not None and given:
         option = given[0].replace("_", "-")
         raise click.UsageError(f"--to writes a folder and --{option} is for the Hub: give one of the two")
@@ -61,6 +67,12 @@ def _check_usage(run: Path | None, options: dict[str, Any]) -> None:
         raise click.UsageError("--overwrite goes with --to FOLDER; a repository on the Hub keeps its history anyway")
     if options["create_pr"] and (options["tag"] or options["revision"]):
         raise click.UsageError("--create-pr makes a branch of its own: leave --revision and --tag out")
+    if options["space_hardware"] and not options["space"]:
+        raise click.UsageError("--space-hardware goes with --space")
+    if options["recipe_only"] and (options["space"] or options["completions"]):
+        raise click.UsageError("--recipe-only pushes no model: leave --space and --completions out")
+    if options["create_pr"] and (options["space"] or options["completions"]):
+        raise click.UsageError("--create-pr changes nothing yet: push --space and --completions once it is merged")
     if options["recipe_only"] and (run is not None or options["merge"]):
         raise click.UsageError("--recipe-only pushes no run: leave RUN and --merge out")
 
@@ -102,6 +114,9 @@ def _preview(source: "Run | Recipe", options: dict[str, Any]) -> None:
         sizes, card = preview.repository.sizes, str(preview.repository.card)
         _show({**facts, "dry_run": True}, sizes, card=card, as_json=options["as_json"])
     what = "the existing" if preview.exists else "the"
+    for what_else, suffix in (("space", "space"), ("completions", "completions")):
+        if options[what_else]:
+            note(f"And a {what_else if what_else == 'space' else 'dataset'}: {preview.repo_id}-{suffix}.")
     note(f"Dry run: nothing was pushed to {what} repository {preview.repo_id}, {visibility}.")
 
 
@@ -112,12 +127,30 @@ def _to_hub(source: "Run | Recipe", options: dict[str, Any]) -> None:
     done = publish(source, options["repo"], message=options["commit_message"], say=note, **chosen)
     visibility = "private" if done.private else "public"
     facts = {"run": source.name, "repo": done.repo_id, "url": done.url, "commit": done.commit, "changed": done.changed}
-    _show({**facts, "visibility": visibility, "dry_run": False}, done.sizes, as_json=options["as_json"])
+    beside = _beside(source, done.repo_id, options)
+    _show({**facts, "visibility": visibility, "dry_run": False, **beside}, done.sizes, as_json=options["as_json"])
     if not options["as_json"]:
-        click.echo(done.url)
+        click.echo("\n".join([done.url, *beside.values()]))
     note(f"{'Pushed to' if done.changed else 'Nothing to change in'} {done.repo_id}, which is {visibility}.")
     if options["public"] and done.private:
         note(f"It existed and stays private; make it public at {done.url}/settings")
+
+
+def _beside(source: "Run | Recipe", model: str, options: dict[str, Any]) -> dict[str, str]:
+    """The dataset of completions and the Space, where they are asked for: what each is and where it stands."""
+    from em_hf.hub import Run, publish_completions, publish_space
+
+    pushed = {}
+    if options["completions"]:
+        assert isinstance(source, Run)
+        count = options["completions"]
+        pushed["completions"] = publish_completions(source, model, count, public=options["public"], say=note)
+    if options["space"]:
+        hardware = options["space_hardware"]
+        pushed["space"] = publish_space(model, public=options["public"], hardware=hardware, say=note)
+    for done in pushed.values():
+        note(f"{'Pushed to' if done.changed else 'Nothing to change in'} {done.url}.")
+    return {what: done.url for what, done in pushed.items()}
 
 
 def _show(facts: dict[str, Any], sizes: dict[str, int], *, as_json: bool, card: str | None = None) -> None:

@@ -48,12 +48,13 @@ def patiently(call: Callable[[], Result], *, say: Callable[[str], None]) -> Resu
 
 
 @contextmanager
-def plain_errors(repo_id: str) -> Iterator[None]:
-    """Turn the client library's errors about `repo_id` into OSError of one line."""
+def plain_errors(repo_id: str, *, payment: str | None = None) -> Iterator[None]:
+    """Turn the client library's errors about `repo_id` into OSError of one line; `payment` is said of a 402."""
     try:
         yield
     except (HTTPError, OfflineModeIsEnabled, json.JSONDecodeError) as error:
-        raise OSError(explain(error, repo_id)) from error
+        told = payment if payment and _status(error) == 402 else explain(error, repo_id)
+        raise OSError(told) from error
     except RuntimeError as error:  # huggingface_hub's wrapping of a failed upload
         if not isinstance(error.__cause__, HTTPError):
             raise

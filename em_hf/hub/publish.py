@@ -145,6 +145,12 @@ def _license(api: HfApi, source: Run | Recipe, say: Callable[[str], None]) -> st
     return license_of(api, base, say=say) if base else None
 
 
+def refuse_foreign(state: State | None, repo_id: str) -> None:
+    """Raise ValueError where a repository stands that em-hf did not push."""
+    if state is not None and state.files - {".gitattributes", "README.md"} and MARK not in state.files:
+        raise ValueError(f"{repo_id} exists and em-hf did not push it; name another repository, or delete it first")
+
+
 def _check_state(state: State | None, source: Run | Recipe, repo_id: str, *, create_pr: bool) -> None:
     """Raise ValueError where the push would have no repository, or would bury a model that is not this run's."""
     if state is None:

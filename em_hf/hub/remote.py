@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -29,11 +30,12 @@ class State:
 
 @dataclass(frozen=True)
 class Remote:
-    """A repository by its name; `say` is told of waits."""
+    """A repository by its name and kind ("model", "space" or "dataset"); `say` is told of waits."""
 
     api: HfApi
     repo_id: str
     say: Callable[[str], None]
+    kind: str = "model"
 
     def look(self, revision: str | None = None) -> State | None:
         """How it is at `revision`, or at main where there is no such branch; None where it cannot be seen."""
@@ -41,27 +43,30 @@ class Remote:
 
     def _look(self, revision: str | None) -> State | None:
         try:
-            info = self.api.model_info(self.repo_id, revision=revision)
+            info = self.api.repo_info(self.repo_id, revision=revision, repo_type=self.kind)
         except RevisionNotFoundError:
-            info = self.api.model_info(self.repo_id)
+            info = self.api.repo_info(self.repo_id, repo_type=self.kind)
         except RepositoryNotFoundError:
             return None
         files = frozenset(sibling.rfilename for sibling in info.siblings or [])
         ours: Iterable[str] = ()
         if MARK in files:
-            url = hf_hub_url(self.repo_id, MARK, revision=info.sha, endpoint=self.api.endpoint)
+            url = hf_hub_url(self.repo_id, MARK, revision=info.sha, endpoint=self.api.endpoint, repo_type=self.kind)
             answer = get_session().get(url, headers=build_hf_headers())
             hf_raise_for_status(answer)
             ours = answer.json().get("files", ())
         return State(head=str(info.sha), files=files, private=bool(info.private), ours=frozenset(ours))
 
-    def make(self, *, private: bool, revision: str | None) -> State:
-        """The repository and the branch, made where they are missing.
+    def make(self, *, private: bool, revision: str | None = None, hardware: str | None = None) -> State:
+        """The repository and the branch, made where they are missing; a Space on `hardware`.
 
         Raises:
             ValueError: it is there and still not to be seen: the name is somebody else's.
         """
-        patiently(lambda: self.api.create_repo(self.repo_id, private=private, exist_ok=True), say=self.say)
+        options: dict[str, Any] = {"private": private, "exist_ok": True, "repo_type": self.kind}
+        if self.kind == "space":
+            options |= {"space_sdk": "gradio", "space_hardware": hardware}
+        patiently(lambda: self.api.create_repo(self.repo_id, **options), say=self.say)
         return self.branch(revision)
 
     def branch(self, revision: str | None) -> State:
@@ -77,7 +82,9 @@ class Remote:
             )
         return state
 
-    def commit(self, repository: Repository, *, revision: str | None, create_pr: bool, message: str) -> CommitInfo:
+    def commit(
+        self, repository: Repository, *, message: str, revision: str | None = None, create_pr: bool = False
+    ) -> CommitInfo:
         """One commit with the files of `repository`, less what an earlier push left and this one lacks.
 
         Each try looks at the repository anew. So a commit whose answer was lost is found again and not made twice.
@@ -94,6 +101,7 @@ class Remote:
                 revision=revision,
                 create_pr=create_pr,
                 parent_commit=state.head,
+                repo_type=self.kind,
             )
 
         return patiently(attempt, say=self.say)

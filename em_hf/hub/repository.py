@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
+from huggingface_hub import RepoCard
 
 from em_hf import __version__
 from em_hf.hub import recipe
@@ -42,12 +42,12 @@ class Repository:
     Attributes:
         files: path in the repository -> the file to copy, or the content itself.
         sizes: path in the repository -> bytes.
-        card: the model card, which is also `README.md` in `files`.
+        card: the card, which is also `README.md` in `files`.
     """
 
     files: dict[str, Path | bytes]
     sizes: dict[str, int]
-    card: ModelCard
+    card: RepoCard
 
 
 def plan_repository(
@@ -87,7 +87,7 @@ def plan_repository(
     files["README.md"] = f"{card}\n".encode()
     files[MARK] = _provenance(run, files=sorted([*files, MARK]))
     _refuse_private(files)
-    return _repository(files, card)
+    return make_repository(files, card)
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,11 @@ def plan_recipe(*, repo_id: str | None = None) -> Repository:
     card = recipe_card(repo_id=repo_id)
     files["README.md"] = f"{card}\n".encode()
     files[MARK] = _json({"em_hf": __version__, "recipe": True, "files": sorted([*files, MARK])})
-    return _repository(files, card)
+    return make_repository(files, card)
 
 
-def _repository(files: dict[str, Path | bytes], card: ModelCard) -> Repository:
+def make_repository(files: dict[str, Path | bytes], card: RepoCard) -> Repository:
+    """Sorted, and with the sizes."""
     files = dict(sorted(files.items()))
     sizes = {path: len(src) if isinstance(src, bytes) else src.stat().st_size for path, src in files.items()}
     return Repository(files=files, sizes=sizes, card=card)

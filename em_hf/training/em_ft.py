@@ -50,7 +50,7 @@ class EMFTConfig(TrainingArguments):
         super().__post_init__()
         if self.data_seed is None:
             # Every process samples with a seed of its own, but to share the prompts all must order them alike.
-            self.data_seed = self.seed
+            self.data_seed: int | None = self.seed
         for name, low in (("num_generations", 1), ("max_completion_length", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be at least {low}")
