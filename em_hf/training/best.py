@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from em_hf.generation.mixin import base_of
@@ -17,7 +18,8 @@ class BestWeights:
 
     Args:
         model: as it is trained, not wrapped.
-        folder: to hold `model.safetensors` or `adapter_model.safetensors`, the configuration and the tokenizer.
+        folder: to hold `model.safetensors` or `adapter_model.safetensors`, the configuration and the tokenizer;
+            every process must be able to read it.
         tokenizer: the model's, if it has one.
         writes: whether this is the process that writes.
 
@@ -50,13 +52,13 @@ class BestWeights:
         from safetensors.torch import save_file
 
         whole = {name: _whole(tensor).to("cpu", copy=True).contiguous() for name, tensor in self._live().items()}
-        if not self.writes:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._save_configuration()
-        part = self.file.with_name(self.file.name + ".part")
-        save_file(whole, part, metadata={"format": "pt", **{name: str(value) for name, value in facts.items()}})
-        part.replace(self.file)
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._save_configuration()
+            part = self.file.with_name(self.file.name + ".part")
+            save_file(whole, part, metadata={"format": "pt", **{name: str(value) for name, value in facts.items()}})
+            part.replace(self.file)
+        PartialState().wait_for_everyone()  # no process may look for the file before it is there
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from em_hf.stats import paired_interval
@@ -109,6 +110,7 @@ def tired(readings: Sequence[Reading], patience: int) -> str | None:
     return f"validation accuracy has been below its best for {patience} readings ({worse(last[-1], top)})"
 
 
+@lru_cache(maxsize=4096)  # the whole history is judged again at each reading
 def worse(now: Reading, then: Reading) -> str | None:
     """How much less accurate `now` is than `then`, problem by problem; None within the 95% interval, or not known."""
     if now.right is None or then.right is None or len(now.right) != len(then.right):

@@ -47,9 +47,12 @@ class Trace:
         self.path = path
 
     def load(self, step: int) -> list[Reading]:
-        """The readings up to `step`; later ones, of steps that will be done again, are dropped from the file too."""
+        """The readings up to `step`, that training goes on from; none for 0, a new run.
+
+        Later ones, of steps that will be done again, and those of a run before a new one are dropped from the file too.
+        """
         known = {f.name for f in fields(Reading)}
-        lines = [line for line in read_log(self.path) if line["step"] <= step]
+        lines = [line for line in read_log(self.path) if line["step"] <= step] if step else []
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         kept = [{name: value for name, value in line.items() if name in known} for line in lines]

@@ -374,11 +374,12 @@ def test_a_new_run_in_the_same_folder_forgets_the_weights_of_the_one_before(
 ) -> None:
     scripted(monkeypatch, {0: 20, **dict.fromkeys(range(1, 7), 39)})
     guarded(letter_model(), letters, tmp_path)[0].train()
-    scripted(monkeypatch, {0: 20, **dict.fromkeys(range(1, 7), 21)})
+    scripted(monkeypatch, {0: 19, **dict.fromkeys(range(1, 7), 21)})
     model = letter_model(seed=4)
     t, guard, notes = guarded(model, letters, tmp_path)
     t.train()
     assert guard.verdict.best_step == 1
+    assert [r.accuracy for r in guard.readings] == [19 / 40] + [21 / 40] * 6
     assert_equal(weights(model), notes.at[1])
 
 
