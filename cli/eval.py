@@ -87,6 +87,7 @@ def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 @click.option("--limit", type=click.IntRange(1), help="Problems of each task at most.  [default: all]")
 @click.option("--samples", "--repeats", type=click.IntRange(1), default=1, show_default=True, help="Answers a problem.")
 @click.option("--num-fewshot", type=click.IntRange(0), help="Worked examples before each problem.")
+@click.option("--system-instruction", help="What the model is told before every problem.")
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Of an answer.  [default: the task's]")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows decoded together.")
 @click.option("--no-chat-template", is_flag=True, help="Give the model the prompts as they are.")
@@ -143,18 +144,23 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
         import lm_eval  # noqa: F401
     except ImportError as error:
         raise ImportError("em-hf eval needs lm-eval: pip install 'em-hf[eval]'") from error
-    from em_hf.evaluation.folder import EvalFolder
+    from em_hf.evaluation.folder import EvalFolder, check_place
     from em_hf.evaluation.report import report
     from em_hf.evaluation.run import EvalSettings, evaluate, load_tasks, quiet_lm_eval, settings_record
     from em_hf.generation.mixin import STORED
     from em_hf.models import load_model
 
     quiet_lm_eval()
+    output: Path | None = options["output"]
+    if output is not None:
+        check_place(output)
     settings = EvalSettings(
         chat_template=not options["no_chat_template"],
         **{
             name: options[name]
-            for name in ("model tasks limit samples num_fewshot max_new_tokens batch_size seed revision dtype".split())
+            for name in (
+                "model tasks limit samples num_fewshot system_instruction max_new_tokens batch_size seed".split()
+            )
         },
     )
     if options["scicode_targets"]:
@@ -169,7 +175,6 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     )
     strategies = strategies_of(names, options, getattr(model.generation_config, STORED, None))
     record = settings_record(settings, strategies)
-    output: Path | None = options["output"]
     folder = None if output is None else EvalFolder(output, record, overwrite=options["overwrite"])
     try:
         rows = evaluate(

@@ -22,12 +22,9 @@ class EvalFolder:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        check_place(path)
         self.path = path
         mark = path / MARK
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"{path} is a file: name a folder for the results")
-        if path.is_dir() and any(path.iterdir()) and not mark.is_file():
-            raise ValueError(f"{path} holds something other than an evaluation: name an empty or a new folder")
         if mark.is_file() and overwrite:
             shutil.rmtree(path)
         if mark.is_file():
@@ -92,6 +89,18 @@ class EvalFolder:
 
     def _answers(self, strategy: str) -> Path:
         return self.path / "answers" / f"{strategy}.jsonl"
+
+
+def check_place(path: Path) -> None:
+    """Refuse a folder that cannot be an evaluation's, before anything is loaded.
+
+    Raises:
+        ValueError: it is a file, or has something else in it.
+    """
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file: name a folder for the results")
+    if path.is_dir() and any(path.iterdir()) and not (path / MARK).is_file():
+        raise ValueError(f"{path} holds something other than an evaluation: name an empty or a new folder")
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ class EvalSettings:
         limit: problems of each task at most, from the first on; all if None.
         samples: answers to each problem, of which the grades are averaged (avg@k).
         num_fewshot: worked examples before each problem; the task's own number if None.
+        system_instruction: what the model is told before every problem.
         max_new_tokens: of an answer at most; the task's own number if None.
         batch_size: rows decoded together. Other batches draw other random numbers.
         seed: of all draws.
@@ -37,6 +38,7 @@ class EvalSettings:
     limit: int | None = None
     samples: int = 1
     num_fewshot: int | None = None
+    system_instruction: str | None = None
     max_new_tokens: int | None = None
     batch_size: int = 64
     seed: int = 0
@@ -123,11 +125,14 @@ def evaluate(
 def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bool) -> dict[str, Any]:
     from lm_eval import simple_evaluate
 
+    groups = list((tasks.get("groups") or {}).values())
+    grouped = {task.task_name for group in groups for task in group.get_all_tasks()}
     results = simple_evaluate(
         model=lm,
-        tasks=[*(tasks.get("groups") or {}).values()] or list(tasks["tasks"].values()),
+        tasks=[*groups, *(task for name, task in tasks["tasks"].items() if name not in grouped)],
         num_fewshot=settings.num_fewshot,
         limit=settings.limit,
+        system_instruction=settings.system_instruction,
         apply_chat_template=bool(settings.chat_template and lm.tokenizer.chat_template),
         fewshot_as_multiturn=True,
         random_seed=settings.seed,

@@ -122,7 +122,7 @@ class Strategy:
     def describe(self) -> str:
         """The settings in words, for the line under a table."""
         if self.greedy:
-            words = ["greedy"]
+            words = ["the most likely token at each step"]
         else:
             words = [f"temperature {self.temperature:g}, top_k {self.top_k}, top_p {self.top_p:g}"]
             words += [f"min_p {self.min_p:g}"] if self.min_p else []
