@@ -4,22 +4,18 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi
 
 from em_hf import __version__
 from em_hf.answers import extract_answer, same_answer
 from em_hf.data import load_prompts
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.mixin import base_of, enable_entropy_min
-from em_hf.generation.trace import EntropyTrace
 from em_hf.hub.errors import plain_errors
 from em_hf.hub.private import without_paths
 from em_hf.hub.publish import Published, refuse_foreign
 from em_hf.hub.remote import Remote
 from em_hf.hub.repository import MARK, Repository, make_repository
 from em_hf.hub.runs import Run
-from em_hf.models import encode_prompts, load_model
 
 ROWS_AT_A_TIME = 32
 CARD = """---
@@ -113,6 +109,12 @@ def publish_completions(
 def _sample(
     folder: str, data: Any, config: EntropyMinConfig, *, limit: int, chat_template: bool, seed: int
 ) -> list[dict[str, Any]]:
+    import torch
+
+    from em_hf.generation.mixin import base_of, enable_entropy_min
+    from em_hf.generation.trace import EntropyTrace
+    from em_hf.models import encode_prompts, load_model
+
     model, tokenizer = load_model(folder)
     enable_entropy_min(model)
     device = base_of(model).device
