@@ -13,10 +13,18 @@ from .fields import ERRORS, FIELDS, ON_MODEL, example_buttons, one_line, setting
 from .models import Models
 from .repeat_report import report
 
+SAY_STOPPED = """() => {
+  const status = document.querySelector("#em-repeat-out .em-status.busy");
+  if (!status) return;
+  status.className = "em-status";
+  status.textContent += " Stopped.";
+  status.parentElement.dataset.state = "stopped";
+}"""
+
 
 def repeat_tab(models: Models) -> None:
     pocket = "pocket-reasoner" in models.names
-    first = problems_with_answers()[4] if pocket else ("", "")
+    first = problems_with_answers()[5] if pocket else ("", "")
     gr.Markdown("Many samples of one prompt, each drawn plain and with EM-INF from the same random numbers.")
     prompt = gr.Textbox(first[0], label="Prompt", lines=2, max_lines=10)
     with gr.Row():
@@ -38,7 +46,7 @@ def repeat_tab(models: Models) -> None:
         **ON_MODEL,
     )
     # What there is stays; the generator is closed, and with it the decoding.
-    stop.click(None, cancels=[running])
+    stop.click(None, cancels=[running], js=SAY_STOPPED)
 
 
 def repeated(models: Models, *values: Any) -> Iterator[str]:

@@ -36,9 +36,9 @@ def build(models: Models, *, run: str | None = None) -> gr.Blocks:
             with gr.Tab("Repeat", id="repeat"):
                 repeat_tab(models)
             if run is not None:
-                with gr.Tab("Base and trained", id="trained"):
+                with gr.Tab("Trained run", id="trained"):
                     trained_tab(run)
-            with gr.Tab("How it works", id="about"):
+            with gr.Tab("Method", id="about"):
                 about_tab()
         gr.api(compare_api(models), api_name="compare", **ON_MODEL)
     return demo.queue(max_size=QUEUE, default_concurrency_limit=8)

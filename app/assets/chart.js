@@ -50,8 +50,9 @@ function chart(svg, run, selected) {
   if (rows[0].length) parts.push(line(rows[0], (t) => t.before, { class: "row-0", stroke: colours.rows[0] }));
   if (withEm) parts.push(line(rows[1], (t) => t.before, { class: "row-1-before", stroke: colours.rows[1], "stroke-width": 1, "stroke-dasharray": "2 2" }));
   if (rows[1].length) parts.push(line(rows[1], (t) => t.after, { class: "row-1", stroke: colours.rows[1] }));
+  const half = Math.min(3.5, Math.max(0.5, (x(1) - x(0)) / 2));
   rows[1].forEach((t, i) => {
-    if (t.adjusted) parts.push(draw("path", { class: "adjusted", d: `M${x(i)},${box.bottom - 5} l-3.5,6 h7 z`, fill: colours.rows[1] }));
+    if (t.adjusted) parts.push(draw("path", { class: "adjusted", d: `M${x(i).toFixed(1)},${box.bottom - 5} l${-half},6 h${2 * half} z`, fill: colours.rows[1] }));
   });
   let at = box.left;
   const names = run ? run.names : ["Plain", "EM-INF"];

@@ -144,11 +144,11 @@ function distribution() {
     ? `${t.before.toFixed(3)} nats before, ${t.after.toFixed(3)} after`
     : `${t.before.toFixed(3)} nats; ` + (TWO_MODELS ? "plain sampling" : selected.which === 0 ? "plain: not adjusted" : run.settings.entropy_min ? "below the threshold: not adjusted" : "EM-INF is off");
   const swaps = rows.some((row) => row.lastChild.textContent);
-  const heads = ["token", "before", ...(t.adjusted ? ["after"] : []), ""];
+  const heads = ["token", ...(t.adjusted ? ["before", "after"] : ["probability"]), ""];
   detail.replaceChildren(
     make("h3", {}, `${run.names[selected.which]}, token ${selected.at}: `, make("code", {}, visible(t.text) || "∅")),
     make("p", {}, change + ". Probabilities at temperature 1."),
-    make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", {}, h)))), make("tbody", {}, ...rows)),
+    make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", h ? {} : { class: "em-change" }, h)))), make("tbody", {}, ...rows)),
     swaps ? make("p", { class: "em-hint" }, "▲▼ Ranks changed. A temperature never does that; EM-INF may swap logits other than the largest (Proposition 1).") : "",
   );
 }
@@ -164,7 +164,7 @@ function waysOut() {
     button("JSON", () => save(`${file}.json`, new Blob([asJson(run)], { type: "application/json" })), "json"),
     button("CSV", () => save(`${file}.csv`, new Blob([asCsv(run)], { type: "text/csv" })), "csv"),
     button("Chart as PNG", () => savePng(svg, `${file}.png`), "png"),
-    button("Copy link", () => copyText(location.origin + address(run.settings)), "copy-link"),
+    ...(TWO_MODELS ? [] : [button("Copy link", () => copyText(location.origin + address(run.settings)), "copy-link")]),
   ];
   const blocks = [["Python", run.python, "copy-python"], ["Command line", run.command, "copy-command"]].filter(([, text]) => text).map(([name, text, key]) =>
     make("details", {}, make("summary", {}, `Repeat this: ${name}`), button("Copy", () => copyText(text), key), make("pre", {}, text)));

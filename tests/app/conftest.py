@@ -1,6 +1,7 @@
 """A running app with two models: the pocket reasoner, and "endless", which never ends its text by itself."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,3 +91,19 @@ def chromium() -> str:
             return path
     missing("Chromium (apt-get install chromium)")
     raise AssertionError
+
+
+@pytest.fixture
+def slow_steps(served: Served) -> Iterator[list[float]]:
+    """Notes each step of the endless model and makes it last at least 50 ms: 1,024 would take most of a minute."""
+    from em_hf.app.models import loaded
+
+    steps: list[float] = []
+
+    def note(*_: Any) -> None:
+        steps.append(time.monotonic())
+        time.sleep(0.05)
+
+    hook = loaded(str(served.endless)).model.register_forward_hook(note)
+    yield steps
+    hook.remove()

@@ -132,23 +132,6 @@ def wait_until(holds: Any, seconds: float = 60) -> bool:
     return holds()
 
 
-@pytest.fixture
-def slow_steps(served: Served) -> Any:
-    """Counts the steps of the endless model and makes each last at least 50 ms, so that 1,024 would take most of a
-    minute."""
-    from em_hf.app.models import loaded
-
-    steps: list[float] = []
-
-    def note(*_: Any) -> None:
-        steps.append(time.monotonic())
-        time.sleep(0.05)
-
-    hook = loaded(str(served.endless)).model.register_forward_hook(note)
-    yield steps
-    hook.remove()
-
-
 def join_queue(served: Served, session: str, api_name: str = "live") -> None:
     fn = next(f for f in served.demo.fns.values() if f.api_name == api_name)
     data = ["hello", "endless", 0, 1024, 1.0, 0.3, 3, True]

@@ -1,0 +1,313 @@
+"""The page in a real Chromium: what a visitor does, and that nothing goes wrong on the way."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from em_hf.generation.compare import compare_decoding
+from em_hf.generation.config import EntropyMinConfig
+from em_hf.models import encode_prompts, load_model
+from tests.app.conftest import PROMPT, Served
+
+ARTIFACTS = Path(os.environ.get("EM_HF_ARTIFACTS", Path(__file__).parents[1] / "artifacts")) / "app"
+Opened = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # --no-sandbox: Chromium's own sandbox does not start as root, as in containers.
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, served: Served, request: pytest.FixtureRequest) -> Iterator[Opened]:
+    """Opens the page; after the test a screenshot is kept and the browser's console must hold no error."""
+    pages: list[Page] = []
+    wrong: list[str] = []
+
+    def open_page(search: str = "", *, width: int = 1024, theme: str = "light", **context: Any) -> Page:
+        page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
+        page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}") or dialog.dismiss())
+        page.goto(f"{served.url}?__theme={theme}&{search}")
+        page.wait_for_selector("#em-rows .em-panes")
+        pages.append(page)
+        return page
+
+    yield open_page
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    for i, page in enumerate(pages):
+        name = request.node.name.replace("[", "-").replace("]", "").replace("/", "-")
+        page.screenshot(path=ARTIFACTS / f"{name}-{i}.png", full_page=True)
+        page.context.close()
+    assert wrong == []
+
+
+def generate(page: Page, state: str = "done") -> None:
+    page.click("#em-generate")
+    page.wait_for_selector(f"#em-rows .em-view[data-state={state}]", timeout=60_000)
+
+
+def shown(page: Page, row: int) -> str:
+    return page.locator(f"#em-rows .em-row-{row} .em-text").inner_text()
+
+
+def tokens(page: Page, row: int) -> int:
+    return page.locator(f"#em-rows .em-row-{row} .em-text span").count()
+
+
+def expected(prompt: str, seed: int) -> Any:
+    model, tokenizer = load_model("pocket-reasoner")
+    config = EntropyMinConfig(threshold=0.1, n_grad_steps=10)
+    return compare_decoding(model, tokenizer, encode_prompts(tokenizer, [prompt]), config, seed=seed)
+
+
+def test_load_and_generate_shows_what_the_library_decodes(opened: Opened) -> None:
+    page = opened()
+    assert "Generate" in page.inner_text("#em-rows .em-status")
+    prompt = page.input_value("#em-prompt textarea")
+    generate(page)
+    right = expected(prompt, 4)
+    assert shown(page, 0) == right.plain.text and shown(page, 1) == right.em.text
+    assert page.locator("#em-rows .em-row-1 .em-parting").get_attribute("data-at") == str(right.diverges_at)
+    assert page.locator("#em-rows .em-row-1 .em-adjusted").count() == sum(right.em.adjusted)
+    numbers = page.inner_text("#em-rows .em-numbers")
+    assert f"They part at token {right.diverges_at}." in numbers
+    mean = sum(right.em.entropy_after) / len(right.em.tokens)
+    assert f"{mean:.3f}" in numbers and f"{100 * sum(right.em.adjusted) / len(right.em.tokens):.0f}%" in numbers
+
+
+def test_both_panes_and_the_chart_grow_and_stop_stops(opened: Opened, slow_steps: list[float]) -> None:
+    page = opened("model=endless&prompt=hello&max_new_tokens=1024")
+    expect(page.locator("#em-prompt textarea")).to_have_value("hello")
+    page.click("#em-generate")
+    seen = []
+    for _ in range(3):
+        before = seen[-1][0] if seen else 0
+        page.wait_for_function(
+            "n => document.querySelectorAll('#em-rows .em-row-0 .em-text span').length > n", arg=before
+        )
+        points = int(page.locator("#em-rows .em-chart").get_attribute("data-points") or 0)
+        seen.append((tokens(page, 0), tokens(page, 1), points))
+    assert seen[0][0] < seen[1][0] < seen[2][0] < 1024 and seen[0][1] < seen[2][1] and seen[0][2] < seen[2][2]
+    page.click("#em-stop")
+    page.wait_for_selector("#em-rows .em-view[data-state=stopped]")
+    stopped = tokens(page, 0)
+    assert "Stopped after" in page.inner_text("#em-rows .em-status") and stopped < 1024
+    assert len(slow_steps) < 1024
+
+
+def test_a_thousand_tokens_all_arrive(opened: Opened) -> None:
+    page = opened("model=endless&prompt=hello&max_new_tokens=1024")
+    expect(page.locator("#em-prompt textarea")).to_have_value("hello")
+    generate(page)
+    assert tokens(page, 0) == tokens(page, 1) == 1024
+    assert page.locator("#em-rows .em-chart").get_attribute("data-points") == "2048"
+
+
+def test_a_chosen_token_shows_its_distribution_by_click_by_key_and_from_the_chart(opened: Opened) -> None:
+    page = opened()
+    generate(page)
+    right = expected(page.input_value("#em-prompt textarea"), 4)
+    at = right.diverges_at
+    detail = page.locator("#em-rows .em-detail")
+    for row, run in ((0, right.plain), (1, right.em)):
+        page.click(f"#em-rows .em-row-{row} .em-text span[data-at='{at}']")
+        assert f"token {at}" in detail.inner_text() and f"{run.entropy_before[at]:.3f} nats" in detail.inner_text()
+        drawn = detail.locator("tr.em-drawn .em-name")
+        assert drawn.inner_text().replace("␣", " ").replace(" drawn", "") == run.tokens[at]
+        assert detail.locator("tbody tr").count() >= 10
+    page.focus("#em-rows .em-row-1 .em-text")
+    page.keyboard.press("Home")
+    assert "token 0" in detail.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "token 1:" in detail.inner_text()
+    page.keyboard.press("End")
+    assert f"token {len(right.em.tokens) - 1}" in detail.inner_text()
+    page.locator("#em-rows .em-chart").click(position={"x": 45, "y": 100})
+    assert "token 0" in detail.inner_text()
+
+
+def test_special_tokens_and_spaces_show_on_request_and_colours_go(opened: Opened) -> None:
+    page = opened()
+    generate(page)
+    assert "<|end|>" not in shown(page, 0) and "␣" not in shown(page, 0)
+    page.get_by_label("spaces and special tokens").first.check()
+    assert "<|end|>" in shown(page, 0) and "␣" in shown(page, 0) and "⏎" in shown(page, 0)
+    shaded = (
+        "[...document.querySelectorAll('#em-rows .em-text span:not(.em-selected)')]"
+        ".map(node => getComputedStyle(node).backgroundColor)"
+    )
+    assert any(colour not in ("rgba(0, 0, 0, 0)", "rgba(230, 159, 0, 0)") for colour in page.evaluate(shaded))
+    page.get_by_label("colours").first.uncheck()
+    assert set(page.evaluate(shaded)) == {"rgba(0, 0, 0, 0)"}
+
+
+def test_a_changed_setting_acts_and_lasts_in_the_address(opened: Opened) -> None:
+    page = opened()
+    generate(page)
+    assert "seed=4" in page.url and "threshold=0.1" in page.url
+    page.click("#em-next")
+    page.wait_for_function("location.search.includes('seed=5')")
+    page.wait_for_selector("#em-rows .em-view[data-state=done]")
+    right = expected(page.input_value("#em-prompt textarea"), 5)
+    assert shown(page, 0) == right.plain.text
+    again = opened(page.url.split("?")[1].replace("__theme=light&", ""))
+    expect(again.get_by_label("Seed").first).to_have_value("5")
+    generate(again)
+    assert shown(again, 0) == shown(page, 0) and shown(again, 1) == shown(page, 1)
+
+
+def test_greedy_decoding_says_why_both_are_the_same(opened: Opened) -> None:
+    page = opened("temperature=0")
+    page.wait_for_timeout(500)
+    generate(page)
+    assert "largest logit stays the largest" in page.inner_text("#em-rows .em-status")
+    assert shown(page, 0) == shown(page, 1) and page.locator("#em-rows .em-text .em-parting").count() == 0
+
+
+def test_what_is_exported_is_what_was_decoded(opened: Opened, tmp_path: Path) -> None:
+    page = opened()
+    generate(page)
+    right = expected(page.input_value("#em-prompt textarea"), 4)
+
+    def taken(kind: str) -> Path:
+        with page.expect_download() as download:
+            page.click(f"#em-rows [data-export={kind}]")
+        download.value.save_as(tmp_path / kind)
+        return tmp_path / kind
+
+    trace = json.loads(taken("json").read_text(encoding="utf-8"))
+    assert trace["diverges_at"] == right.diverges_at and trace["settings"]["seed"] == 4
+    for name, run in (("plain", right.plain), ("em", right.em)):
+        assert [t["token"] for t in trace[name]] == run.tokens
+        assert [t["entropy_before"] for t in trace[name]] == pytest.approx(run.entropy_before, rel=1e-4)
+        assert [t["adjusted"] for t in trace[name]] == run.adjusted
+    rows = list(csv.DictReader(taken("csv").read_text(encoding="utf-8").splitlines(keepends=True)))
+    assert len(rows) == len(right.plain.tokens) + len(right.em.tokens)
+    assert [row["token"] for row in rows if row["row"] == "EM-INF"] == [
+        "'" + token if token[:1] in "=+-@" and token else token for token in right.em.tokens
+    ]
+    assert taken("png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_link_program_and_command_can_be_copied(opened: Opened) -> None:
+    page = opened(permissions=["clipboard-read", "clipboard-write"])
+    generate(page)
+    page.click("#em-rows [data-export=copy-link]")
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+    page.get_by_text("Repeat this: Python").click()
+    page.click("#em-rows [data-export=copy-python]")
+    assert "CoupledSampling(4)" in page.evaluate("navigator.clipboard.readText()")
+    page.get_by_text("Repeat this: Command line").click()
+    page.click("#em-rows [data-export=copy-command]")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("em-hf generate --model pocket-reasoner --seed 4")
+
+
+def test_markup_in_prompt_and_tokens_is_shown_and_not_run(opened: Opened, served: Served) -> None:
+    from em_hf.app.models import loaded
+
+    attack = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    # Make a tokenizer of this page's model write markup: the pieces of a text pass through it alone.
+    tokenizer = loaded("pocket-reasoner").tokenizer
+    real = type(tokenizer).decode
+    page = opened()
+    page.fill("#em-prompt textarea", attack + PROMPT)
+    try:
+        tokenizer.decode = lambda ids, **options: real(tokenizer, ids, **options).replace("has", attack)
+        generate(page)
+    finally:
+        del tokenizer.decode
+    assert page.locator("#em-rows .em-text img, #em-rows .em-text script").count() == 0
+    assert page.locator("#em-rows .em-detail img").count() == 0
+    page.locator("#em-rows summary").first.click()
+    assert attack in page.inner_text("#em-rows pre")
+
+
+def test_errors_are_said_where_the_result_would_be(opened: Opened) -> None:
+    page = opened()
+    page.fill("#em-prompt textarea", "   ")
+    generate(page, "error")
+    assert "the prompt is empty" in page.inner_text("#em-rows .em-status.error")
+    page.fill("#em-prompt textarea", "apples " * 2500)
+    generate(page, "error")
+    assert "shorten the prompt" in page.inner_text("#em-rows .em-status.error")
+    page.fill("#em-prompt textarea", PROMPT)
+    generate(page)
+
+
+def test_repeat_draws_samples_of_both_and_compares_them(opened: Opened) -> None:
+    page = opened()
+    page.get_by_role("tab", name="Repeat").click()
+    page.click("#em-repeat")
+    page.wait_for_selector("#em-repeat-out [data-state=done]", timeout=60_000)
+    text = page.inner_text("#em-repeat-out")
+    assert "32 samples of each." in text and "EM-INF minus plain" in text and "(known)" in text
+
+
+def test_a_stopped_repeat_keeps_what_there_is(opened: Opened, slow_steps: list[float]) -> None:
+    page = opened()
+    page.get_by_role("tab", name="Repeat").click()
+    page.locator("input[aria-label='Model']:visible").click()
+    page.get_by_role("option", name="endless").click()
+    page.click("#em-repeat")
+    page.wait_for_selector("#em-repeat-out [data-state=busy]")
+    page.click("#em-repeat-stop")
+    page.wait_for_selector("#em-repeat-out [data-state=stopped]")
+    assert "Stopped." in page.inner_text("#em-repeat-out")
+
+
+def test_base_and_trained_run_stand_side_by_side(opened: Opened) -> None:
+    page = opened()
+    page.get_by_role("tab", name="Trained run").click()
+    page.click("#em-trained-generate")
+    page.wait_for_selector("#em-models .em-view[data-state=done]", timeout=60_000)
+    assert page.inner_text("#em-models .em-row-0 h3") == "pocket-reasoner"
+    assert page.inner_text("#em-models .em-row-1 h3") == "first"
+    assert page.locator("#em-models .em-row-1 .em-text span").count() > 3
+    assert "mean entropy" in page.inner_text("#em-models .em-numbers")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1024, 1600])
+def test_nothing_sticks_out_and_panes_stack_on_a_phone(opened: Opened, width: int, theme: str) -> None:
+    page = opened(width=width, theme=theme)
+    generate(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    left, right = (page.locator(f"#em-rows .em-row-{row}").bounding_box() for row in (0, 1))
+    assert left is not None and right is not None
+    assert (right["y"] >= left["y"] + left["height"]) == (width == 390)
+    assert (right["x"] >= left["x"] + left["width"]) == (width != 390)
+    if width == 390:  # gradio puts tabs for which there is no room into a menu
+        page.click(".overflow-menu > button")
+        page.click(".overflow-dropdown button:has-text('Method')")
+    else:
+        page.get_by_role("tab", name="Method").click()
+    page.wait_for_selector(".katex")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("tab", name="Side by side").click()
+
+
+def test_by_keyboard_alone(opened: Opened) -> None:
+    page = opened()
+    page.focus("#em-generate")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#em-rows .em-view[data-state=done]")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "em-stop"
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        if "em-text" in page.evaluate("document.activeElement.className"):
+            break
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#em-rows .em-text .em-selected").count() >= 1
