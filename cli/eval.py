@@ -13,6 +13,11 @@ from em_hf.evaluation.strategies import STRATEGIES, Strategy, make_strategy
 from .common import config_option, model_options, note, print_json, quiet_libraries
 
 DEFAULT_STRATEGIES = ("greedy", "sampling", "em-inf")
+# The options that go to EvalSettings under their own names.
+SETTINGS = (
+    *("model", "revision", "dtype", "seed", "tasks", "limit", "samples"),
+    *("num_fewshot", "system_instruction", "max_new_tokens", "batch_size"),
+)
 EM_FIELDS = ("threshold", "n_grad_steps", "learning_rate", "kl_weight", "optimizer", "target_ratio")
 
 
@@ -154,15 +159,7 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     output: Path | None = options["output"]
     if output is not None:
         check_place(output)
-    settings = EvalSettings(
-        chat_template=not options["no_chat_template"],
-        **{
-            name: options[name]
-            for name in (
-                "model tasks limit samples num_fewshot system_instruction max_new_tokens batch_size seed".split()
-            )
-        },
-    )
+    settings = EvalSettings(chat_template=not options["no_chat_template"], **{name: options[name] for name in SETTINGS})
     if options["scicode_targets"]:
         os.environ["EM_HF_SCICODE_TARGETS"] = str(options["scicode_targets"])
     tasks = load_tasks(settings, data_dir=options["data_dir"], allow_code=options["allow_code_execution"])

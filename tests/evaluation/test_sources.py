@@ -1,4 +1,4 @@
-"""Where the problems come from: the Hub with its own column names, local copies, and what is said when neither is there."""
+"""Where the problems come from: the Hub with its own column names, or local copies; what is said without either."""
 
 import gzip
 import json
@@ -11,7 +11,7 @@ import pytest
 from em_hf.evaluation.run import EvalSettings, load_tasks, our_tasks
 from em_hf.evaluation.sources import load
 
-# One row in the columns that the Hub has, and the problem and answer that are in it; other tasks have the same as locally.
+# One row in the columns that the Hub has, and the problem and answer that are in it.
 HUB_ROWS: dict[str, tuple[dict[str, Any], str, str]] = {
     "gsm8k": ({"question": "Q", "answer": "2 + 3 = <<2+3=5>>5\n#### 5"}, "Q", "5"),
     "math500": ({"problem": "Q", "solution": "\\boxed{x}", "answer": "x"}, "Q", "x"),
