@@ -24,7 +24,7 @@ class Limits:
     """
 
     patience: int = 3
-    max_kl: float = 0.5
+    max_kl: float = 0.2
     min_length: float = 0.6
     max_repetition: float = 0.3
     min_entropy: float = 0.05

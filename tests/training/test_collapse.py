@@ -59,9 +59,9 @@ def reading(step: int, right: int | None = None, **changes: Any) -> Reading:
         ({"right": 19, "lines": 2.0}, "completions shrank from 4.0 to 2.0 written lines"),
         ({"right": 19, "repetition": 0.6}, "60% of a completion's 4-grams repeat"),
         ({"right": 19, "entropy": 0.01}, "the token entropy fell from 1 to 0.01 nats"),
-        ({"right": 19, "kl": 0.4, "completion_length": 19.0, "entropy": 0.06, "repetition": 0.3}, None),
+        ({"right": 19, "kl": 0.19, "completion_length": 19.0, "entropy": 0.06, "repetition": 0.3}, None),
         # where it is not known, KL and length speak, low entropy and repetition only together
-        ({"kl": 0.6}, "the KL to the reference model is 0.60 nats a token"),
+        ({"kl": 0.21}, "the KL to the reference model is 0.21 nats a token"),
         ({"completion_length": 17.0}, "completions shrank from 30.0 to 17.0 tokens"),
         ({"entropy": 0.001}, None),
         ({"repetition": 0.95}, None),
@@ -106,6 +106,46 @@ def test_where_answers_are_unknown_the_last_reading_before_the_collapse_is_the_b
     assert judge(run, Limits()).best_step == 20
     assert judge(run[:3], Limits()).best_step == 20
     assert judge([], Limits()) == Verdict()
+
+
+# The pocket reasoner under EM-RL-token, recorded: 16 prompts x 4 rollouts a step, learning rate 3e-4, β 0.001, 64
+# validation problems. It learns to leave equations out; its entropy rises and nothing repeats.
+RECORDED = [
+    {"step": 0, "entropy": 0.0476, "completion_length": 37.9, "lines": 3.80, "repetition": 0.006, "kl": None},
+    {"step": 3, "entropy": 0.0525, "completion_length": 37.5, "lines": 3.77, "repetition": 0.008, "kl": 0.0002},
+    {"step": 6, "entropy": 0.0583, "completion_length": 33.9, "lines": 3.48, "repetition": 0.002, "kl": 0.0144},
+    {"step": 9, "entropy": 0.0626, "completion_length": 29.0, "lines": 3.06, "repetition": 0.001, "kl": 0.2701},
+    {"step": 12, "entropy": 0.0619, "completion_length": 24.7, "lines": 2.72, "repetition": 0.001, "kl": 0.2827},
+    {"step": 15, "entropy": 0.0624, "completion_length": 21.8, "lines": 2.47, "repetition": 0.000, "kl": 0.4794},
+]
+RIGHT = [38, 35, 16, 14, 8, 6]
+
+
+@pytest.mark.parametrize(
+    ("known", "step", "why"),
+    [
+        (("accuracy", "kl", "length"), 6, "validation accuracy"),
+        (("kl", "length"), 9, "KL to the reference"),
+        (("length",), 15, "completions shrank"),
+        ((), None, None),
+    ],
+)
+def test_a_recorded_collapse_is_heard_from_accuracy_first_then_kl_then_length(
+    known: tuple[str, ...], step: int | None, why: str | None
+) -> None:
+    run = []
+    for facts, right in zip(RECORDED, RIGHT, strict=True):
+        seen = Reading(**facts)  # type: ignore[arg-type]
+        if "accuracy" in known:
+            seen = replace(seen, accuracy=right / 64, right=(1.0,) * right + (0.0,) * (64 - right))
+        if "kl" not in known:
+            seen = replace(seen, kl=None)
+        if "length" not in known:
+            seen = replace(seen, completion_length=None, lines=None)
+        run.append(seen)
+    verdict = judge(run, Limits())
+    assert verdict.step == step and verdict.collapsed == (step is not None)
+    assert why is None or why in str(verdict.why)
 
 
 # --- a real collapse -------------------------------------------------------------------------------------------------
