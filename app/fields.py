@@ -28,7 +28,7 @@ def settings_fields(models: Models, *, seed: int) -> dict[str, Any]:
             threshold = gr.Slider(0, 5, preset["threshold"], step=0.05, label="Threshold, nats", min_width=200)
             n_grad_steps = gr.Slider(0, 100, preset["n_grad_steps"], step=1, label="Gradient steps", min_width=200)
             tokens = gr.Slider(1, MAX_NEW_TOKENS, 128, step=1, label="New tokens at most", min_width=200)
-    model.change(
+    model.input(  # by hand; the address may set a model together with other settings
         lambda name: tuple(settings_for(name).values()),
         model,
         [threshold, n_grad_steps],

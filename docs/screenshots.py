@@ -28,8 +28,8 @@ POEM = {
 }
 
 
-def opened(browser: Browser, url: str, *, width: int, theme: str, settings: dict[str, Any], scale: float = 1) -> Page:
-    page = browser.new_page(viewport={"width": width, "height": 900}, device_scale_factor=scale)
+def opened(browser: Browser, url: str, *, width: int, theme: str, settings: dict[str, Any]) -> Page:
+    page = browser.new_page(viewport={"width": width, "height": 1500})
     page.goto(f"{url}?__theme={theme}&{urlencode(settings)}")
     page.wait_for_selector("#em-rows .em-panes")
     page.wait_for_timeout(1500)
@@ -48,7 +48,6 @@ def still(browser: Browser, url: str, name: str, **options: Any) -> None:
 def animation(browser: Browser, url: str) -> None:
     """The two panes, the legend and the chart while they grow."""
     page = opened(browser, url, width=900, theme="light", settings=POEM)
-    page.locator("#em-rows").scroll_into_view_if_needed()
     page.add_style_tag(content="#em-rows .em-text { min-height: 230px !important; max-height: 230px !important; }")
     page.click("#em-generate")
     page.wait_for_selector("#em-rows .em-row-0 .em-text span")

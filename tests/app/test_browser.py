@@ -168,6 +168,25 @@ def test_a_changed_setting_acts_and_lasts_in_the_address(opened: Opened) -> None
     assert shown(again, 0) == shown(page, 0) and shown(again, 1) == shown(page, 1)
 
 
+def test_an_address_sets_a_model_and_other_settings_together(opened: Opened) -> None:
+    page = opened(
+        "model=endless&seed=9&threshold=0.7&n_grad_steps=7&max_new_tokens=3&temperature=0.5&entropy_min=false"
+    )
+    expect(page.get_by_label("Seed").first).to_have_value("9")
+    generate(page)
+    for setting in (
+        "model=endless",
+        "seed=9",
+        "threshold=0.7",
+        "n_grad_steps=7",
+        "max_new_tokens=3",
+        "temperature=0.5",
+    ):
+        assert setting in page.url
+    assert tokens(page, 0) == 3 and shown(page, 0) == shown(page, 1)
+    assert page.locator("#em-rows .threshold").count() == 0 and "entropy_min=false" in page.url
+
+
 def test_greedy_decoding_says_why_both_are_the_same(opened: Opened) -> None:
     page = opened("temperature=0")
     page.wait_for_timeout(500)
