@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from em_hf.answers import agreement, extract_answer, same_answer
+from em_hf.evaluation.strategies import Strategy
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.minimize import minimize_entropy
 from em_hf.models import encode_prompts
@@ -123,13 +124,11 @@ def _draw(
     """Texts, and for each the numbers of its tokens `[tokens, 3 + settings]`."""
     batch = encode_prompts(tokenizer, prompts, chat_template=chat_template)
     recorder = _Recorder(configs)
+    drawn_plainly = Strategy("sampling").generation()
+    del drawn_plainly["entropy_min"]  # the model's class may be transformers' own
     out = model.generate(
         **{name: value.to(model.device) for name, value in batch.items()},
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        repetition_penalty=1.0,
+        **drawn_plainly,
         num_return_sequences=samples,
         max_new_tokens=max_new_tokens,
         pad_token_id=tokenizer.pad_token_id,

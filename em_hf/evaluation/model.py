@@ -128,7 +128,8 @@ class EntropyMinLM(HFLM):
             context=ids.to(self.device),
             attention_mask=mask.to(self.device),
             stop=until,
-            max_length=ids.shape[1] + room,
+            max_length=None,  # the parent passes it on; a model's own max_new_tokens would win over it
+            max_new_tokens=room,
             entropy_trace=trace,
             **kwargs,
         )

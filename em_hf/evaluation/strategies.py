@@ -45,6 +45,8 @@ class Decoder(Protocol):
         ...
 
 
+# What a model's own generation config might otherwise lend.
+PLAIN = {"num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "typical_p": 1.0, "min_new_tokens": None}
 # Between the answers to a problem that is asked in several turns, where they stand in one text.
 NEXT_TURN = "\n\f\n"
 REFINE = (
@@ -114,7 +116,7 @@ class Strategy:
                 "min_p": self.min_p or None,
             }
         settings = self.entropy_min.to_dict() if self.entropy_min else False
-        return {**drawn, "repetition_penalty": 1.0, "entropy_min": settings}
+        return {**drawn, **PLAIN, "entropy_min": settings}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

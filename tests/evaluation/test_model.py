@@ -1,5 +1,6 @@
 """The model type `em-hf` of lm-eval against transformers' own generation, and its independence of what is read back."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 
 import em_hf.evaluation  # noqa: F401  (registers the model type)
+from em_hf.evaluation.confidence import sample_answers
 from em_hf.evaluation.model import EntropyMinLM
 from em_hf.evaluation.strategies import NEXT_TURN, make_strategy
 from em_hf.models import encode_prompts, load_model
@@ -64,6 +66,25 @@ def test_a_request_of_its_own_may_hold_em_inf_settings(pocket: tuple[Any, Any]) 
     off = lm(pocket).generate_until(requests(16, **drawn, entropy_min={"threshold": 99.0}))
     on = lm(pocket).generate_until(requests(16, **drawn, entropy_min={"threshold": 0.05, "n_grad_steps": 20}))
     assert off == plain and on != plain
+
+
+def test_what_a_models_own_generation_config_says_changes_nothing(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    names = ("sampling", "greedy")
+    expected = [lm(pocket, strategy=make_strategy(name)).generate_until(requests(6)) for name in names]
+    own = copy.deepcopy(model.generation_config)
+    changes = {"max_new_tokens": 5, "min_new_tokens": 60, "repetition_penalty": 3.0, "no_repeat_ngram_size": 2}
+    for key, value in {**changes, "top_k": 1, "min_p": 0.9, "temperature": 5.0}.items():
+        setattr(model.generation_config, key, value)
+    try:
+        found = [lm(pocket, strategy=make_strategy(name)).generate_until(requests(6)) for name in names]
+        rows = problems("test", 4, 0)
+        arguments = ([r["prompt"] for r in rows], [r["answer"] for r in rows])
+        theirs = [s.text for s in sample_answers(model, tokenizer, *arguments, samples=2, max_new_tokens=64)]
+    finally:
+        model.generation_config = own
+    assert found == expected
+    assert theirs == [s.text for s in sample_answers(model, tokenizer, *arguments, samples=2, max_new_tokens=64)]
 
 
 def test_samples_of_a_problem_differ_and_the_seed_decides_them(pocket: tuple[Any, Any]) -> None:

@@ -40,7 +40,11 @@ def test_greedy_and_sampling_ask_once_and_set_every_way_of_drawing() -> None:
                 "top_k": 0,
                 "top_p": 1.0,
                 "min_p": None,
+                "num_beams": 1,
                 "repetition_penalty": 1.0,
+                "no_repeat_ngram_size": 0,
+                "typical_p": 1.0,
+                "min_new_tokens": None,
                 "entropy_min": False,
             },
         )
