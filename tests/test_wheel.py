@@ -42,7 +42,8 @@ def test_only_em_hf_and_its_metadata_land_in_site_packages(installed: tuple[Path
     assert {name.split("-")[0] for name in names} == {"em_hf"}
     assert sum(name.endswith(".dist-info") for name in names) == 1
     assert {path.name for path in (installed[0] / "bin").iterdir()} == {"em-hf"}
-    for inside in ("cli/main.py", "model_cards/template.md", "training/recipes/pocket.yaml", "py.typed"):
+    app = ("app/app.py", "app/README.md", "app/requirements.txt", "app/assets/view.js", "app/assets/view.css")
+    for inside in (*app, "cli/main.py", "model_cards/template.md", "training/recipes/pocket.yaml", "py.typed"):
         assert (installed[0] / "em_hf" / inside).is_file(), inside
 
 
