@@ -1,6 +1,7 @@
 """The model type `em-hf` of lm-eval against transformers' own generation, and its independence of what is read back."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,3 +182,16 @@ def test_lm_eval_makes_the_model_type_by_name_and_scores_a_task_with_settings_fo
         gen_kwargs={"do_sample": True, "temperature": 1.0, "top_k": 0, "entropy_min": {"threshold": 0.02}},
     )
     assert results["results"]["pocket"]["pass@1,all"] > 0.6
+
+
+def test_an_adapter_answers_as_the_model_it_adapts_does_before_training(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model, tokenizer = load_model("pocket-reasoner", device="cpu")
+    strategy = make_strategy("em-inf", entropy_min={"threshold": 0.1})
+    expected = lm((model, tokenizer), strategy=strategy).generate_until(requests(6))
+    get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    adapted, _ = load_model(str(tmp_path), device="cpu")
+    assert type(adapted).__name__.startswith("Peft")
+    assert lm((adapted, tokenizer), strategy=strategy).generate_until(requests(6)) == expected
