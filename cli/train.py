@@ -29,6 +29,19 @@ def _list_methods(ctx: click.Context, param: click.Parameter, value: bool) -> No
         ctx.exit()
 
 
+def _accelerate_config(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """The file of that name, or the config of that name that comes with em-hf."""
+    if value is None or Path(value).is_file():
+        return None if value is None else Path(value)
+    from importlib import resources
+
+    ours = Path(str(resources.files("em_hf.training"))) / "accelerate"
+    if (ours / f"{value}.yaml").is_file():
+        return ours / f"{value}.yaml"
+    names = ", ".join(sorted(path.stem for path in ours.glob("*.yaml")))
+    raise click.BadParameter(f"{value} is neither a file nor one of {names}", ctx, param)
+
+
 def _list_recipes(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         from em_hf.training.settings import recipe_names, recipe_text
@@ -87,8 +100,8 @@ def _list_recipes(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.option("--num-processes", type=click.IntRange(1), help="Train in so many processes on this machine.")
 @click.option(
     "--accelerate-config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Start the processes as this config of accelerate says (FSDP, DeepSpeed, several machines).",
+    callback=_accelerate_config,
+    help="Start them as a config of accelerate says: a file, or fsdp2 or deepspeed-zero3, which come along.",
 )
 @config_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done; load and write nothing.")

@@ -49,16 +49,16 @@ class RunRecord:
         if resume and (folder / "results.json").is_file():
             self.results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         earlier = json.loads((folder / MARK).read_text(encoding="utf-8")) if resume else {}
-        if resume and earlier["dataset"]["fingerprint"] != prompts.fingerprint:
-            raise ValueError(
-                f"{prompts.name} has changed since {folder} was begun, so the run cannot go on as it was: restore the "
-                "dataset, or start a new run"
-            )
         processes = earlier.get("processes", world_size())
         if processes != world_size():
             raise ValueError(
                 f"{folder} was begun in {processes} processes, not {world_size()}, so the run could not go on as "
                 f"it was: give --num-processes {processes}"
+            )
+        if resume and earlier["dataset"]["fingerprint"] != prompts.fingerprint:
+            raise ValueError(
+                f"{prompts.name} has changed since {folder} was begun, so the run cannot go on as it was: restore the "
+                "dataset, or start a new run"
             )
         self.facts: dict[str, Any] = {
             "em_hf": metadata.version("em-hf"),

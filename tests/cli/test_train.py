@@ -257,3 +257,64 @@ def test_ctrl_c_exits_with_130_and_the_command_that_goes_on(tmp_path: Path) -> N
     assert facts["status"] == "interrupted" and 1 <= facts["steps_done"] < 30
     names = {path.name for path in (tmp_path / "my Run").iterdir()}
     assert names == {"run.json", "log.jsonl", "probe.jsonl", "checkpoints"}  # no model that looks finished
+
+
+def test_several_processes_train_as_one_command_and_go_on_only_as_they_began(tmp_path: Path) -> None:
+    """The command starts its own processes; every one has the same folder, one writes, and the log counts all."""
+    command = [sys.executable, "-m", "em_hf.cli", "train"]
+    short = ["--steps", "2", "--batch-size", "4", "--eval-problems", "4", "--eval-samples", "1", "--device", "cpu"]
+    done = subprocess.run(
+        [*command, *short, "--num-processes", "2", "--output", "run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("EM-FT + EM-INF") == 1  # one of them prints
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (facts["status"], facts["processes"], facts["steps_done"]) == ("finished", 2, 2)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert len(log) == 2
+    # Eight samples a step over both processes: tokens are a multiple of the mean length by eight.
+    assert all(line["tokens"] == pytest.approx(8 * line["completion_length"]) for line in log)
+    facts["status"] = "interrupted"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    alone = subprocess.run([*command, "--resume", "run"], cwd=tmp_path, capture_output=True, text=True)
+    assert alone.returncode == 1 and "begun in 2 processes" in alone.stderr and "--num-processes 2" in alone.stderr
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "deepspeed-zero3"])
+def test_a_config_of_accelerate_that_comes_along_goes_by_its_name(em_hf: Callable, name: str) -> None:
+    assert em_hf("train", *SHORT, "--accelerate-config", name, "--dry-run")[0] == 0
+
+
+def test_an_unknown_config_of_accelerate_names_those_that_come_along(em_hf: Callable) -> None:
+    code, _, err = em_hf("train", *SHORT, "--accelerate-config", "fsdp9")
+    assert code == 2 and "neither a file nor one of deepspeed-zero3, fsdp2" in err
+
+
+def test_the_recipes_are_listed_with_the_source_of_their_values(em_hf: Callable) -> None:
+    code, out, _ = em_hf("train", "--list-recipes")
+    assert code == 0
+    for name in ("paper-em-ft", "paper-em-rl-sequence", "paper-em-rl-token", "one-shot-em", "laptop-smollm2", "pocket"):
+        assert f"[{name}]" in out
+    assert "arXiv 2505.20282" in out and "Ours" in out
+
+
+MEASURED = ["--eval-problems", "3", "--eval-samples", "1"]
+
+
+@pytest.mark.parametrize("method", ["em-rl-sequence", "rloo", "sft"])
+def test_other_methods_run_from_the_command_line(em_hf: Callable, tmp_path: Path, method: str) -> None:
+    code, out, err = em_hf("train", *SHORT, "--method", method, *MEASURED, "--output", "run", "--json")
+    assert code == 0, err
+    title = {"em-rl-sequence": "EM-RL-sequence", "rloo": "RLOO", "sft": "SFT"}[method]
+    assert [row["name"] for row in json.loads(out)["rows"]][2:] == [title, f"{title} + EM-INF"]
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["labels"] == {"em-rl-sequence": None, "rloo": "answers", "sft": "solutions"}[method]
+    # By the rule: sampled and trained (8PD), and the reference where there is a KL term; SFT only trains (6PD).
+    rule = {"em-rl-sequence": 10, "rloo": 10, "sft": 6}[method]
+    cost = facts["compute"]
+    assert cost["flops"] == rule * cost["parameters"] * cost["tokens_trained"] > 0
+    assert (cost["tokens_sampled"] > 0) == (method != "sft")
