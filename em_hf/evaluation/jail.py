@@ -1,7 +1,8 @@
 """The inside of the sandbox: a script of the standard library alone, run by `sandbox.py` in a process of its own.
 
-It reads what to do (JSON) from the file descriptor in its first argument, takes rights away from itself, and forks the
-process that runs the program. Where a kernel does not allow one of the measures, the others still hold.
+It reads what to do (JSON) from the file descriptor in its first argument, makes a world of its own where the kernel
+allows it, forks the process that gives up its rights and runs the program, and ends all that came from it. Where a
+kernel does not allow one of the measures, the others still hold.
 """
 
 import ctypes
@@ -39,39 +40,40 @@ LANDLOCK_READ = 0b1101  # execute, read a file, list a folder
 LANDLOCK_FIRST = 0x1FFF  # every right that the interface's first version knows
 LANDLOCK_LATER = {2: 1 << 13, 3: 1 << 14, 5: 1 << 15}  # and what later versions added: move, truncate, device calls
 
-libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> NoReturn:
     with os.fdopen(int(sys.argv[1]), encoding="utf-8") as file:
         spec = json.load(file)
-    limits = spec["limits"]
-    others = tasks_of(os.getuid())  # while it can still see them
-    own_processes = libc is not None and isolate(spec, limits["folder_bytes"])
-    limit(limits, 0 if own_processes else others)
+    root = os.geteuid() == 0
+    user = FIRST_UID + os.getpid() if root else os.getuid()
+    # The limit on processes counts the user's others too, where no namespace sets them apart.
+    others = 0 if root else tasks_of(user)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    separate = isolate(spec["folder"], spec["limits"]["folder_bytes"], user, root=root)
     child = os.fork()
     if child == 0:
-        if libc is not None:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if own_processes:  # this is process 1 of its own world, which ends with it
-                os._exit(reap(os.fork() or run(spec)))
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if separate and (program := os.fork()):  # this is process 1 of its own world, which ends with it
+            os._exit(reap(program))
+        os.chdir(spec["folder"])
+        give_up(spec, user, root=root)
+        limit(spec["limits"], 0 if separate else others)
         run(spec)
-    guard(child, limits["seconds"])
+    guard(child, spec["limits"]["seconds"])
 
 
 def tasks_of(uid: int) -> int:
     """Processes and threads of a user now, which the kernel counts towards the limit."""
     count = 0
-    for process in os.listdir("/proc") if os.path.isdir("/proc") else []:
+    for process in filter(str.isdecimal, os.listdir("/proc")):
         try:
-            count += process.isdecimal() and os.stat(f"/proc/{process}").st_uid == uid and tasks_in(process)
+            if os.stat(f"/proc/{process}").st_uid == uid:
+                count += len(os.listdir(f"/proc/{process}/task"))
         except OSError:
             continue
     return count
-
-
-def tasks_in(process: str) -> int:
-    return len(os.listdir(f"/proc/{process}/task"))
 
 
 def limit(limits: dict[str, Any], others: int) -> None:
@@ -91,42 +93,40 @@ def limit(limits: dict[str, Any], others: int) -> None:
         resource.setrlimit(which, (value, value))
 
 
-def isolate(spec: dict[str, Any], folder_bytes: int) -> bool:
-    """Namespaces of its own, an empty folder in memory, no writing elsewhere; whether it has its own processes."""
-    assert libc is not None
-    folder: str = spec["folder"]
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    root = os.geteuid() == 0
-    uid, gid = (FIRST_UID + os.getpid(),) * 2 if root else (os.getuid(), os.getgid())
+def isolate(folder: str, folder_bytes: int, user: int, *, root: bool) -> bool:
+    """Namespaces of its own, all files read-only, an empty folder in memory; whether the kernel allowed it."""
     spaces = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS
-    isolated = libc.unshare(spaces if root else spaces | CLONE_NEWUSER) == 0
-    if isolated:
-        maps = (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1"))
-        for name, text in () if root else maps:
+    uid, gid = os.getuid(), os.getgid()
+    if libc.unshare(spaces if root else spaces | CLONE_NEWUSER) != 0:
+        return False
+    if not root:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
-        libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
-        read_only = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY)
-        libc.syscall(MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, read_only, 32)
-        size = f"size={folder_bytes},mode=700,uid={uid},gid={gid}".encode()
-        libc.mount(b"tmpfs", folder.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, size)
-    os.chdir(folder)
-    confined = only_files(folder, spec.get("packages", []))
-    if root:  # for whom the limit on processes does not hold
+    libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+    read_only = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY)
+    libc.syscall(MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, read_only, 32)
+    size = f"size={folder_bytes},mode=700,uid={user},gid={user if root else gid}".encode()
+    libc.mount(b"tmpfs", folder.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, size)
+    return True
+
+
+def give_up(spec: dict[str, Any], user: int, *, root: bool) -> None:
+    """The rights of the process that will run the program, for good."""
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    confined = only_files(spec["folder"], spec.get("packages", []))
+    if root:  # for whom the limit on processes would not hold
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.setgroups([])
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     # A Python in root's home is out of others' reach; what else this right would open, Landlock keeps shut.
     capabilities(CAP_DAC_READ_SEARCH if root and confined else 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no other process of this user may look into it
-    return isolated
 
 
 def only_files(folder: str, packages: list[str]) -> bool:
     """Landlock: read what Python needs, write in the folder, nothing else; whether the kernel has it."""
-    assert libc is not None
     version = libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1)
     every = LANDLOCK_FIRST | sum(right for since, right in LANDLOCK_LATER.items() if version >= since)
     rules = libc.syscall(LANDLOCK_CREATE_RULESET, ctypes.byref(ctypes.c_uint64(every)), 8, 0)
@@ -150,7 +150,6 @@ def only_files(folder: str, packages: list[str]) -> bool:
 
 def capabilities(kept: int) -> None:
     """Give up all but these, those over its own namespaces included, which it has had since it made them."""
-    assert libc is not None
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the interface's third version, this process
     libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept))
 

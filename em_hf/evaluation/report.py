@@ -10,6 +10,7 @@ from typing import Any
 
 from em_hf.evaluation.folder import EvalFolder
 from em_hf.evaluation.results import Figure, Row, pairs_of, pairs_table, table
+from em_hf.evaluation.run import our_tasks
 from em_hf.evaluation.strategies import Strategy
 
 NOTE = (
@@ -44,6 +45,7 @@ def report(rows: Sequence[Row], strategies: Sequence[Strategy], settings: Mappin
         "status": "finished",
         "command": command,
         "settings": settings,
+        "benchmarks": _benchmarks({row.task for row in rows}),
         "rows": [row.to_dict() for row in rows],
         "pairs": [pair.to_dict() for pair in pairs],
         "versions": {
@@ -53,6 +55,12 @@ def report(rows: Sequence[Row], strategies: Sequence[Strategy], settings: Mappin
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return Report(record, "\n\n".join(parts), picture(rows))
+
+
+def _benchmarks(tasks: set[str]) -> dict[str, dict[str, Any]]:
+    """Of our tasks the dataset on the Hub and its size, by which a whole benchmark is told from a part."""
+    about = {name: config["metadata"] for name, config in our_tasks().items() if name in tasks}
+    return {name: {"hub": known.get("hub"), "size": known.get("size")} for name, known in about.items()}
 
 
 def picture(rows: Sequence[Row]) -> bytes | None:

@@ -66,7 +66,7 @@ def passes(
         packages: let the program import what is installed beside em-hf, such as NumPy.
 
     Raises:
-        OSError: this system has no such limits (Windows).
+        OSError: this system is not Linux.
     """
     limits = limits or Limits()
     to_program, from_program = os.pipe(), os.pipe()
@@ -108,13 +108,13 @@ class _Jail:
         self.limits = limits
 
     def __enter__(self) -> "_Jail":
-        if sys.platform == "win32":
-            raise OSError("programs cannot be run safely on Windows: use Linux, or WSL")
+        if sys.platform != "linux":
+            raise OSError(f"programs can be run safely on Linux, not on {sys.platform}: use a container or WSL")
         self.folder = tempfile.TemporaryDirectory(prefix="em-hf-sandbox-")
         if os.geteuid() == 0:
             os.chmod(self.folder.name, 0o777)
         self.errors = tempfile.TemporaryFile()
-        self.input, self.printed = tempfile.TemporaryFile(), subprocess.DEVNULL
+        self.input = tempfile.TemporaryFile()
         self.process: subprocess.Popen | None = None
         return self
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from em_hf.evaluation import sandbox
 from em_hf.evaluation.sandbox import Limits, passes, run_script
 from tests.evaluation import hostile
 
@@ -149,6 +150,36 @@ def test_forged_replies_are_no_pass_and_one_that_asks_for_code_is_refused() -> N
     fails(hostile.FORGES_REPLIES.format(reply=pickle.dumps(("value", 4)) * 9) + "def double(n): return 0")
     # Written straight into the connection: a pickle whose loading would leave with 0.
     assert "plain data" in fails(hostile.FORGES_REPLIES.format(reply=b"cos\n_exit\n(I0\ntR.") + GOOD)
+
+
+@pytest.fixture
+def no_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox as in a container whose kernel gives no namespaces away."""
+    jail = Path(sandbox.__file__).with_name("jail.py")
+    wrapper = tmp_path / "jail.py"
+    wrapper.write_text(
+        f"import runpy, sys\nsys.argv[0] = {str(jail)!r}\n"
+        f"import ctypes\nreal = ctypes.CDLL(None, use_errno=True)\n"
+        "class Refusing:\n"
+        "    def __getattr__(self, name): return (lambda *a: -1) if name == 'unshare' else getattr(real, name)\n"
+        "ctypes.CDLL = lambda *a, **k: Refusing()\n"
+        f"runpy.run_path({str(jail)!r}, run_name='__main__')\n"
+    )
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(sandbox, "_JAIL", wrapper)
+
+
+def test_without_namespaces_the_other_measures_hold(no_namespaces: None, tmp_path: Path) -> None:
+    inside = "import os\nprint(os.getpid())"
+    assert int(run_script(inside, "")[0]) > 10, "here it has no process numbers of its own"
+    assert passes(GOOD, TESTS, ["double"]).passed
+    assert "AssertionError" in fails("def double(n):\n    return n")
+    assert passes(hostile.LEAVES_A_DAEMON + GOOD, TESTS, ["double"], limits=SHORT).passed  # and nothing_leaks
+    assert "2 seconds" in fails(hostile.IGNORES_SIGNALS)
+    fails(hostile.FORKS_FOR_EVER)
+    assert "MemoryError" in fails("def double(n):\n    return len([0] * 10**9)")
+    target = tmp_path / "leak"
+    assert not run_script(f"open({str(target)!r}, 'w')", "")[1].passed and not target.exists()
 
 
 def test_a_flood_of_output_fails_without_filling_anything() -> None:
