@@ -56,6 +56,12 @@ def example_buttons(models: Models, prompt: gr.Textbox, answer: gr.Textbox | Non
     gr.Examples([row[: len(inputs)] for row in rows], inputs, label="Examples", api_visibility="private")
 
 
+def told(kind: str, event: str) -> str:
+    """The script that tells a view of what the server does not: "waiting", "stopped" or "failed"."""
+    tell = f"window.dispatchEvent(new CustomEvent('em-{event}', {{ detail: '{kind}' }}))"
+    return f"(...all) => {{ {tell}; return all; }}"
+
+
 def one_line(error: Exception) -> str:
     text = " ".join(str(error).split()).replace("EntropyMinConfig: ", "")
     return text if len(text) <= 400 else text[:397] + "..."

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 MODELS_FILE = "models.json"
@@ -33,6 +34,19 @@ def read_models(path: Path) -> list[str]:
     return names
 
 
+def base_of_run(run: str) -> str:
+    """The model that a run folder was trained from, as its `run.json` names it.
+
+    Raises:
+        ValueError: the folder is not one that `em-hf train` wrote.
+    """
+    record = Path(run) / "run.json"
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))["base_model"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{run} is no run folder of em-hf train (no readable run.json in it)") from error
+
+
 def serve(
     models: Sequence[str] = (),
     *,
@@ -52,6 +66,10 @@ def serve(
         ValueError, OSError: a run folder that is none, or two models of one name.
         ImportError: gradio is missing, or the `mcp` package where `mcp` is asked for.
     """
+    if mcp and find_spec("mcp") is None:
+        raise ImportError("--mcp needs the mcp package: pip install 'gradio[mcp]'")
+    if run is not None:
+        base_of_run(run)
     try:
         from . import zero  # noqa: F401  (spaces wants to be imported before torch)
         from .ui import build, launch

@@ -13,13 +13,14 @@ from .fields import ERRORS, FIELDS, ON_MODEL, example_buttons, one_line, setting
 from .models import Models
 from .repeat_report import report
 
-SAY_STOPPED = """() => {
+# What there is stays on the page, with a word on why no more comes.
+SAY = """() => {{
   const status = document.querySelector("#em-repeat-out .em-status.busy");
   if (!status) return;
   status.className = "em-status";
-  status.textContent += " Stopped.";
+  status.textContent += " {words}";
   status.parentElement.dataset.state = "stopped";
-}"""
+}}"""
 
 
 def repeat_tab(models: Models) -> None:
@@ -45,8 +46,8 @@ def repeat_tab(models: Models) -> None:
         show_progress="hidden",
         **ON_MODEL,
     )
-    # What there is stays; the generator is closed, and with it the decoding.
-    stop.click(None, cancels=[running], js=SAY_STOPPED)
+    running.failure(None, js=SAY.format(words="The server gave no answer: it is too busy, or failed."))
+    stop.click(None, cancels=[running], js=SAY.format(words="Stopped."))
 
 
 def repeated(models: Models, *values: Any) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """The tab that shows a run of `em-hf train` beside the model it was trained from: same prompt, same noise."""
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,24 +9,12 @@ import gradio as gr
 
 from .asked import MAX_NEW_TOKENS, Asked
 from .examples import opening
-from .fields import ERRORS, ON_MODEL, example_buttons, one_line
+from .fields import ERRORS, ON_MODEL, example_buttons, one_line, told
+from .main import base_of_run
 from .models import Models
-from .view import live, message, stopped, view
+from .view import live, message, view
 
 PLAIN = {"threshold": 0.0, "n_grad_steps": 0, "entropy_min": False}
-
-
-def base_of_run(run: str) -> str:
-    """The model that a run folder was trained from, as its `run.json` names it.
-
-    Raises:
-        ValueError: the folder is not one that `em-hf train` wrote.
-    """
-    record = Path(run) / "run.json"
-    try:
-        return json.loads(record.read_text(encoding="utf-8"))["base_model"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{run} is no run folder of em-hf train (no readable run.json in it)") from error
 
 
 def trained_tab(run: str) -> None:
@@ -45,18 +32,18 @@ def trained_tab(run: str) -> None:
         start = gr.Button("Generate", variant="primary", elem_id="em-trained-generate", min_width=90, scale=2)
         stop = gr.Button("Stop", elem_id="em-trained-stop", min_width=70)
     shown = view("models")
-    waiting = "(...all) => { window.dispatchEvent(new CustomEvent('em-waiting', { detail: 'models' })); return all; }"
     running = start.click(
         partial(live_models, base, run, name),
         [prompt, seed, tokens, temperature],
         shown,
-        js=waiting,
+        js=told("models", "waiting"),
         api_name="trained",
         api_visibility="undocumented",
         show_progress="hidden",
         **ON_MODEL,
     )
-    stop.click(stopped, outputs=shown, cancels=[running], queue=False, api_visibility="private", show_progress="hidden")
+    running.failure(None, js=told("models", "failed"))
+    stop.click(None, cancels=[running], js=told("models", "stopped"))
 
 
 def live_models(base: str, run: str, name: str, *values: Any) -> Iterator[str]:

@@ -10,12 +10,12 @@ from gradio.themes.utils.fonts import LocalFont
 from .asked import Asked
 from .decoding import comparison
 from .examples import from_address, opening
-from .fields import ERRORS, FIELDS, ON_MODEL, example_buttons, one_line, settings_fields
+from .fields import ERRORS, FIELDS, ON_MODEL, example_buttons, one_line, settings_fields, told
 from .models import Models
 from .tab_about import about_tab
 from .tab_repeat import repeat_tab
 from .tab_trained import trained_tab
-from .view import asset, live, message, stopped, view
+from .view import asset, live, message, view
 
 QUEUE = 64
 # The semibold of gradio 6.31 lacks most letters.
@@ -57,7 +57,7 @@ def compare_tab(demo: gr.Blocks, models: Models) -> None:
 
     inputs = [fields[name] for name in FIELDS]
     handler = partial(live_rows, models)
-    waiting = "(...all) => { window.dispatchEvent(new CustomEvent('em-waiting', { detail: 'rows' })); return all; }"
+    waiting = told("rows", "waiting")
     shared: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented", **ON_MODEL}
     runs: list[Any] = [
         generate.click(handler, inputs, shown, js=waiting, api_name="live", **shared),
@@ -67,7 +67,9 @@ def compare_tab(demo: gr.Blocks, models: Models) -> None:
         lambda seed: (int(seed or 0) + 1) % 2**32, fields["seed"], fields["seed"], queue=False, api_visibility="private"
     )
     runs.append(bumped.then(handler, inputs, shown, js=waiting, api_name="live_next", **shared))
-    stop.click(stopped, outputs=shown, cancels=runs, queue=False, api_visibility="private", show_progress="hidden")
+    for run in runs:
+        run.failure(None, js=told("rows", "failed"))
+    stop.click(None, cancels=runs, js=told("rows", "stopped"))
 
     search = gr.Textbox(visible=False)
     outputs = [fields[name] for name in FIELDS]
@@ -140,13 +142,7 @@ def launch(demo: gr.Blocks, *, host: str | None, port: int | None, share: bool, 
 
     Raises:
         OSError: the port is taken.
-        ImportError: `mcp` without the package it needs.
     """
-    if mcp:
-        try:
-            import mcp as _  # noqa: F401
-        except ImportError as error:
-            raise ImportError("--mcp needs the mcp package: pip install 'gradio[mcp]'") from error
     demo.launch(**launch_options(), server_name=host, server_port=port, share=share, mcp_server=mcp)
 
 

@@ -1,7 +1,7 @@
 """The component that shows a decode: a gr.HTML whose browser half is `assets/*.js`, fed with increments.
 
 Each message is a JSON string. `start` opens a run; `steps` brings the new steps and, again, those of the message
-before, since a busy browser may miss one; `done` brings all; `error` and `stopped` end it. So what is sent at a step
+before, since a busy browser may miss one; `done` brings all; `error` ends it too. So what is sent at a step
 does not grow with the length.
 """
 
@@ -68,7 +68,3 @@ def live(sources: Sequence[str], asked: Asked) -> Iterator[str]:
         steps.extend(step_payload(step) for step in batch)
         yield message("steps", run=run, **{"from": again}, steps=steps[again:])
     yield message("done", run=run, **{"from": 0}, steps=steps)
-
-
-def stopped() -> str:
-    return message("stopped", run="")

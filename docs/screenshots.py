@@ -1,4 +1,4 @@
-"""Makes the README's pictures of the app from the app itself: python docs/screenshots.py (needs Chromium and SmolLM2).
+"""Makes the README's pictures of the app from the app itself: python -m docs.screenshots (needs Chromium and SmolLM2).
 
 Still pictures at three widths, and a short animation of a live decode of SmolLM2 on this machine, in its own time.
 """

@@ -1,6 +1,6 @@
 // The view itself: two panes, the chart, the numbers, the distribution of the chosen token, and the way out.
 const TWO_MODELS = element.querySelector(".em-view").dataset.kind === "models";
-let run = null, selected = null, nearest = () => 0, drawing = false;
+let run = null, selected = null, nearest = () => 0, drawing = false, listening = false;
 
 const status = make("div", { class: "em-status", role: "status", "aria-live": "polite" });
 const panes = [0, 1].map((which) => {
@@ -202,10 +202,11 @@ function finish(kind, text) {
   say(text, kind);
 }
 
+// From the moment the button is pressed until the decode is stopped or has failed.
 function receive(message) {
+  if (!listening) return;
   if (message.kind === "start") begin(message), say(message.note || "Decoding …", "busy");
   else if (message.kind === "error") finish("error", message.message);
-  else if (message.kind === "stopped") run && run.live && finish("stopped", `Stopped after ${run.steps.length} tokens.`);
   else if (run && run.run === message.run && run.live) {
     const news = run.take(message);
     if (message.kind === "done") finish("done", run.note || `Done: ${run.steps.length} steps.`);
@@ -226,5 +227,14 @@ hidden.addEventListener("change", rewrite);
 svg.addEventListener("click", (event) => select(selected ? selected.which : 1, nearest(event.clientX)));
 new ResizeObserver(redraw).observe(svg);
 new MutationObserver(redraw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-window.addEventListener("em-waiting", (event) => event.detail === element.querySelector(".em-view").dataset.kind && say("Waiting for the model …", "busy"));
+const told = (name, act) => window.addEventListener(name, (event) => event.detail === element.firstElementChild.dataset.kind && act());
+told("em-waiting", () => { listening = true; say("Waiting for the model …", "busy"); });
+told("em-stopped", () => {
+  if (listening && status.classList.contains("busy")) finish("stopped", `Stopped after ${run && run.live ? run.steps.length : 0} tokens.`);
+  listening = false;
+});
+told("em-failed", () => {
+  if (listening) finish("error", "The server gave no answer: it is too busy, or failed. Try again.");
+  listening = false;
+});
 watch("value", () => props.value && receive(JSON.parse(props.value)));

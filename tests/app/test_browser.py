@@ -265,6 +265,22 @@ def test_errors_are_said_where_the_result_would_be(opened: Opened) -> None:
     generate(page)
 
 
+def test_a_failure_of_the_server_is_said_and_the_next_run_works(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import em_hf.app.view
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("secret details")
+
+    page = opened()
+    with monkeypatch.context() as broken:
+        broken.setattr(em_hf.app.view, "batches", fails)
+        generate(page, "error")
+    assert "too busy, or failed" in page.inner_text("#em-rows .em-status") and "secret" not in page.content()
+    generate(page)
+
+
 def test_repeat_draws_samples_of_both_and_compares_them(opened: Opened) -> None:
     page = opened()
     page.get_by_role("tab", name="Repeat").click()

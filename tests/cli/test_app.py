@@ -49,7 +49,6 @@ def test_it_serves_the_page_until_it_is_interrupted() -> None:
     [
         (["--port", "0"], 2, "port"),
         (["--run", "nowhere"], 2, "nowhere"),
-        (["--model", "a/same", "--model", "b/same"], 1, "shown as same"),
         (["--run", "a"], 1, "no run folder"),
         (["--port", "BUSY"], 1, "port"),
         (["--mcp"], 1, "gradio[mcp]"),
