@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from em_hf.training.processes import world_size
 from em_hf.training.record import MARK
 
 CHECKPOINTS = "checkpoints"
-_NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+# What FSDP writes in place of optimizer.pt.
+_SHARDED_OPTIMIZER = ("optimizer.bin", "optimizer_0")
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
@@ -58,7 +60,11 @@ def is_whole(checkpoint: Path) -> bool:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return all((checkpoint / name).is_file() for name in _NEEDED)
+    # Each of several processes writes its own random states.
+    count = world_size()
+    random = ["rng_state.pth"] if count == 1 else [f"rng_state_{i}.pth" for i in range(count)]
+    names = (("optimizer.pt", *_SHARDED_OPTIMIZER), ("scheduler.pt",), *((name,) for name in random))
+    return all(any((checkpoint / name).exists() for name in one_of) for one_of in names)
 
 
 def steps_of(checkpoint: Path) -> int:

@@ -10,10 +10,12 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from em_hf import EMFTConfig, EMFTTrainer, EntropyCallback, EntropyCollapseCallback
 from em_hf.training import callbacks
+from em_hf.training.folder import last_checkpoint
 from em_hf.training.trace import Reading
 from tests.training.processes import write_result
 
@@ -129,19 +131,23 @@ def watched(folder: Path, tokenizer: Any, model: Any = None) -> dict[str, Any]:
 
     callbacks.take_reading = scripted
     model = model or make_model(folder)
-    args = EMFTConfig(**settings(folder, max_completion_length=5))
+    shards = any(isinstance(p, DTensor) for p in model.parameters())
+    save = {} if shards else {"save_strategy": "steps", "save_steps": 2}
+    args = EMFTConfig(**settings(folder, max_completion_length=5, **save))
     t = GivenEMFT(model, args, train_dataset=[{"prompt": p} for p in PROMPTS], processing_class=tokenizer)
     probe = EntropyCallback(t, PROMPTS[:4], every=1, max_new_tokens=4)
     guard = EntropyCollapseCallback(t, probe)
     t.add_callback(probe)
     t.add_callback(guard)
     t.train()
+    PartialState().wait_for_everyone()
     callbacks.take_reading = real
     return {
         "weights": weights(model),
         "verdict": guard.verdict.to_dict(),
         "readings": [reading.__dict__ for reading in probe.readings],
         "logged": sum("probe/entropy" in line for line in t.state.log_history),
+        "checkpoint": getattr(last_checkpoint(folder), "name", None),
         "lines": len((folder / "probe.jsonl").read_text().splitlines()),
     }
 

@@ -70,3 +70,9 @@ def test_the_callbacks_read_the_same_write_once_and_put_the_best_weights_back_ev
         assert (a["step"], a["right"]) == (b["step"], b["right"])
     first, second = (ranks["watched"] for ranks in two["weights"])
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_checkpoint_of_two_processes_is_known_to_be_whole(results: Any, letters: Any) -> None:
+    """With the random states of each, under names of their own."""
+    one, two = results(letters)
+    assert two["found"]["watched"]["checkpoint"] == one["watched"]["checkpoint"] == "checkpoint-3"
