@@ -1,6 +1,8 @@
 """`em-hf diagnose`: will EM help this model on such problems? From a small labelled sample, before any training."""
 
+import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,6 +48,11 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | list | tup
 @click.option("--learning-rate", type=float, help="EM-INF: step size on the logits.")
 @click.option("--kl-weight", type=float, help="EM-INF: weight of the pull to the original distribution.")
 @click.option("--optimizer", type=click.Choice(["adam", "sgd"]), help="EM-INF: adam (public code) or sgd.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write JSON too; em-hf push reads RUN/diagnose.json.",
+)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(**options: Any) -> None:
@@ -107,4 +114,7 @@ def command(**options: Any) -> None:
             on_progress=lambda done: bar.update(done - bar.n),
         )
     found = diagnose(samples, seed=options["seed"])
+    if options["output"] is not None:
+        facts = {"dataset": options["dataset"], "split": options["split"], "seed": options["seed"]}
+        options["output"].write_text(json.dumps({**facts, **found.to_dict()}, indent=1) + "\n", encoding="utf-8")
     print_json(found.to_dict()) if options["as_json"] else click.echo(describe(found))

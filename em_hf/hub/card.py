@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from em_hf.generation.config import EntropyMinConfig
+from em_hf.hub.evals import benchmark_rows, diagnosis
 from em_hf.hub.private import is_hub_id, without_paths
 from em_hf.hub.runs import POCKET, Run
 
@@ -54,6 +55,8 @@ def model_card(
         loop_of=facts.get("loop"),
         source=facts.get("source"),
         results=_results(run),
+        benchmarks=_table(("task", "strategy", "result (95% interval)", "measured on", "seed"), benchmark_rows(run)),
+        diagnosis=(diagnosis(run) or {}).get("sentence"),
         prompt=prompt,
         shell_prompt=shlex.quote(prompt),
         chat=_has_chat_template(run),

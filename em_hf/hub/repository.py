@@ -10,6 +10,7 @@ from huggingface_hub import RepoCard
 from em_hf import __version__
 from em_hf.hub import recipe
 from em_hf.hub.card import hub_base, model_card, recipe_card
+from em_hf.hub.evals import eval_result_files
 from em_hf.hub.plot import entropy_plot
 from em_hf.hub.private import absolute_paths, command_without_paths, is_hub_id, refuse_tokens, without_paths
 from em_hf.hub.runs import Run, unfinished
@@ -83,6 +84,7 @@ def plan_repository(
         files["entropy.png"] = plot
     files[recipe.PATH] = recipe.recipe().encode()
     files[recipe.REQUIREMENTS_PATH] = recipe.REQUIREMENTS.encode()
+    files.update(eval_result_files(run))
     card = model_card(run, files=files, repo_id=repo_id, license=license)
     files["README.md"] = f"{card}\n".encode()
     files[MARK] = _provenance(run, files=sorted([*files, MARK]))
