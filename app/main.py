@@ -71,13 +71,17 @@ def serve(
     if run is not None:
         base_of_run(run)
     try:
-        from . import zero  # noqa: F401  (spaces wants to be imported before torch)
+        from . import zero  # spaces wants to be imported before torch
         from .ui import build, launch
     except ImportError as error:
         if error.name and error.name.split(".")[0] == "gradio":
             raise ImportError("the app needs gradio: pip install 'em-hf[app]'") from error
         raise
-    from .models import Models, default_sources
+    from .models import Models, default_sources, loaded
 
-    demo = build(Models(list(models) or default_sources()), run=run)
+    offered = Models(list(models) or default_sources())
+    if zero.spaces is not None:  # each decode runs in a fork of this process: what is loaded now is loaded once
+        for name in offered.names:
+            loaded(offered.source(name))
+    demo = build(offered, run=run)
     launch(demo, host=host, port=port, share=share, mcp=mcp)

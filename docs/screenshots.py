@@ -1,6 +1,6 @@
 """Makes the README's pictures of the app from the app itself: python -m docs.screenshots (needs Chromium and SmolLM2).
 
-Still pictures at three widths, and a short animation of a live decode of SmolLM2 on this machine, in its own time.
+Still pictures at three widths, and a short animation of a live decode of SmolLM2.
 """
 
 import io
@@ -17,12 +17,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.smollm2 import smollm2_folder
 
 IMAGES = Path(__file__).parent / "images"
-FRAMES, FRAME_MILLISECONDS = 28, 250
+FRAMES, FRAME_MILLISECONDS = 60, 220
 POEM = {
     "model": "SmolLM2-135M-Instruct",
     "prompt": "Write a short poem about the sea in winter.",
-    "seed": 3,
-    "max_new_tokens": 48,
+    "seed": 1,
+    "max_new_tokens": 90,
     "threshold": 0.3,
     "n_grad_steps": 10,
 }
@@ -48,7 +48,7 @@ def still(browser: Browser, url: str, name: str, **options: Any) -> None:
 def animation(browser: Browser, url: str) -> None:
     """The two panes, the legend and the chart while they grow."""
     page = opened(browser, url, width=900, theme="light", settings=POEM)
-    page.add_style_tag(content="#em-rows .em-text { min-height: 230px !important; max-height: 230px !important; }")
+    page.add_style_tag(content="#em-rows .em-text { min-height: 260px !important; max-height: 260px !important; }")
     page.click("#em-generate")
     page.wait_for_selector("#em-rows .em-row-0 .em-text span")
     top, chart = (page.locator(f"#em-rows {part}").bounding_box() for part in (".em-status", ".em-chart"))
@@ -68,7 +68,7 @@ def animation(browser: Browser, url: str) -> None:
     page.wait_for_selector("#em-rows .em-view[data-state=done]", timeout=120_000)
     page.wait_for_timeout(500)
     frames.append(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB"))
-    small = [frame.quantize(64, dither=Image.Dither.NONE) for frame in frames]
+    small = [frame.quantize(32, dither=Image.Dither.NONE) for frame in frames]
     durations = [FRAME_MILLISECONDS] * (len(small) - 1) + [4000]
     small[0].save(IMAGES / "app.gif", save_all=True, append_images=small[1:], duration=durations, loop=0, optimize=True)
     page.close()

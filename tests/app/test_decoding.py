@@ -91,6 +91,21 @@ def fake_spaces(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return asked
 
 
+def test_on_zero_gpu_models_are_loaded_before_the_first_visitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    import em_hf.app.models
+    import em_hf.app.ui
+    import em_hf.app.zero
+    from em_hf.app.main import serve
+
+    monkeypatch.setattr(em_hf.app.models, "_loaded", {})
+    monkeypatch.setattr(em_hf.app.ui, "launch", lambda demo, **options: None)
+    serve(["pocket-reasoner"])
+    assert list(em_hf.app.models._loaded) == []
+    monkeypatch.setattr(em_hf.app.zero, "spaces", types.ModuleType("spaces"))
+    serve(["pocket-reasoner"])
+    assert list(em_hf.app.models._loaded) == ["pocket-reasoner"]
+
+
 def test_on_zero_gpu_everything_that_uses_a_model_asks_for_it(fake_spaces: list[Any]) -> None:
     import importlib
 
