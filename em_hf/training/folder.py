@@ -33,14 +33,18 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def save_whole(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write model, tokenizer and generation config; config.json, without which nothing loads, comes last."""
+def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, Any] | None = None) -> None:
+    """Write model, tokenizer and generation config; config.json, without which nothing loads, comes last.
+
+    Args:
+        weights: the whole weights, where `model` is sharded over processes.
+    """
     from em_hf.generation.mixin import base_of
 
     made = folder / ".saving"
     shutil.rmtree(made, ignore_errors=True)
     try:
-        model.save_pretrained(made)
+        model.save_pretrained(made, **({} if weights is None else {"state_dict": weights}))
         base_of(model).generation_config.save_pretrained(made)
         tokenizer.save_pretrained(made)
         (made / "README.md").unlink(missing_ok=True)  # PEFT's empty card

@@ -87,9 +87,9 @@ def train(
             else:
                 measured(model, "base", "EM-INF")
                 on_phase(f"{title}: {settings.steps} steps of {settings.batch_size} prompts.")
-                model = fit(settings, model, tokenizer, prompts, probe, folder, record, on_step, resume)
+                model, weights = fit(settings, model, tokenizer, prompts, probe, folder, record, on_step, resume)
                 if is_main():
-                    save_whole(model, tokenizer, folder)
+                    save_whole(model, tokenizer, folder, weights=weights)
                 record.facts |= {"trained": True, "compute": compute_facts(settings, model, read_log(folder / LOG))}
                 record.write()
             measured(model, title, f"{title} + EM-INF")
@@ -113,8 +113,8 @@ def fit(
     record: RunRecord,
     on_step: Callable[[dict[str, float]], None],
     resume: bool,
-) -> Any:
-    """Train, from the last whole checkpoint if resumed; the trained model."""
+) -> tuple[Any, dict[str, Any] | None]:
+    """Train, from the last whole checkpoint if resumed; the trained model, and its weights where it is sharded."""
     from transformers import PrinterCallback, set_seed
 
     checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
@@ -124,7 +124,7 @@ def fit(
         best = BestWeights(model, folder / CHECKPOINTS / "best")
         if settings.early_stopping and best.facts():
             best.restore()
-        return model
+        return model, None
     set_seed(settings.seed)
     with StopAtNextStep() as stop:
         build = METHODS[settings.method].builder()
@@ -136,7 +136,10 @@ def fit(
         done = trainer.state.global_step
         if stop.asked and done < settings.steps:
             raise Interrupted(f"Stopped after step {done} of {settings.steps}")
-    return trainer.accelerator.unwrap_model(trainer.model)
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    # Every process takes part in putting sharded weights together.
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
+    return trainer.accelerator.unwrap_model(trainer.model), weights
 
 
 def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> Any:

@@ -31,6 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
         "limit": 12,
         "batch_size": 2,
         "gradient_accumulation_steps": 2,
+        "learning_rate": 1e-3,
         "beta": 0.1,
     },
     "rent with LoRA": {"method": "rent", "num_generations": 2, "lora": True, "lora_rank": 2},

@@ -206,7 +206,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_no_model_but_a_run_to_go_on
 def test_a_run_does_not_go_on_with_other_data(make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, settings = tmp_path / "run", make(eval_problems=0)
     with monkeypatch.context() as patched:
-        patched.setattr("em_hf.training.run.save_whole", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr("em_hf.training.run.save_whole", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(settings, run)
     assert facts(run)["status"] == "interrupted"
