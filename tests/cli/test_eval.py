@@ -84,6 +84,9 @@ def test_the_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) 
     plan = json.loads(done.stdout)
     assert plan["tasks"] == ["gsm8k", "math500"] and plan["compare"] == ["greedy", "sampling", "em-inf"]
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "settings.yaml").write_text("tasks: [mawps, svamp]\ncompare: greedy, em-inf\nlimit: 3\n")
+    plan = json.loads(em_hf("--config", "settings.yaml", "--limit", "2", "--dry-run", "--json", cwd=tmp_path).stdout)
+    assert (plan["tasks"], plan["compare"], plan["limit"]) == (["mawps", "svamp"], ["greedy", "em-inf"], 2)
 
 
 @pytest.mark.parametrize(
