@@ -118,7 +118,8 @@ class EntropyCallback(TrainerCallback):
             disable_entropy_min(unwrapped(self.trainer))
 
     def _read(self) -> None:
-        reading = replace(self._take(None), kl=self._kl)
+        reading = self._take(None)
+        reading = reading if self._kl is None else replace(reading, kl=self._kl)
         with_em = None if self.config is None else self._take(self.config)
         reading, with_em = from_main((reading, with_em), self.trainer)
         self.readings.append(reading)

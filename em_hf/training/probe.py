@@ -15,7 +15,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.mixin import base_of
 from em_hf.models import encode_prompts
 from em_hf.training.em_ft import evaluating, only_these, sampling_config
-from em_hf.training.losses import completion_mask
+from em_hf.training.losses import completion_mask, distributions, summed_kl
 from em_hf.training.measure import share_right
 from em_hf.training.trace import Reading
 
@@ -51,7 +51,9 @@ def take_reading(
         max_new_tokens=max_new_tokens,
     )
     extra = {} if entropy_min is None else {"entropy_min": entropy_min}
-    sums = dict.fromkeys(("entropy", "log_prob", "tokens", "lines", "repetition"), 0.0)
+    # With an adapter the model before training is at hand; else the KL is what the trainer logs, if it does.
+    adapted = entropy_min is None and hasattr(model, "disable_adapter")
+    sums = dict.fromkeys(("entropy", "log_prob", "kl", "tokens", "lines", "repetition"), 0.0)
     right = [0.0] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # of like length together: less padding
     at_once = max(1, ROWS_AT_A_TIME // samples)
@@ -68,6 +70,8 @@ def take_reading(
             completions = out[:, batch["input_ids"].shape[1] :]
             mask = completion_mask(completions, settings.eos_token_id or [])
             entropy, log_prob = scores.of(completions)
+            if adapted:
+                sums["kl"] += _kl_to_base(model, out, batch["attention_mask"], samples, mask, temperature)
             sums["entropy"] += float(entropy[mask].sum())
             sums["log_prob"] += float(log_prob[mask].sum())
             sums["tokens"] += int(mask.sum())
@@ -82,12 +86,24 @@ def take_reading(
         step=step,
         entropy=sums["entropy"] / max(1, sums["tokens"]),
         log_prob=sums["log_prob"] / max(1, sums["tokens"]),
+        kl=sums["kl"] / max(1, sums["tokens"]) if adapted else None,
         completion_length=sums["tokens"] / drawn,
         lines=sums["lines"] / drawn,
         repetition=sums["repetition"] / drawn,
         accuracy=None if answers is None else sum(right) / len(right),
         right=None if answers is None else tuple(right),
     )
+
+
+def _kl_to_base(
+    model: Any, sequences: Tensor, prompt_mask: Tensor, samples: int, mask: Tensor, temperature: float
+) -> float:
+    """`Σ_t KL(π_t || π_base,t)` in nats over the sampled tokens, of a model with an adapter to the one without it."""
+    attention = torch.cat([prompt_mask.repeat_interleave(samples, 0), mask.long()], 1)
+    policy = distributions(model, base_of(model), sequences, attention, mask, temperature)
+    with model.disable_adapter():
+        reference = distributions(model, base_of(model), sequences, attention, mask, temperature)
+    return float(summed_kl(policy, reference))
 
 
 def repetition(tokens: Sequence[int]) -> float:

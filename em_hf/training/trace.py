@@ -22,7 +22,7 @@ class Reading:
         repetition: the share of a completion's 4-grams that stood in it before, 0 to 1.
         accuracy: the share of right samples, 0 to 1.
         right: the share of right samples of each prompt.
-        kl: nats, as the trainer logged it last.
+        kl: nats a token to the model before training: as the trainer logged it last, or, with an adapter, measured.
     """
 
     step: int

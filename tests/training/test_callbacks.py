@@ -362,3 +362,33 @@ def test_the_saved_model_loads_with_plain_transformers(letter_model: Callable, l
     t.train()
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint-1")
     assert type(loaded).__name__ == "LlamaForCausalLM" and not isinstance(loaded, EntropyMinGenerationMixin)
+
+
+def test_with_an_adapter_the_kl_to_the_model_without_it_is_measured(letter_model: Callable, letters: Any) -> None:
+    """Completions of a single token: their distribution hangs on the prompt alone, and so is known exactly."""
+    model = peft.get_peft_model(letter_model(), peft.LoraConfig(r=2, target_modules="all-linear"))
+    settings: dict[str, Any] = {"samples": 3, "max_new_tokens": 1, "seed": 0, "chat_template": False}
+    prompts = ["ab", "cab", "d"]
+
+    def reading(temperature: float) -> Any:
+        return take_reading(
+            model, letters, prompts, None, step=0, entropy_min=None, temperature=temperature, **settings
+        )
+
+    assert reading(1.0).kl == pytest.approx(0, abs=1e-6)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_B" in name:
+                value.copy_(torch.randn_like(value))
+    for temperature in (1.0, 0.6):
+        by_hand = []
+        for prompt in prompts:
+            ids = letters(prompt, return_tensors="pt")["input_ids"]
+            log_p = (model(ids).logits[0, -1].double() / temperature).log_softmax(-1)
+            with model.disable_adapter():
+                log_q = (model(ids).logits[0, -1].double() / temperature).log_softmax(-1)
+            by_hand.append(float((log_p.exp() * (log_p - log_q)).sum().detach()))
+        assert reading(temperature).kl == pytest.approx(sum(by_hand) / 3, rel=1e-4) and min(by_hand) > 0.01
+    plain = take_reading(letter_model(), letters, prompts, None, step=0, entropy_min=None, temperature=1.0, **settings)
+    assert plain.kl is None
