@@ -3,7 +3,7 @@
 from typing import Any
 
 from em_hf.training.methods import METHODS
-from em_hf.training.processes import world_size
+from em_hf.training.processes import own_device, world_size
 from em_hf.training.settings import RunSettings, load_precision
 
 
@@ -30,7 +30,7 @@ def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple
         name,
         revision=revision,
         dtype=load_precision(settings),
-        device=settings.device,
+        device=own_device(settings.device),
         trust_remote_code=settings.trust_remote_code,
     )
     config = base_of(model).generation_config

@@ -19,6 +19,37 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def own_device(asked: str | None) -> str | None:
+    """Where this process loads and trains: with several GPUs, one, since a Trainer would take them all (DataParallel).
+
+    Under a launcher it is the one of this process's local rank. Alone it is the one named (`cuda:1`), else the first,
+    and the others are hidden from the process, so that every library finds the same; that must come before CUDA starts.
+
+    Raises:
+        ValueError: there is no such GPU, or CUDA has started with all of them.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if asked not in (None, "cuda") and not str(asked).startswith("cuda:"):
+        return asked
+    if world_size() > 1:
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if count else asked
+    if count < 2:
+        return "cuda" if asked == "cuda:0" else asked
+    index = int(str(asked or "cuda:0").partition(":")[2] or 0)
+    if index >= count:
+        raise ValueError(f"device is {asked}, but there are {count} GPUs: cuda:0 to cuda:{count - 1}")
+    if torch.cuda.is_initialized():
+        raise ValueError(
+            f"{count} GPUs are in use by this process already: set CUDA_VISIBLE_DEVICES={index}, or train in several "
+            f"processes: em-hf train --num-processes {count}"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[index] if visible else str(index)
+    return "cuda"
+
+
 def check_launched() -> None:
     """Raise RuntimeError where a launcher started another number of processes than it was asked for.
 
