@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def long_run(folder: str, url: str, demo: Any, tokens: int) -> dict[str, Any]:
         one.model.generation_config.eos_token_id = kept
     found = [message for message in found if '\\"kind\\":\\"steps\\"' in message.text]
     fifth = len(found) // 5
-    gaps = [after.at - before.at for before, after in zip(found, found[1:])]
+    gaps = [after.at - before.at for before, after in pairwise(found)]
     return {
         "steps": tokens,
         "messages": len(found),

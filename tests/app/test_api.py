@@ -188,7 +188,7 @@ def clear(served: Served, sessions: list[str]) -> bool:
 def test_memory_returns_after_two_hundred_runs(client: Client) -> None:
     def runs(n: int) -> None:
         for seed in range(n):
-            job = client.submit(PROMPT, "pocket-reasoner", seed, 40, 1.0, 0.1, 10, True, api_name="/live")
+            job = client.submit(PROMPT, "pocket-reasoner", seed, 32, 1.0, 0.1, 10, True, api_name="/live")
             job.result()
 
     process = psutil.Process()
