@@ -13,11 +13,16 @@ def all_samples(resps: Any, docs: Any) -> Any:
 
 
 def maths(doc: dict[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
-    r"""Grades of a problem's samples: the last `\boxed{}` (else what follows `####`) against `answer`."""
+    r"""Grades of a problem's samples: the last `\boxed{}` (else what follows `####`) against `answer`.
+
+    Beside them `answered`, the share of samples that mark an answer at all: without a mark there is none.
+    """
     answers = [extract_answer(text) for text in results[0]]
     right = [same_answer(doc["answer"], answer) for answer in answers]
     elected = same_answer(doc["answer"], majority(answers))
-    return {**shares(right), **({f"maj@{len(right)}": float(elected)} if len(right) > 1 else {})}
+    answered = sum(answer is not None for answer in answers) / len(answers)
+    majorities = {f"maj@{len(right)}": float(elected)} if len(right) > 1 else {}
+    return {**shares(right), **majorities, "answered": answered}
 
 
 def shares(right: Sequence[bool]) -> dict[str, float]:

@@ -143,7 +143,8 @@ def pairs_of(rows: Sequence[Row]) -> list[Pair]:
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown: accuracy in percent, and what an answer takes, each with its interval in brackets."""
-    more = [name for name in dict.fromkeys(n for row in rows for n in row.values) if name.startswith(("pass@", "maj@"))]
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    more = [name for name in names if name.startswith(("pass@", "maj@")) or name in ("answered", "steps")]
     more = [name for name in more if name != "pass@1"]
     header = ["task", "strategy", "problems", "accuracy, %", *(f"{name}, %" for name in more)]
     header += ["tokens", "nats/token", "GFLOPs", "seconds"]

@@ -96,7 +96,8 @@ def test_several_samples_give_means_unbiased_pass_at_k_and_the_majority() -> Non
     doc = {"answer": "7"}
     texts = ["\\boxed{7}", "\\boxed{8}", "\\boxed{7}", "no answer"]
     # 2 of 4 right: pass@2 = 1 - C(2,2)/C(4,2) = 5/6; the majority is 7.
-    assert maths(doc, [texts]) == {"pass@1": 0.5, "pass@2": pytest.approx(5 / 6), "pass@4": 1.0, "maj@4": 1.0}
+    grades = {"pass@1": 0.5, "pass@2": pytest.approx(5 / 6), "pass@4": 1.0, "maj@4": 1.0, "answered": 0.75}
+    assert maths(doc, [texts]) == grades
     assert maths(doc, [["\\boxed{8}", "\\boxed{8}", "\\boxed{7}"]])["maj@3"] == 0.0
     assert shares([True]) == {"pass@1": 1.0}
     assert steps(32) == [1, 2, 4, 8, 16, 32] and steps(6) == [1, 2, 4, 6]
