@@ -3,8 +3,11 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +257,46 @@ def test_an_adapter_of_smollm2_is_pushed_and_loads_with_peft(
     assert got[0] == logits.topk(5).indices.tolist()
     torch.testing.assert_close(torch.tensor(got[1]), logits.topk(5).values, rtol=1e-4, atol=1e-4)
     assert got[2] == 8
+
+
+def test_the_space_that_was_pushed_runs_on_the_model_that_was_pushed(
+    pocket_run: Path, hub: Hub, push: Pusher, tmp_path: Path
+) -> None:
+    """app.py, started in a folder with what the Space holds, gets the model from the Hub and compares."""
+    from gradio_client import Client
+
+    assert push(pocket_run, "--space").code == 0
+    model = repo_of(pocket_run)
+    space = tmp_path / "space"
+    space.mkdir()
+    for path, content in hub.content(f"{model}-space", kind="space").items():
+        (space / path).write_bytes(content)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {**environment(hub, tmp_path / "home"), "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
+    env |= {"GRADIO_ANALYTICS_ENABLED": "False"}
+    log = (tmp_path / "app.log").open("w")
+    app = subprocess.Popen([sys.executable, "app.py"], cwd=space, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        client = wait_for(lambda: Client(f"http://127.0.0.1:{port}", verbose=False), app, tmp_path / "app.log")
+        prompt = problems("test", 1, 5)[0]["prompt"]
+        found = client.predict(prompt, model=model, seed=1, max_new_tokens=48, api_name="/compare")
+    finally:
+        app.terminate()
+        app.wait(timeout=30)
+    assert found["plain"]["tokens"] and found["em"]["tokens"] and any(found["em"]["adjusted"])
+    assert ("resolve", "GET") in {
+        (stage, method) for stage, method, path, _ in hub.requests if "model.safetensors" in path
+    }
+
+
+def wait_for(attempt: Callable[[], Any], process: subprocess.Popen, log: Path) -> Any:
+    """What `attempt` gives once it raises nothing, as long as the process lives."""
+    deadline = time.monotonic() + 240
+    while True:
+        try:
+            return attempt()
+        except Exception:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(1)
