@@ -191,6 +191,12 @@ function begin(message) {
 }
 
 function finish(kind, text) {
+  if (kind === "error" && run && !run.live) { // it never began: what an earlier one left is not its result
+    run = selected = null;
+    rewrite();
+    ways.replaceChildren();
+    redraw();
+  }
   if (!run) return say(text, kind);
   run.live = false;
   rewrite();

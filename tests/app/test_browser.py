@@ -263,6 +263,11 @@ def test_errors_are_said_where_the_result_would_be(opened: Opened) -> None:
     assert "shorten the prompt" in page.inner_text("#em-rows .em-status.error")
     page.fill("#em-prompt textarea", PROMPT)
     generate(page)
+    assert tokens(page, 0) > 0
+    page.fill("#em-prompt textarea", " ")
+    generate(page, "error")
+    assert tokens(page, 0) == 0  # an earlier result is not left there
+    expect(page.locator("#em-rows .em-numbers")).to_be_empty()
 
 
 def test_a_failure_of_the_server_is_said_and_the_next_run_works(
