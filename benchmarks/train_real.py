@@ -23,7 +23,6 @@ from typing import Any
 from benchmarks.common import describe, environment, table, write
 from benchmarks.gemma import few_shot, gemma_folder
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.training.folder import CHECKPOINTS
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
 
@@ -78,8 +77,10 @@ def smollm2(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
     return results, f"{table(header, rows)}\n\n{note}"
 
 
+EM = "EM-INF, 10 steps"
 GEMMA_RUNS: dict[str, dict[str, Any]] = {
     "EM-FT, 2e-4": {"method": "em-ft", "learning_rate": 2e-4, "steps": 12},
+    "EM-FT, 2e-4, unguarded": {"method": "em-ft", "learning_rate": 2e-4, "steps": 8, "guard": False},
     "EM-FT, 2e-5": {"method": "em-ft", "learning_rate": 2e-5, "steps": 12},
     "EM-RL-sequence, 2e-5": {"method": "em-rl-sequence", "learning_rate": 2e-5, "steps": 12},
 }
@@ -113,11 +114,16 @@ def gemma(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
         }
         run = trained(options.work / name.replace(", ", "-").lower(), RunSettings.resolve(settings))
         facts = json.loads((run / "run.json").read_text())
-        kept = {key: facts[key] for key in ("guard", "compute", "steps_done")}
-        results.append({**measured(options.work, name, run, sets, em_inf=False), **kept})
-        if facts["guard"]["collapsed"] or given["learning_rate"] == 2e-4:
-            last = max((run / CHECKPOINTS).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-            results.append(measured(options.work, f"{name}, unguarded", last, sets, em_inf=False))
+        kept = {key: facts.get(key) for key in ("guard", "compute", "steps_done")}
+        best = (kept["guard"] or {}).get("best_step")
+        if best == 0:  # stopped before anything good came: what is left is the base model, which is measured
+            found: dict[str, Any] = {
+                "name": name,
+                "measured": [m for m in results[0]["measured"] if m["decoding"] != EM],
+            }
+        else:
+            found = measured(options.work, name, run, sets, em_inf=False)
+        results.append({**found, **kept})
     header = ["model", "set", "decoding", "accuracy, %", "95% interval", "nats/token", "tokens", "guard"]
     rows = [
         [
@@ -167,7 +173,7 @@ def measured(
     done: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else []
     ways: dict[str, dict[str, Any]] = {"greedy": {"greedy": True}, "sampled": {}}
     if em_inf:
-        ways["EM-INF, 10 steps"] = {"entropy_min": EntropyMinConfig(n_grad_steps=10)}
+        ways[EM] = {"entropy_min": EntropyMinConfig(n_grad_steps=10)}
     loaded: tuple[Any, Any] | None = None
     for which, rows in sets.items():
         for decoding, how in ways.items():
@@ -186,7 +192,9 @@ def measured(
 def said(guard: dict[str, Any] | None) -> str:
     if guard is None:
         return "-"
-    return f"collapse at step {guard['step']}: {guard['why']}" if guard["collapsed"] else "no collapse"
+    if guard["collapsed"]:
+        return f"collapse at step {guard['step']}: {guard['why']}; weights of step {guard['best_step']}"
+    return "no collapse"
 
 
 def seconds(result: dict[str, Any]) -> str:
