@@ -161,7 +161,9 @@ def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> 
             chat_template=settings.chat_template,
             file=folder / "probe.jsonl",
         )
-    guard = EntropyCollapseCallback(trainer, watch, every=settings.probe_every)
+    # ZeRO gives no process the whole weights to keep: there the guard only stops the run.
+    kept = not trainer.is_deepspeed_enabled
+    guard = EntropyCollapseCallback(trainer, watch, every=settings.probe_every, restore_best=kept)
     for callback in (watch, guard):
         if callback is not None:
             trainer.add_callback(callback)
