@@ -107,11 +107,7 @@ class EntropyCollapseCallback(TrainerCallback):
         self._begun = False
         if self._weights is None or self._weights.facts() is None:
             return
-        # Without answers the last weights of a healthy run are its best.
-        if self.readings[0].accuracy is not None or self.verdict.collapsed:
-            self._weights.restore()
-            if state.is_world_process_zero and self.verdict.best_step != state.global_step:
-                logger.warning("The weights after step %s, the best, are back in the model.", self.verdict.best_step)
+        put_best_back(self._weights, self.readings, self.verdict, says=state.is_world_process_zero)
 
     def _begin(self) -> None:
         """Make ready, once a training: the probe's first reading may come before this callback's own turn."""
@@ -140,9 +136,7 @@ class EntropyCollapseCallback(TrainerCallback):
 
         Weights kept before a run was killed may be of a step that is yet to be done again: they still are the best.
         """
-        kept = None if self._weights is None else self._weights.facts()
-        verdict = judge(self.readings, self.limits)
-        return from_main(verdict if kept is None else replace(verdict, best_step=int(kept["step"])), self.trainer)
+        return from_main(judged(self.readings, self.limits, self._weights), self.trainer)
 
     def _observe(self, reading: Reading) -> None:
         self._begin()
@@ -161,6 +155,20 @@ class EntropyCollapseCallback(TrainerCallback):
         if kept is None or reading.accuracy is None or kept["accuracy"] == "None":
             return True
         return reading.accuracy > float(kept["accuracy"])
+
+
+def judged(readings: list[Reading], limits: Limits, weights: BestWeights | None) -> Verdict:
+    kept, verdict = None if weights is None else weights.facts(), judge(readings, limits)
+    return verdict if kept is None else replace(verdict, best_step=int(kept["step"]))
+
+
+def put_best_back(weights: BestWeights, readings: list[Reading], verdict: Verdict, *, says: bool = True) -> None:
+    """What the guard does when training ends. Without answers the last weights of a healthy run are its best."""
+    if readings[0].accuracy is None and not verdict.collapsed:
+        return
+    weights.restore()
+    if says and verdict.best_step != readings[-1].step:
+        logger.warning("The weights after step %s, the best, are back in the model.", verdict.best_step)
 
 
 def numbers_in(logs: dict[str, Any] | None) -> dict[str, float]:

@@ -16,6 +16,7 @@ from em_hf.training.settings import RunSettings
 
 MARK = "run.json"
 LOG = "log.jsonl"
+PROBE = "probe.jsonl"
 LOGGED = {  # what a trainer logs, and its name in log.jsonl
     "loss": "loss",
     "entropy": "entropy",

@@ -20,7 +20,7 @@ from em_hf.training.folder import (
 from em_hf.training.inputs import check_lengths, load, load_base, load_data
 from em_hf.training.methods import METHODS
 from em_hf.training.processes import check_launched, is_main, meet
-from em_hf.training.record import LOG, RunRecord, read_log
+from em_hf.training.record import LOG, PROBE, RunRecord, read_log
 from em_hf.training.settings import RunSettings, lora_config
 
 
@@ -121,9 +121,8 @@ def fit(
     if checkpoint is not None and steps_of(checkpoint) >= settings.steps:
         # All that is left to do is to measure and save; the Trainer would take another step before it looks.
         model = load(settings, str(checkpoint))[0]
-        best = BestWeights(model, folder / CHECKPOINTS / "best")
-        if settings.early_stopping and best.facts():
-            best.restore()
+        if settings.guard:
+            record.facts["guard"] = end_of_guard(model, folder, settings.steps).to_dict()
         return model, None
     set_seed(settings.seed)
     with StopAtNextStep() as stop:
@@ -159,7 +158,7 @@ def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> 
             max_new_tokens=settings.max_completion_length,
             seed=settings.seed,
             chat_template=settings.chat_template,
-            file=folder / "probe.jsonl",
+            file=folder / PROBE,
         )
     # ZeRO gives no process the whole weights to keep: there the guard only stops the run.
     kept = not trainer.is_deepspeed_enabled
@@ -168,6 +167,21 @@ def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> 
         if callback is not None:
             trainer.add_callback(callback)
     return guard
+
+
+def end_of_guard(model: Any, folder: Path, steps: int) -> Any:
+    """What the guard had left to do in a run that was cut off between its last step and its end: the verdict."""
+    from em_hf.training.collapse import judged, put_best_back
+    from em_hf.training.judge import Limits
+    from em_hf.training.trace import Trace
+
+    best = BestWeights(model, folder / CHECKPOINTS / "best")
+    probe, logs = folder / PROBE, folder / CHECKPOINTS / "guard.jsonl"
+    readings = Trace(probe if probe.is_file() else logs).read(steps)
+    verdict = judged(readings, Limits(), best)
+    if best.facts() and readings:
+        put_best_back(best, readings, verdict)
+    return verdict
 
 
 def measure_pair(

@@ -51,12 +51,19 @@ class Trace:
 
         Later ones, of steps that will be done again, and those of a run before a new one are dropped from the file too.
         """
-        known = {f.name for f in fields(Reading)}
-        lines = [line for line in read_log(self.path) if line["step"] <= step] if step else []
+        lines = self._lines(step)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        kept = [{name: value for name, value in line.items() if name in known} for line in lines]
+        return self.read(step)
+
+    def read(self, step: int) -> list[Reading]:
+        """The readings up to `step`; the file stays as it is."""
+        known = {f.name for f in fields(Reading)}
+        kept = [{name: value for name, value in line.items() if name in known} for line in self._lines(step)]
         return [Reading(**{**line, "right": line.get("right") and tuple(line["right"])}) for line in kept]
+
+    def _lines(self, step: int) -> list[dict[str, Any]]:
+        return [line for line in read_log(self.path) if line["step"] <= step] if step else []
 
     def append(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
