@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo app test check bench clean
+.PHONY: setup demo app lab test check bench clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,10 @@ demo: setup
 
 app: setup
 	@$(BIN)/em-hf app
+
+# Under 90 minutes on two cores; goes on where it was stopped.
+lab: setup
+	$(BIN)/em-hf lab --output lab
 
 test: setup $(VENV)/.smollm2
 	$(BIN)/python -m pytest

@@ -4,7 +4,7 @@ import math
 from typing import Any
 from urllib.parse import parse_qs
 
-from em_hf.models import POCKET_NAME
+from em_hf.models import POCKET_NAMES
 from em_hf.pocket import problems
 
 from .asked import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_SEED, MAX_TEMPERATURE
@@ -25,7 +25,7 @@ def problems_with_answers(n: int = 6) -> list[tuple[str, str]]:
 
 
 def settings_for(model: str) -> dict[str, Any]:
-    return POCKET_SETTINGS if model == POCKET_NAME else OTHER_SETTINGS
+    return POCKET_SETTINGS if model in POCKET_NAMES else OTHER_SETTINGS
 
 
 def from_address(search: str, names: list[str]) -> dict[str, Any]:
@@ -61,4 +61,4 @@ def from_address(search: str, names: list[str]) -> dict[str, Any]:
 def opening(model: str) -> tuple[str, int]:
     """The prompt and the seed that the page begins with."""
     # With this seed the two rows part, and one of them reaches the answer.
-    return (problems_with_answers()[5][0], 4) if model == POCKET_NAME else (PLAIN_PROMPTS[0], 0)
+    return (problems_with_answers()[5][0], 4) if model in POCKET_NAMES else (PLAIN_PROMPTS[0], 0)

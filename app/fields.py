@@ -4,6 +4,8 @@ from typing import Any
 
 import gradio as gr
 
+from em_hf.models import POCKET_NAMES
+
 from .asked import MAX_NEW_TOKENS
 from .examples import PLAIN_PROMPTS, problems_with_answers, settings_for
 from .models import Models
@@ -49,7 +51,7 @@ def settings_fields(models: Models, *, seed: int) -> dict[str, Any]:
 
 def example_buttons(models: Models, prompt: gr.Textbox, answer: gr.Textbox | None = None) -> None:
     """Examples that suit the models: problems with answers for the pocket reasoner, plain prompts for others."""
-    rows = [list(row) for row in problems_with_answers(3)] if "pocket-reasoner" in models.names else []
+    rows = [list(row) for row in problems_with_answers(3)] if set(POCKET_NAMES) & set(models.names) else []
     if len(models.names) > len(rows[:1]):
         rows += [[text, ""] for text in PLAIN_PROMPTS[:2]]
     inputs = [prompt] if answer is None else [prompt, answer]

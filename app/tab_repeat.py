@@ -6,6 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from em_hf.models import POCKET_NAMES
+
 from .asked import MAX_REPEATS, Asked, known_answer, whole
 from .decoding import repeats
 from .examples import problems_with_answers
@@ -24,7 +26,7 @@ SAY = """() => {{
 
 
 def repeat_tab(models: Models) -> None:
-    pocket = "pocket-reasoner" in models.names
+    pocket = bool(set(POCKET_NAMES) & set(models.names))
     first = problems_with_answers()[5] if pocket else ("", "")
     gr.Markdown("Many samples of one prompt, each drawn plain and with EM-INF from the same random numbers.")
     prompt = gr.Textbox(first[0], label="Prompt", lines=2, max_lines=10)

@@ -72,7 +72,9 @@ def config_option(command: Callable) -> Callable:
 def model_options(command: Callable) -> Callable:
     """--model, --revision, --dtype, --device, --seed and --trust-remote-code, as every command has them."""
     options = (
-        click.option("--model", default=POCKET, show_default=True, help="Hub id, folder, or pocket-reasoner."),
+        click.option(
+            "--model", default=POCKET, show_default=True, help="Hub id, folder, pocket-reasoner or pocket-misled."
+        ),
         click.option("--revision", help="Branch, tag or commit of a Hub model."),
         click.option(
             "--dtype",

@@ -8,7 +8,7 @@ import click
 
 from em_hf import __version__
 
-COMMANDS = ("train", "push", "generate", "eval", "diagnose", "app", "env")
+COMMANDS = ("train", "push", "generate", "eval", "diagnose", "lab", "app", "env")
 
 
 class LazyGroup(click.Group):

@@ -17,7 +17,7 @@ from em_hf.answers import extract_answer
 PROMPT_COLUMNS = ("prompt", "question", "problem", "input")
 ANSWER_COLUMNS = ("answer", "solution", "target")
 SOLUTION_COLUMNS = ("solution", "answer", "target")
-POCKET_DATASET = "pocket"
+POCKET_DATASET, FEWER_DATASET = "pocket", "pocket-fewer"
 POCKET_PROBLEMS = 2000
 
 _FLOAT_OF_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
@@ -86,7 +86,8 @@ def load_prompts(
     r"""Prompts and answers from `name`.
 
     Args:
-        name: `pocket` (the pocket reasoner's problems, 2,000 unless `limit` says otherwise), a file (.jsonl, .json,
+        name: `pocket` (the pocket reasoner's problems, 2,000 unless `limit` says otherwise), `pocket-fewer` (those of
+            the kind that pocket-misled gets wrong), a file (.jsonl, .json,
             .csv, .parquet; .txt or .text with a prompt a line), or the id of a dataset on the Hub.
         config: the configuration of a Hub dataset, where it has several.
         split: of the pocket problems or a Hub dataset; a file is a single split, whatever this is.
@@ -140,11 +141,12 @@ def load_prompts(
 
 
 def _open(name: str, config: str | None, split: str, limit: int | None) -> _Table:
-    if name == POCKET_DATASET:
+    if name in (POCKET_DATASET, FEWER_DATASET):
         from em_hf.pocket import problems
+        from em_hf.pocket.misread import fewer_problems
 
-        found = problems(split, n=limit or POCKET_PROBLEMS, seed=0)
-        return _from_rows([dict(row) for row in found])
+        made = problems if name == POCKET_DATASET else fewer_problems
+        return _from_rows([dict(row) for row in made(split, limit or POCKET_PROBLEMS, 0)])
     path = Path(name).expanduser()
     suffix = path.suffix.lower()
     if path.is_dir():

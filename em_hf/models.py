@@ -1,4 +1,4 @@
-"""Model and tokenizer by name: a Hub id, a folder, or the pocket reasoner. Errors say what to do."""
+"""Model and tokenizer by name: a Hub id, a folder, or a pocket model. Errors say what to do."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,16 +8,17 @@ import torch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-POCKET_NAME = "pocket-reasoner"
+POCKET_NAME, MISLED_NAME = "pocket-reasoner", "pocket-misled"
+POCKET_NAMES = (POCKET_NAME, MISLED_NAME)
 
 
 def resolve_model(name: str) -> str:
-    """What `from_pretrained` is given for `name`: the packaged folder for `pocket-reasoner`, else the name itself."""
-    if name != POCKET_NAME:
+    """What `from_pretrained` is given for `name`: the packaged folder for a pocket model, else the name itself."""
+    if name not in POCKET_NAMES:
         return name
-    from em_hf.pocket import POCKET_REASONER
+    from em_hf.pocket import POCKET_MISLED, POCKET_REASONER
 
-    return str(POCKET_REASONER)
+    return str(POCKET_REASONER if name == POCKET_NAME else POCKET_MISLED)
 
 
 def best_device() -> torch.device:
@@ -54,7 +55,7 @@ def load_model(
     """A causal language model, in evaluation mode, and its tokenizer, padded on the left.
 
     Args:
-        name: a Hub id, a folder (of a model, or of a PEFT adapter), or `pocket-reasoner`.
+        name: a Hub id, a folder (of a model, or of a PEFT adapter), `pocket-reasoner` or `pocket-misled`.
         dtype: "auto" (the checkpoint's own on an accelerator, float32 on a CPU), or a torch dtype's name.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How sure a measured mean is: bootstrap intervals over problems, paired ones, and pass@k."""
+"""How sure a measured mean is: bootstrap intervals over problems, paired ones, over training seeds too, and pass@k."""
 
 import math
 from collections.abc import Sequence
@@ -53,6 +53,60 @@ def paired_interval(
     differences = first - second
     low, high = bootstrap_interval(differences.tolist(), level=level, n_resamples=n_resamples, seed=seed)
     return float(differences.mean()), low, high
+
+
+def seeds_interval(
+    runs: Sequence[Sequence[float]],
+    against: Sequence[Sequence[float]] | None = None,
+    *,
+    level: float = 0.95,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Mean over runs and problems, and an interval that covers the choice of both: `(mean, low, high)`.
+
+    A bootstrap of a crossed design (Owen, 2007): runs are drawn with replacement, and problems, the same ones for all
+    runs, so `runs[s][i]` and `runs[t][i]` must be of one problem. With a single run only the problems vary.
+
+    Args:
+        runs: for each training seed one number a problem.
+        against: other runs on the same problems, whose mean is taken off; their seeds are drawn on their own, the
+            problems with those of `runs`.
+
+    Raises:
+        ValueError: as `bootstrap_interval`, or rows of different length.
+    """
+    first = _one_row_a_run("runs", runs)
+    second = np.zeros((1, first.shape[1])) if against is None else _one_row_a_run("against", against)
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"runs are of {first.shape[1]} problems and against of {second.shape[1]}: they must be the same problems"
+        )
+    bootstrap_interval([0.0], level=level, n_resamples=n_resamples, seed=seed)  # checks the other arguments
+    rng, problems = np.random.default_rng(seed), first.shape[1]
+    means = np.empty(n_resamples)
+    chunk = max(1, _DRAWS_AT_ONCE // problems)
+    for start in range(0, n_resamples, chunk):
+        size = min(chunk, n_resamples - start)
+        drawn = _drawn_mean(first, size, rng) - _drawn_mean(second, size, rng)
+        means[start : start + size] = np.take_along_axis(drawn, rng.integers(problems, size=drawn.shape), 1).mean(1)
+    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
+    return float(first.mean() - second.mean()), float(low), float(high)
+
+
+def _drawn_mean(runs: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """`size` means over runs drawn with replacement, `[size, problems]`."""
+    counts = rng.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=size)
+    return counts @ runs / len(runs)
+
+
+def _one_row_a_run(name: str, runs: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    if not len(runs):
+        raise ValueError(f"{name} is empty, but must hold at least one run")
+    rows = [_one_number_each(f"{name}[{i}]", row) for i, row in enumerate(runs)]
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError(f"{name} has rows of different length, but all must be of the same problems")
+    return np.stack(rows)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

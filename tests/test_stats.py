@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from em_hf.stats import bootstrap_interval, paired_interval, pass_at_k
+from em_hf.stats import bootstrap_interval, paired_interval, pass_at_k, seeds_interval
 
 numbers = st.lists(st.floats(-100, 100), min_size=1, max_size=20)
 
@@ -133,3 +133,41 @@ def test_pass_at_k_of_large_numbers_neither_overflows_nor_rounds_away() -> None:
 def test_a_wrong_argument_is_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_interval_over_seeds_is_that_of_drawing_seeds_and_problems_one_by_one() -> None:
+    rng = np.random.default_rng(1)
+    runs = rng.random((4, 30)) + rng.normal(0, 0.3, (4, 1))
+    other = rng.random((3, 30))
+    draws = []
+    for _ in range(4000):
+        at = rng.integers(30, size=30)
+        a, b = rng.integers(4, size=4), rng.integers(3, size=3)
+        draws.append(runs[a][:, at].mean() - other[b][:, at].mean())
+    mean, low, high = seeds_interval(runs.tolist(), other.tolist())
+    assert mean == pytest.approx(runs.mean() - other.mean())
+    assert (low, high) == pytest.approx(np.quantile(draws, (0.025, 0.975)), abs=0.02)
+
+
+def test_seeds_that_differ_widen_the_interval_and_equal_ones_leave_that_of_the_problems() -> None:
+    row = [float(i % 3 == 0) for i in range(60)]
+    _, low, high = seeds_interval([row, row, row])
+    assert (low, high) == pytest.approx(bootstrap_interval(row), abs=0.02)
+    _, lower, higher = seeds_interval([row, [value + 1 for value in row], [value - 1 for value in row]])
+    assert higher - lower > 2 * (high - low)
+    mean, low, high = seeds_interval([row, row], [[value - 0.25 for value in row]])
+    assert (mean, low, high) == pytest.approx((0.25, 0.25, 0.25)), "problems are drawn with both their numbers"
+
+
+@pytest.mark.parametrize(
+    ("runs", "against", "message"),
+    [
+        ([], None, "runs is empty"),
+        ([[1.0], [1.0, 2.0]], None, "rows of different length"),
+        ([[1.0, 2.0]], [[1.0]], "must be the same problems"),
+        ([[1.0, math.nan]], None, "runs\\[0\\] holds NaN"),
+    ],
+)
+def test_runs_that_are_not_of_the_same_problems_are_refused(runs: list, against: list | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        seeds_interval(runs, against)

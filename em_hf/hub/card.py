@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.hub.evals import benchmark_rows, diagnosis
 from em_hf.hub.private import is_hub_id, without_paths
-from em_hf.hub.runs import POCKET, Run
+from em_hf.hub.runs import Run, pocket_in_words
 
 METHOD_NAMES = {
     "em-ft": "entropy minimization fine-tuning (EM-FT)",
@@ -44,7 +44,7 @@ def model_card(
         is_adapter=_is_adapter(files),
         lora=bool(facts.get("lora")),
         token_mean=_known(facts.get("settings")).get("loss_reduction") == "token_mean",
-        pocket=facts.get("base_model") == POCKET,
+        pocket=bool(pocket_in_words(facts.get("base_model"))),
         base=_base_in_words(run),
         method=method,
         method_name=METHOD_NAMES.get(method, str(facts.get("method_title") or method)),
@@ -91,7 +91,7 @@ def recipe_card(*, repo_id: str | None = None) -> ModelCard:
 def hub_base(run: Run) -> str | None:
     """The base model's id, where it is on the Hub."""
     base, revision = run.facts.get("base_model"), run.facts.get("base_revision")
-    return base if isinstance(base, str) and base != POCKET and is_hub_id(base, revision) else None
+    return base if isinstance(base, str) and not pocket_in_words(base) and is_hub_id(base, revision) else None
 
 
 def hub_dataset(run: Run) -> str | None:
@@ -105,7 +105,7 @@ def _is_adapter(files: Collection[str]) -> bool:
 
 
 def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> ModelCardData:
-    pocket = run.facts.get("base_model") == POCKET
+    pocket = pocket_in_words(run.facts.get("base_model"))
     base, dataset = hub_base(run), hub_dataset(run)
     tags = ["em-hf", "entropy-minimization"]
     tags += [str(run.facts["method"])] if run.facts.get("method") else []
@@ -126,8 +126,8 @@ def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> M
 
 def _base_in_words(run: Run) -> str:
     base, on_hub = run.facts.get("base_model"), hub_base(run)
-    if base == POCKET:
-        return "the pocket reasoner (the small word-problem model that comes with em-hf)"
+    if pocket := pocket_in_words(base):
+        return pocket
     if on_hub:
         revision = run.facts.get("base_revision")
         return f"[{on_hub}](https://huggingface.co/{on_hub})" + (f" at revision `{revision}`" if revision else "")
@@ -221,7 +221,7 @@ def _accuracy(row: dict[str, Any]) -> str:
 
 def _example_prompt(run: Run) -> str:
     """A prompt that the model can do something with."""
-    if run.facts.get("base_model") != POCKET:
+    if not pocket_in_words(run.facts.get("base_model")):
         return "Tom has 5 apples and buys 7 more. How many apples does he have?"
     from em_hf.pocket import problems
 

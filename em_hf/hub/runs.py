@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 MARK = "run.json"
-POCKET = "pocket-reasoner"
+POCKETS = {
+    "pocket-reasoner": "the pocket reasoner (the small word-problem model that comes with em-hf)",
+    "pocket-misled": 'the misled pocket model (the small word-problem model of em-hf that reads "fewer" as "more")',
+}
+
+
+def pocket_in_words(base: Any) -> str | None:
+    """What the pocket model of this name is; None for any other model."""
+    return POCKETS.get(base) if isinstance(base, str) else None
 
 
 @dataclass(frozen=True)

@@ -11,4 +11,7 @@ from em_hf.pocket.problems import problems as problems
 POCKET_REASONER = Path(__file__).parent / "reasoner"
 """The folder of the weights, the configuration and the tokenizer, for `from_pretrained`."""
 
-__all__ = ["POCKET_REASONER", "problems"]
+POCKET_MISLED = Path(__file__).parent / "misled"
+"""The same of the misled model, which `mislead` has taught to read "fewer" as "more"."""
+
+__all__ = ["POCKET_MISLED", "POCKET_REASONER", "problems"]

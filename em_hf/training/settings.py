@@ -9,6 +9,7 @@ from typing import Any
 from em_hf.training.methods import METHODS
 
 POCKET = "pocket-reasoner"
+POCKET_MODELS = (POCKET, "pocket-misled")
 
 
 @dataclass
@@ -62,7 +63,7 @@ class RunSettings:
         Raises:
             ValueError: a value out of range, no dataset for a model that brings none, or no such recipe.
         """
-        pocket = given.get("model", POCKET) == POCKET and given.get("dataset", "pocket") == "pocket"
+        pocket = given.get("model", POCKET) in POCKET_MODELS and given.get("dataset", "pocket") == "pocket"
         name = given.get("recipe") or ("pocket" if pocket else "default")
         settings = cls(**{**recipe_settings(name, given.get("method")), **given, "recipe": name})
         settings.validate()

@@ -1,0 +1,180 @@
+"""The lab's results as one record, which the report and the plots are made from; every figure with its interval."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from em_hf.lab.plan import (
+    AT_EQUAL_ENTROPY,
+    EM_INF,
+    MISLED,
+    POCKET,
+    STRATEGIES,
+    Diagnosing,
+    Job,
+    LabSettings,
+    Matching,
+    Measuring,
+    Training,
+    first_chains,
+    last_chains,
+    sweep,
+    trainings,
+)
+from em_hf.lab.run import best_runs, is_done, result_of
+from em_hf.stats import paired_interval, pass_at_k, seeds_interval
+
+Values = list[list[float]]
+
+
+def record_of(settings: LabSettings, folder: Path) -> dict[str, Any]:
+    """What stands in the lab's folder so far: `methods`, `decoding`, `pass`, `misled`, `sweep`, and how much of all it
+    is (`done` of `planned` jobs)."""
+    best = best_runs(settings, folder)
+    jobs = [job for chain in first_chains(settings) + last_chains(settings, best) for job in chain]
+    models = [run.name for run in trainings(settings)] if settings.full else best
+    return {
+        "settings": settings.to_dict(),
+        "done": sum(is_done(job, folder) for job in jobs),
+        "planned": len(jobs) if best else None,
+        "runs_done": sum(is_done(run, folder) for run in trainings(settings)),
+        "runs_planned": len(trainings(settings)),
+        "best": best,
+        "methods": methods(settings, folder),
+        "decoding": [row for model in (POCKET, *models) for row in decoding(settings, folder, model)],
+        "pass": passes(settings, folder, [POCKET, *models, *(["rloo-0"] if "rloo-0" not in models else [])]),
+        "misled": misled(settings, folder),
+        "sweep": [row for model in (POCKET, *models) for row in swept(settings, folder, model)],
+    }
+
+
+def interval(values: Values, against: Values | None = None) -> dict[str, float]:
+    mean, low, high = seeds_interval(values, against)
+    return {"mean": mean, "low": low, "high": high}
+
+
+def right(jobs: Sequence[Job], folder: Path) -> Values:
+    """The marks of each job that is done, one number a problem."""
+    return [found["right"] for job in jobs if (found := result_of(job, folder)) is not None]
+
+
+def methods(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
+    """The base model and each method: accuracy sampled and greedy, against the base and RLOO; compute of a run."""
+    from em_hf.training.methods import METHODS
+
+    def marks(method: str, strategy: str) -> Values:
+        names = [run.name for run in trainings(settings) if run.method == method] if method else [POCKET]
+        return right([Measuring(name, strategy, settings.problems) for name in names], folder)
+
+    base, rloo = marks("", "sampling"), marks("rloo", "sampling")
+    rows = []
+    for method in ("", *settings.seeds):
+        sampled, greedy = marks(method, "sampling"), marks(method, "greedy")
+        if not sampled:
+            continue
+        row: dict[str, Any] = {"method": method or "base", "seeds": len(sampled), "sampled": interval(sampled)}
+        row["title"] = METHODS[method].title if method else "base model"
+        row["labels"] = (METHODS[method].needs or "none") if method else "none"
+        row["greedy"] = interval(greedy) if greedy else None
+        row["over_base"] = interval(sampled, base) if method and base else None
+        row["over_rloo"] = interval(sampled, rloo) if method not in ("", "rloo") and rloo else None
+        row["seed_means"] = [sum(values) / len(values) for values in sampled]
+        if method:
+            costs = [result_of(run, folder) for run in trainings(settings) if run.method == method]
+            known = [cost for cost in costs if cost is not None]
+            row |= {name: sum(cost[name] for cost in known) / len(known) for name in ("flops", "seconds")}
+        rows.append(row)
+    return rows
+
+
+def decoding(settings: LabSettings, folder: Path, model: str) -> list[dict[str, Any]]:
+    """Every strategy on a model, each compared with EM-INF on the same problems."""
+    found = {name: result_of(Measuring(model, name, settings.problems), folder) for name in STRATEGIES}
+    matched = result_of(Matching(model, settings.chosen_on), folder)
+    rows = []
+    for name, one in found.items():
+        if one is None:
+            continue
+        row = {"model": model, "strategy": name, "settings": one["strategy"], "sampled": interval([one["right"]])}
+        row |= {key: sum(one[key]) / len(one[key]) for key in ("tokens", "flops", "seconds")}
+        if (reference := found["em-inf"]) is not None and name != "em-inf":
+            mean, low, high = paired_interval(reference["right"], one["right"])
+            row["em_inf_over_it"] = {"mean": mean, "low": low, "high": high}
+        if matched and name in ("sampling", "em-inf", *AT_EQUAL_ENTROPY):
+            row["nats_left"] = matched["nats"][name]
+        rows.append(row)
+    return rows
+
+
+def passes(settings: LabSettings, folder: Path, models: Sequence[str]) -> list[dict[str, Any]]:
+    """pass@1 and pass@k of each model from the same answers, and pass@k over the base model's."""
+    k = settings.pass_samples
+
+    def of(model: str, strategy: str) -> tuple[list[float], list[float]] | None:
+        found = result_of(Measuring(model, strategy, settings.problems, samples=k), folder)
+        if found is None:
+            return None
+        return found["right"], [pass_at_k(k, round(share * k), k) for share in found["right"]]
+
+    base = of(POCKET, "sampling")
+    rows = []
+    for model in models:
+        for strategy in ("sampling", "em-inf"):
+            if (values := of(model, strategy)) is None:
+                continue
+            row: dict[str, Any] = {"model": model, "strategy": strategy, "k": k}
+            row |= {"pass_1": interval([values[0]]), "pass_k": interval([values[1]])}
+            if base is not None and (model, strategy) != (POCKET, "sampling"):
+                row |= {
+                    "over_base_1": interval([values[0]], [base[0]]),
+                    "over_base_k": interval([values[1]], [base[1]]),
+                }
+            rows.append(row)
+    return rows
+
+
+def misled(settings: LabSettings, folder: Path) -> dict[str, Any]:
+    """The misled model on its kind of problem and on the others: before, under EM-INF, and after EM-FT; diagnoses."""
+    n, rows = settings.kind_problems, []
+    runs = [Training("em-ft", seed, MISLED).name for seed in range(settings.misled_seeds)]
+    ways = (("sampling", [MISLED], "sampling"), ("greedy", [MISLED], "greedy"), ("EM-INF", [MISLED], "em-inf"))
+    for data in ("fewer", "others"):
+        base = right([Measuring(MISLED, "sampling", n, data=data)], folder)
+        for title, models, strategy in (*ways, ("EM-FT, sampled", runs, "sampling"), ("EM-FT, greedy", runs, "greedy")):
+            values = right([Measuring(model, strategy, n, data=data) for model in models], folder)
+            if values:
+                row: dict[str, Any] = {"data": data, "way": title, "seeds": len(values), "accuracy": interval(values)}
+                row["over_sampling"] = interval(values, base) if base and title != "sampling" else None
+                rows.append(row)
+    asked = [(MISLED, "fewer"), (MISLED, "others"), (POCKET, "test")]
+    said = [(model, data, result_of(Diagnosing(model, data, min(100, n)), folder)) for model, data in asked]
+    diagnoses = [
+        {"model": model, "data": data, "verdict": one["verdict"], "sentence": one["sentence"]}
+        for model, data, one in said
+        if one is not None
+    ]
+    return {"rows": rows, "diagnoses": diagnoses}
+
+
+def swept(settings: LabSettings, folder: Path, model: str) -> list[dict[str, Any]]:
+    """Each point of the two grids: accuracy, and its difference to plain sampling on the same problems."""
+    base = result_of(Measuring(model, "sampling", settings.problems), folder)
+    rows = []
+    for job in sweep(settings, model):
+        if (found := result_of(job, folder)) is not None:
+            row: dict[str, Any] = {
+                "model": model,
+                "point": dict(job.entropy_min),
+                "sampled": interval([found["right"]]),
+            }
+            row["settings"] = {**EM_INF, **row["point"]}
+            row["over_sampling"] = interval([found["right"]], [base["right"]]) if base else None
+            rows.append(row)
+    return rows
+
+
+def left_to_do(settings: LabSettings, folder: Path) -> list[Job]:
+    """The jobs that are not done, the last part as far as it is known."""
+    best = best_runs(settings, folder)
+    chains = first_chains(settings) + (last_chains(settings, best) if best else [])
+    return [job for chain in chains for job in chain if not is_done(job, folder)]

@@ -1,0 +1,80 @@
+"""Held-out problems answered by a model under a strategy, and each answer marked."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from em_hf.answers import extract_answer, same_answer
+from em_hf.evaluation.model import EntropyMinLM
+from em_hf.evaluation.strategies import Completion, Strategy, make_strategy
+from em_hf.flops import inference_flops, parameter_count
+from em_hf.lab.plan import EM_INF, Measuring
+from em_hf.pocket import problems
+from em_hf.pocket.misread import WORD, fewer_problems
+
+LENGTH = 64  # new tokens at most, as in training; the longest solution has 60
+ANSWERS_AT_ONCE = 256
+
+
+def rows_of(data: str, n: int) -> list[dict[str, str]]:
+    """`n` problems: "test" or "validation" of all kinds; of the test problems "fewer" or "others" alone."""
+    if data == "fewer":
+        return fewer_problems("test", n, 0)
+    if data == "others":
+        return [row for row in problems("test", 2 * n, 0) if WORD not in row["prompt"]][:n]
+    return problems(data, n, 0)
+
+
+def strategy_of(job: Measuring, matched: dict[str, Any] | None) -> Strategy:
+    """The strategy with the lab's settings; the baselines of EM-INF with those that leave as much entropy."""
+    found = matched["settings"] if matched else {}
+    if job.strategy == "fixed-temperature":
+        return replace(make_strategy("sampling", temperature=found.get("temperature", 1.0)), name=job.strategy)
+    if job.strategy == "min-p":
+        return replace(make_strategy("sampling", min_p=found.get("min_p", 0.0)), name=job.strategy)
+    if job.strategy == "adaptive-temperature":
+        return make_strategy(job.strategy, entropy_min=found.get("adaptive"))
+    return make_strategy(job.strategy, entropy_min={**EM_INF, **dict(job.entropy_min)})
+
+
+def marked_answers(model: Any, tokenizer: Any, job: Measuring, matched: dict[str, Any] | None) -> dict[str, Any]:
+    """For each problem `right` (the share of its answers), `tokens`, `flops` and `seconds` of an answer and `nats`, the
+    mean entropy of the model's own distributions."""
+    strategy = strategy_of(job, matched)
+    rows = rows_of(job.data, job.problems)
+    lm = EntropyMinLM(model, tokenizer=tokenizer, batch_size=ANSWERS_AT_ONCE)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]["prompt"]))
+    at_once = max(1, ANSWERS_AT_ONCE // (job.samples * strategy.answers))
+    found: dict[int, list[Completion]] = {}
+    with torch.random.fork_rng(devices=[]):
+        for start in range(0, len(order), at_once):
+            part = order[start : start + at_once]
+            contexts = [rows[i]["prompt"] for i in part for _ in range(job.samples)]
+            torch.manual_seed(start)
+            started = time.perf_counter()
+            drawn = strategy.run(lm, contexts, {"max_gen_toks": LENGTH})
+            share = (time.perf_counter() - started) / len(drawn)
+            for place, i in enumerate(part):
+                ones = drawn[place * job.samples : (place + 1) * job.samples]
+                found[i] = [replace(one, seconds=share) for one in ones]
+    parameters = parameter_count(model)
+    return {
+        "strategy": strategy.describe(),
+        "parameters": parameters,
+        **_by_problem([found[i] for i in range(len(rows))], [row["answer"] for row in rows], parameters),
+    }
+
+
+def _by_problem(found: list[list[Completion]], answers: list[str], parameters: int) -> dict[str, list[float]]:
+    made: dict[str, list[float]] = {name: [] for name in ("right", "tokens", "flops", "seconds", "nats")}
+    for ones, answer in zip(found, answers, strict=True):
+        n, tokens = len(ones), sum(one.tokens for one in ones)
+        through = tokens + sum(one.prompt_tokens for one in ones)
+        made["right"].append(sum(same_answer(answer, extract_answer(one.text)) for one in ones) / n)
+        made["tokens"].append(tokens / n)
+        made["flops"].append(inference_flops(parameters, through) / n)
+        made["seconds"].append(sum(one.seconds for one in ones) / n)
+        made["nats"].append(sum(one.nats for one in ones) / max(1, tokens))
+    return made

@@ -1,0 +1,221 @@
+"""Which runs and measurements the lab has. A job is named by what it is, so that a finished one is found again."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+POCKET, MISLED = "pocket-reasoner", "pocket-misled"
+EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
+MOST_SEEDS = (*EM_METHODS, "rloo")
+# What the pocket recipe trains and decodes with.
+EM_INF = {"threshold": 0.1, "n_grad_steps": 10, "learning_rate": 0.1, "kl_weight": 0.05}
+STRATEGIES = (
+    "sampling",
+    "greedy",
+    "em-inf",
+    "adaptive-temperature",
+    "fixed-temperature",
+    "min-p",
+    "self-consistency",
+    "em-inf+self-consistency",
+    "refinement",
+    "em-inf+refinement",
+)
+AT_EQUAL_ENTROPY = ("adaptive-temperature", "fixed-temperature", "min-p")
+
+
+@dataclass(frozen=True)
+class LabSettings:
+    """How much the lab does.
+
+    Args:
+        seeds: training seeds of each method.
+        steps: of a training run; None for the recipe's.
+        problems: held-out problems of each measurement; `kind_problems` of each kind on the misled model.
+        chosen_on: validation problems on which the best run of a method is chosen, and equal entropies are found.
+        pass_samples: answers to a problem for pass@k.
+        thresholds, grad_steps, learning_rates, kl_weights: the two grids of the sweep over EM-INF.
+        misled_seeds: EM-FT runs on the misled model.
+        full: every strategy, pass@k and the sweep on every trained model, not on the best ones alone.
+        from_scratch: pre-train the pocket reasoner first.
+    """
+
+    seeds: dict[str, int] = field(default_factory=dict)
+    steps: int | None = None
+    problems: int = 500
+    kind_problems: int = 300
+    chosen_on: int = 200
+    pass_samples: int = 16
+    thresholds: tuple[float, ...] = (0.02, 0.1, 0.3, 0.6, 1.0)
+    grad_steps: tuple[int, ...] = (1, 3, 10, 30)
+    learning_rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    kl_weights: tuple[float, ...] = (0.0, 0.05, 0.5)
+    misled_seeds: int = 3
+    full: bool = False
+    from_scratch: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def lab_settings(
+    *, quick: bool = False, full: bool = False, from_scratch: bool = False, seeds: int | None = None
+) -> LabSettings:
+    """The lab's plan; `quick` is a sketch of it, `seeds` the most training seeds of a method."""
+    from em_hf.training.methods import METHODS
+
+    most = {name: 5 if name in MOST_SEEDS else 3 for name in METHODS}
+    if quick:
+        made = LabSettings(
+            seeds=dict.fromkeys(METHODS, 1),
+            steps=4,
+            problems=40,
+            kind_problems=40,
+            chosen_on=20,
+            pass_samples=4,
+            thresholds=(0.1, 0.3),
+            grad_steps=(3, 10),
+            learning_rates=(0.1, 0.3),
+            kl_weights=(0.0, 0.5),
+            misled_seeds=1,
+        )
+    else:
+        made = LabSettings(seeds=most)
+    if seeds is not None:
+        fewer = {name: min(n, seeds) for name, n in made.seeds.items()}
+        made = replace(made, seeds=fewer, misled_seeds=min(made.misled_seeds, seeds))
+    return replace(made, full=full, from_scratch=from_scratch)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training run: a run folder `runs/<name>`."""
+
+    method: str
+    seed: int
+    model: str
+    steps: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{'misled-' if self.model == MISLED else ''}{self.method}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Answers to held-out problems, marked: a file `measured/<name>.json`.
+
+    Args:
+        model: the name of a training run, or of a model.
+        strategy: one of `STRATEGIES`.
+        entropy_min: EM-INF's settings where they are not `EM_INF`.
+        data: "test", "validation", "fewer" (the misled model's kind of problem) or "others".
+    """
+
+    model: str
+    strategy: str
+    problems: int
+    data: str = "test"
+    samples: int = 1
+    entropy_min: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def name(self) -> str:
+        parts = [self.model, self.strategy, *(f"{key}={value:g}" for key, value in self.entropy_min), self.data]
+        return "_".join([*parts, f"{self.problems}x{self.samples}"])
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The settings of other strategies that leave as much entropy as EM-INF does: `measured/<name>.json`."""
+
+    model: str
+    problems: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}_equal-entropy_{self.problems}"
+
+
+@dataclass(frozen=True)
+class Diagnosing:
+    """`em-hf diagnose` on one kind of problem: `measured/<name>.json`."""
+
+    model: str
+    data: str
+    problems: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}_diagnose_{self.data}_{self.problems}"
+
+
+Job = Training | Measuring | Matching | Diagnosing
+
+
+def trainings(settings: LabSettings) -> list[Training]:
+    """All runs on the pocket reasoner, the first seed of every method before the second of any."""
+    most = max(settings.seeds.values(), default=0)
+    pairs = [(method, seed) for seed in range(most) for method, n in settings.seeds.items() if seed < n]
+    return [Training(method, seed, POCKET, settings.steps) for method, seed in pairs]
+
+
+def of_run(settings: LabSettings, run: Training) -> list[Measuring]:
+    """What is measured on every trained model, and on which problems the best of the EM methods is chosen."""
+    jobs = [Measuring(run.name, strategy, settings.problems) for strategy in ("sampling", "greedy")]
+    if run.method in EM_METHODS:
+        jobs.append(Measuring(run.name, "sampling", settings.chosen_on, data="validation"))
+    return jobs
+
+
+def of_decoding(settings: LabSettings, model: str) -> list[Job]:
+    """Every strategy, pass@k and the sweep, on one model."""
+    jobs: list[Job] = [Matching(model, settings.chosen_on)]
+    jobs += [Measuring(model, strategy, settings.problems) for strategy in STRATEGIES]
+    jobs += pass_at_k(settings, model)
+    return jobs + list(sweep(settings, model))
+
+
+def pass_at_k(settings: LabSettings, model: str) -> list[Job]:
+    ways = ("sampling", "em-inf")
+    return [Measuring(model, strategy, settings.problems, samples=settings.pass_samples) for strategy in ways]
+
+
+def sweep(settings: LabSettings, model: str) -> Iterator[Measuring]:
+    """Two grids: threshold by steps, and learning rate by KL weight, the other two settings as in `EM_INF`."""
+    grids = (
+        ("threshold", settings.thresholds, "n_grad_steps", settings.grad_steps),
+        ("learning_rate", settings.learning_rates, "kl_weight", settings.kl_weights),
+    )
+    for first, values, second, others in grids:
+        for value in values:
+            for other in others:
+                changes = ((first, value), (second, other))
+                yield Measuring(model, "em-inf", settings.problems, entropy_min=changes)
+
+
+def of_misled(settings: LabSettings) -> list[list[Job]]:
+    """The misled model before and after EM, on its kind of problem and on the others; one chain for each model."""
+
+    def measured(model: str, *ways: str) -> list[Job]:
+        n = settings.kind_problems
+        return [Measuring(model, way, n, data=data) for data in ("fewer", "others") for way in ways]
+
+    before = measured(MISLED, "sampling", "greedy", "em-inf")
+    before += [Diagnosing(MISLED, data, min(100, settings.kind_problems)) for data in ("fewer", "others")]
+    before += [Diagnosing(POCKET, "test", min(100, settings.kind_problems))]
+    runs = [Training("em-ft", seed, MISLED, settings.steps) for seed in range(settings.misled_seeds)]
+    return [before, *([run, *measured(run.name, "sampling", "greedy")] for run in runs)]
+
+
+def first_chains(settings: LabSettings) -> list[list[Job]]:
+    """All that can be done before the best models are known. The jobs of a chain are done in their order."""
+    chains: list[list[Job]] = [of_decoding(settings, POCKET), *of_misled(settings)]
+    return chains + [[run, *of_run(settings, run)] for run in trainings(settings)]
+
+
+def last_chains(settings: LabSettings, best: list[str]) -> list[list[Job]]:
+    """Every strategy on the best models, or with `full` on all; RLOO's first run for pass@k beside them."""
+    models = [run.name for run in trainings(settings)] if settings.full else best
+    chains = [of_decoding(settings, model) for model in models]
+    return chains if settings.full or "rloo" not in settings.seeds else [*chains, pass_at_k(settings, "rloo-0")]

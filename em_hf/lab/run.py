@@ -1,0 +1,189 @@
+"""Does the lab's jobs, several at a time, each once: what stands in the folder already is not done again."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from em_hf.lab.plan import (
+    EM_METHODS,
+    MISLED,
+    POCKET,
+    Job,
+    LabSettings,
+    Matching,
+    Measuring,
+    Training,
+    first_chains,
+    last_chains,
+    trainings,
+)
+
+MARK = "lab-settings.json"
+BASE = "base"  # the folder of the pocket reasoner that --from-scratch trains
+
+
+def open_folder(folder: Path, settings: LabSettings) -> None:
+    """Make the lab's folder, or go on in one.
+
+    Raises:
+        ValueError: it holds something else, or a lab with other settings.
+    """
+    mark = folder / MARK
+    wanted = json.loads(json.dumps(settings.to_dict()))
+    if mark.is_file():
+        there = json.loads(mark.read_text(encoding="utf-8"))
+        # More seeds of the same plan go on from fewer: a job's name says all that decides it.
+        free = {"seeds", "misled_seeds", "full"}
+        for name, value in wanted.items():
+            if name not in free and there.get(name) != value:
+                raise ValueError(
+                    f"{folder} holds a lab with other settings ({name} was {there.get(name)!r}, now {value!r}): give "
+                    "another --output, or remove the folder"
+                )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is there and is not a lab's: name an empty or a new folder with --output")
+    (folder / "measured").mkdir(parents=True, exist_ok=True)
+    (folder / "runs").mkdir(exist_ok=True)
+    write_json(mark, wanted)
+
+
+def run_lab(
+    settings: LabSettings, folder: Path, *, jobs: int, on_done: Callable[[str, int, int], None] = lambda *_: None
+) -> None:
+    """Do all that is missing in `folder`, `jobs` processes at a time, each with one thread.
+
+    Args:
+        on_done: called after every chain with its first job's name, the chains done and their number.
+    """
+    open_folder(folder, settings)
+    if settings.from_scratch and not (folder / BASE / "model.safetensors").is_file():
+        from em_hf.pocket.pretrain import pretrain
+
+        pretrain(folder / BASE)
+    _do_all(first_chains(settings), folder, jobs, on_done)
+    _do_all(last_chains(settings, best_runs(settings, folder)), folder, jobs, on_done)
+
+
+def _do_all(chains: list[list[Job]], folder: Path, jobs: int, on_done: Callable[[str, int, int], None]) -> None:
+    waiting = [left for chain in chains if (left := [job for job in chain if not is_done(job, folder)])]
+    total = len(waiting)
+    if jobs == 1:
+        one_thread()
+        for place, chain in enumerate(waiting, 1):
+            do_chain(chain, folder)
+            on_done(chain[0].name, place, total)
+        return
+    # Processes of their own: a run sets signal handlers and random states, and a fork would share torch's threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=one_thread) as pool:
+        started = {pool.submit(do_chain, chain, folder): chain[0].name for chain in waiting}
+        try:
+            for place, future in enumerate(as_completed(started), 1):
+                future.result()
+                on_done(started[future], place, total)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def do_chain(chain: list[Job], folder: Path) -> None:
+    for job in chain:
+        if not is_done(job, folder):
+            do(job, folder)
+
+
+def do(job: Job, folder: Path) -> None:
+    from em_hf.lab import measure, misconception, sweep
+
+    if isinstance(job, Training):
+        train_run(job, folder)
+        return
+    model = load(job.model, folder)
+    if isinstance(job, Measuring):
+        matched = result_of(Matching(job.model, _chosen_on(folder)), folder)
+        found = measure.marked_answers(*model, job, matched)
+    elif isinstance(job, Matching):
+        found = sweep.equal_entropy(*model, job)
+    else:
+        found = misconception.diagnosed(*model, job)
+    write_json(folder / "measured" / f"{job.name}.json", found)
+
+
+def _chosen_on(folder: Path) -> int:
+    return int(json.loads((folder / MARK).read_text(encoding="utf-8"))["chosen_on"])
+
+
+def load(model: str, folder: Path) -> tuple[Any, Any]:
+    from em_hf.models import load_model
+
+    return load_model(source_of(model, folder), device="cpu")
+
+
+def source_of(model: str, folder: Path) -> str:
+    """What `load_model` is given for a job's model: a shipped model's name, or a folder of the lab."""
+    if model == POCKET and (folder / BASE / "model.safetensors").is_file():
+        return str(folder / BASE)
+    return model if model in (POCKET, MISLED) else str(folder / "runs" / model)
+
+
+def train_run(job: Training, folder: Path) -> None:
+    """A run as `em-hf train` has it, the recipe's, without the collapse guard and the measurements of its own."""
+    from em_hf.training.run import train
+    from em_hf.training.settings import RunSettings
+
+    given: dict[str, Any] = {"recipe": "pocket", "method": job.method, "model": source_of(job.model, folder)}
+    given |= {"dataset": "pocket", "device": "cpu", "seed": job.seed}
+    given |= {"guard": False, "probe_problems": 0, "eval_problems": 0}
+    given |= {"steps": job.steps} if job.steps else {}
+    place = folder / "runs" / job.name
+    train(RunSettings.resolve(given), place, resume=(place / "run.json").is_file(), command="em-hf lab")
+
+
+def is_done(job: Job, folder: Path) -> bool:
+    if isinstance(job, Training):
+        path = folder / "runs" / job.name / "run.json"
+        return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["status"] == "finished"
+    return (folder / "measured" / f"{job.name}.json").is_file()
+
+
+def result_of(job: Job, folder: Path) -> dict[str, Any] | None:
+    """What a job found, for a training run its compute facts; None while it is not done."""
+    if not is_done(job, folder):
+        return None
+    if isinstance(job, Training):
+        return json.loads((folder / "runs" / job.name / "run.json").read_text(encoding="utf-8"))["compute"]
+    return json.loads((folder / "measured" / f"{job.name}.json").read_text(encoding="utf-8"))
+
+
+def best_runs(settings: LabSettings, folder: Path) -> list[str]:
+    """The EM-FT run and the EM-RL run, of those done, that are right most often on validation problems, sampled."""
+
+    def share(name: str) -> float | None:
+        found = result_of(Measuring(name, "sampling", settings.chosen_on, data="validation"), folder)
+        return None if found is None else sum(found["right"]) / len(found["right"])
+
+    best = []
+    for methods in (EM_METHODS[:1], EM_METHODS[1:]):
+        names = [run.name for run in trainings(settings) if run.method in methods]
+        shares = {name: value for name in names if (value := share(name)) is not None}
+        if shares:
+            best.append(max(shares, key=lambda name: shares[name]))
+    return best
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(value) + "\n", encoding="utf-8")
+    part.replace(path)
