@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     experiment = EXPERIMENTS[options.experiment]
     record = environment("benchmarks.eval_real")
     folder = options.work / f"{options.experiment}-{options.problems or experiment.problems}"
-    command = ["eval", "--model", str(experiment.folder()), *experiment.arguments]
+    command = ["eval", "--model", str(experiment.folder()), "--dtype", "bfloat16", *experiment.arguments]
     command += ["--limit", str(options.problems or experiment.problems), "--batch-size", str(options.batch_size)]
     for name in ("tasks", "compare"):
         if value := getattr(options, name):
