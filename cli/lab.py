@@ -57,6 +57,8 @@ def command(**options: Any) -> None:
     from em_hf.lab.report import write_report
     from em_hf.lab.run import MARK, run_lab
 
+    flags = [f"--{name.replace('_', '-')}" for name in ("quick", "full", "from_scratch") if options[name]]
+    flags += [f"--{name} {options[name]}" for name in ("seeds", "jobs") if options[name]]
     if options["report_only"]:
         if not (output / MARK).is_file():
             raise ValueError(f"there is no lab in {output}: run em-hf lab --output {output} first")
@@ -66,11 +68,10 @@ def command(**options: Any) -> None:
             settings,
             output,
             jobs=jobs_at_once,
+            command=" ".join(["em-hf lab", *flags]),
             on_done=lambda name, done, total: note(f"{done} of {total} done: {name}"),
         )
-    flags = [f"--{name.replace('_', '-')}" for name in ("quick", "full", "from_scratch") if options[name]]
-    flags += ["--seeds", str(options["seeds"])] if options["seeds"] else []
     record = record_of(settings, output)
-    text = write_report(record, output, command=" ".join(["em-hf lab", *flags]))
+    text = write_report(record, output)
     print_json(record) if options["as_json"] else click.echo(text)
     note(f"The report is {output / 'lab.md'}.")

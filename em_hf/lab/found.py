@@ -18,10 +18,11 @@ from em_hf.lab.plan import (
     Training,
     first_chains,
     last_chains,
+    of_strategy,
     sweep,
     trainings,
 )
-from em_hf.lab.run import best_runs, is_done, result_of
+from em_hf.lab.run import best_runs, is_done, makings, result_of
 from em_hf.stats import paired_interval, pass_at_k, seeds_interval
 
 Values = list[list[float]]
@@ -34,6 +35,7 @@ def record_of(settings: LabSettings, folder: Path) -> dict[str, Any]:
     jobs = [job for chain in first_chains(settings) + last_chains(settings, best) for job in chain]
     models = [run.name for run in trainings(settings)] if settings.full else best
     return {
+        "made": makings(folder),
         "settings": settings.to_dict(),
         "done": sum(is_done(job, folder) for job in jobs),
         "planned": len(jobs) if best else None,
@@ -63,7 +65,9 @@ def methods(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
     from em_hf.training.methods import METHODS
 
     def marks(method: str, strategy: str) -> Values:
-        names = [run.name for run in trainings(settings) if run.method == method] if method else [POCKET]
+        if not method:
+            return right([of_strategy(settings, POCKET, strategy)], folder)
+        names = [run.name for run in trainings(settings) if run.method == method]
         return right([Measuring(name, strategy, settings.problems) for name in names], folder)
 
     base, rloo = marks("", "sampling"), marks("rloo", "sampling")
@@ -89,7 +93,7 @@ def methods(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
 
 def decoding(settings: LabSettings, folder: Path, model: str) -> list[dict[str, Any]]:
     """Every strategy on a model, each compared with EM-INF on the same problems."""
-    found = {name: result_of(Measuring(model, name, settings.problems), folder) for name in STRATEGIES}
+    found = {name: result_of(of_strategy(settings, model, name), folder) for name in STRATEGIES}
     matched = result_of(Matching(model, settings.chosen_on), folder)
     rows = []
     for name, one in found.items():
@@ -158,7 +162,7 @@ def misled(settings: LabSettings, folder: Path) -> dict[str, Any]:
 
 def swept(settings: LabSettings, folder: Path, model: str) -> list[dict[str, Any]]:
     """Each point of the two grids: accuracy, and its difference to plain sampling on the same problems."""
-    base = result_of(Measuring(model, "sampling", settings.problems), folder)
+    base = result_of(of_strategy(settings, model, "sampling"), folder)
     rows = []
     for job in sweep(settings, model):
         if (found := result_of(job, folder)) is not None:

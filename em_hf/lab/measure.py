@@ -10,7 +10,7 @@ from em_hf.answers import extract_answer, same_answer
 from em_hf.evaluation.model import EntropyMinLM
 from em_hf.evaluation.strategies import Completion, Strategy, make_strategy
 from em_hf.flops import inference_flops, parameter_count
-from em_hf.lab.plan import EM_INF, Measuring
+from em_hf.lab.plan import AT_EQUAL_ENTROPY, EM_INF, Measuring
 from em_hf.pocket import problems
 from em_hf.pocket.misread import WORD, fewer_problems
 
@@ -29,19 +29,24 @@ def rows_of(data: str, n: int) -> list[dict[str, str]]:
 
 def strategy_of(job: Measuring, matched: dict[str, Any] | None) -> Strategy:
     """The strategy with the lab's settings; the baselines of EM-INF with those that leave as much entropy."""
-    found = matched["settings"] if matched else {}
+    if job.strategy not in AT_EQUAL_ENTROPY:
+        return make_strategy(job.strategy, entropy_min={**EM_INF, **dict(job.entropy_min)})
+    if matched is None:
+        raise ValueError(f"{job.name} needs the settings of equal entropy for {job.model}, which are not found yet")
+    found = matched["settings"]
     if job.strategy == "fixed-temperature":
-        return replace(make_strategy("sampling", temperature=found.get("temperature", 1.0)), name=job.strategy)
+        return replace(make_strategy("sampling", temperature=found["temperature"]), name=job.strategy)
     if job.strategy == "min-p":
-        return replace(make_strategy("sampling", min_p=found.get("min_p", 0.0)), name=job.strategy)
-    if job.strategy == "adaptive-temperature":
-        return make_strategy(job.strategy, entropy_min=found.get("adaptive"))
-    return make_strategy(job.strategy, entropy_min={**EM_INF, **dict(job.entropy_min)})
+        return replace(make_strategy("sampling", min_p=found["min_p"]), name=job.strategy)
+    return make_strategy(job.strategy, entropy_min=found["adaptive"])
 
 
 def marked_answers(model: Any, tokenizer: Any, job: Measuring, matched: dict[str, Any] | None) -> dict[str, Any]:
     """For each problem `right` (the share of its answers), `tokens`, `flops` and `seconds` of an answer and `nats`, the
-    mean entropy of the model's own distributions."""
+    mean entropy of the model's own distributions.
+
+    Seconds are processor time of this process, which has one thread: other work on the machine does not count.
+    """
     strategy = strategy_of(job, matched)
     rows = rows_of(job.data, job.problems)
     lm = EntropyMinLM(model, tokenizer=tokenizer, batch_size=ANSWERS_AT_ONCE)
@@ -53,9 +58,9 @@ def marked_answers(model: Any, tokenizer: Any, job: Measuring, matched: dict[str
             part = order[start : start + at_once]
             contexts = [rows[i]["prompt"] for i in part for _ in range(job.samples)]
             torch.manual_seed(start)
-            started = time.perf_counter()
+            started = time.process_time()
             drawn = strategy.run(lm, contexts, {"max_gen_toks": LENGTH})
-            share = (time.perf_counter() - started) / len(drawn)
+            share = (time.process_time() - started) / len(drawn)
             for place, i in enumerate(part):
                 ones = drawn[place * job.samples : (place + 1) * job.samples]
                 found[i] = [replace(one, seconds=share) for one in ones]

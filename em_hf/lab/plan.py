@@ -7,6 +7,7 @@ from typing import Any
 POCKET, MISLED = "pocket-reasoner", "pocket-misled"
 EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
 MOST_SEEDS = (*EM_METHODS, "rloo")
+COLLAPSES = "em-rl-token"
 # What the pocket recipe trains and decodes with.
 EM_INF = {"threshold": 0.1, "n_grad_steps": 10, "learning_rate": 0.1, "kl_weight": 0.05}
 STRATEGIES = (
@@ -22,6 +23,7 @@ STRATEGIES = (
     "em-inf+refinement",
 )
 AT_EQUAL_ENTROPY = ("adaptive-temperature", "fixed-temperature", "min-p")
+ONE_DRAW = ("sampling", "em-inf", *AT_EQUAL_ENTROPY)  # an answer is a single sampled one
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class LabSettings:
         seeds: training seeds of each method.
         steps: of a training run; None for the recipe's.
         problems: held-out problems of each measurement; `kind_problems` of each kind on the misled model.
+        answers: to each problem, where strategies that draw a single one are compared.
         chosen_on: validation problems on which the best run of a method is chosen, and equal entropies are found.
         pass_samples: answers to a problem for pass@k.
         thresholds, grad_steps, learning_rates, kl_weights: the two grids of the sweep over EM-INF.
@@ -44,6 +47,7 @@ class LabSettings:
     steps: int | None = None
     problems: int = 500
     kind_problems: int = 300
+    answers: int = 4
     chosen_on: int = 200
     pass_samples: int = 16
     thresholds: tuple[float, ...] = (0.02, 0.1, 0.3, 0.6, 1.0)
@@ -71,6 +75,7 @@ def lab_settings(
             steps=4,
             problems=40,
             kind_problems=40,
+            answers=1,
             chosen_on=20,
             pass_samples=4,
             thresholds=(0.1, 0.3),
@@ -89,16 +94,22 @@ def lab_settings(
 
 @dataclass(frozen=True)
 class Training:
-    """A training run: a run folder `runs/<name>`."""
+    """A training run: a run folder `runs/<name>`.
+
+    Args:
+        steps: None for the recipe's.
+        guard: watched by the collapse guard, which may stop it and put earlier weights back.
+    """
 
     method: str
     seed: int
     model: str
     steps: int | None = None
+    guard: bool = False
 
     @property
     def name(self) -> str:
-        return f"{'misled-' if self.model == MISLED else ''}{self.method}-{self.seed}"
+        return f"{'misled-' if self.model == MISLED else ''}{'guarded-' if self.guard else ''}{self.method}-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -168,15 +179,29 @@ def of_run(settings: LabSettings, run: Training) -> list[Measuring]:
     return jobs
 
 
-def of_decoding(settings: LabSettings, model: str) -> list[Job]:
+def guarded(settings: LabSettings) -> list[Training]:
+    """The runs of the method that collapses, once more with the guard."""
+    n = settings.seeds.get(COLLAPSES, 0)
+    return [Training(COLLAPSES, seed, POCKET, settings.steps, guard=True) for seed in range(n)]
+
+
+def of_decoding(settings: LabSettings, model: str) -> list[list[Job]]:
     """Every strategy, pass@k and the sweep, on one model."""
-    jobs: list[Job] = [Matching(model, settings.chosen_on)]
-    jobs += [Measuring(model, strategy, settings.problems) for strategy in STRATEGIES]
-    jobs += pass_at_k(settings, model)
-    return jobs + list(sweep(settings, model))
+    strategies = [of_strategy(settings, model, strategy) for strategy in STRATEGIES]
+    return [
+        [Matching(model, settings.chosen_on), *strategies],
+        pass_at_k(settings, model),
+        list(sweep(settings, model)),
+    ]
+
+
+def of_strategy(settings: LabSettings, model: str, strategy: str) -> Measuring:
+    """One strategy beside the others."""
+    return Measuring(model, strategy, settings.problems, samples=settings.answers if strategy in ONE_DRAW else 1)
 
 
 def pass_at_k(settings: LabSettings, model: str) -> list[Job]:
+    """Several answers to every problem, sampled and with EM-INF."""
     ways = ("sampling", "em-inf")
     return [Measuring(model, strategy, settings.problems, samples=settings.pass_samples) for strategy in ways]
 
@@ -210,12 +235,15 @@ def of_misled(settings: LabSettings) -> list[list[Job]]:
 
 def first_chains(settings: LabSettings) -> list[list[Job]]:
     """All that can be done before the best models are known. The jobs of a chain are done in their order."""
-    chains: list[list[Job]] = [of_decoding(settings, POCKET), *of_misled(settings)]
-    return chains + [[run, *of_run(settings, run)] for run in trainings(settings)]
+    runs: list[list[Job]] = [[run, *of_run(settings, run)] for run in trainings(settings)]
+    runs += [[run, Measuring(run.name, "sampling", settings.problems)] for run in guarded(settings)]
+    # The short ones first, so that a lab that is stopped early has something to say of everything.
+    *short, swept = of_decoding(settings, POCKET)
+    return [*short, *of_misled(settings), *runs, swept]
 
 
 def last_chains(settings: LabSettings, best: list[str]) -> list[list[Job]]:
     """Every strategy on the best models, or with `full` on all; RLOO's first run for pass@k beside them."""
     models = [run.name for run in trainings(settings)] if settings.full else best
-    chains = [of_decoding(settings, model) for model in models]
+    chains = [chain for model in models for chain in of_decoding(settings, model)]
     return chains if settings.full or "rloo" not in settings.seeds else [*chains, pass_at_k(settings, "rloo-0")]

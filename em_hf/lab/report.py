@@ -1,12 +1,7 @@
 """lab.md: the record in tables, and the answers to the five questions in sentences made from its figures."""
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +13,8 @@ Figure = Mapping[str, float]
 Record = Mapping[str, Any]
 
 
-def write_report(record: dict[str, Any], output: Path, *, command: str) -> str:
+def write_report(record: Record, output: Path) -> str:
     """lab.md, lab.json and the plots in `output`; returns the text."""
-    record = {"environment": environment(command), **record}
     output.mkdir(parents=True, exist_ok=True)
     plots = write_plots(record, output)
     text = "\n\n".join(["# The lab", header(record), *_sections(record, plots)])
@@ -29,55 +23,26 @@ def write_report(record: dict[str, Any], output: Path, *, command: str) -> str:
     return text
 
 
-def environment(command: str) -> dict[str, Any]:
-    """The command, commit and machine; no names of hosts or folders."""
-    words = [Path(word).name if os.sep in word else word for word in command.split()]
-    return {
-        "command": " ".join(words),
-        "commit": _commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("em-hf", "torch", "transformers", "trl")},
-        },
-    }
-
-
-def _commit() -> str:
-    """The commit of the checkout that the package runs from, "+" where its files were changed; else "unknown"."""
-    place = Path(__file__).parents[2]
-    if not (place / ".git").exists():
-        return "unknown"
-    try:
-        said = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=place, capture_output=True, text=True)
-    except OSError:
-        return "unknown"
-    return said.stdout.strip() or "unknown"
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def header(record: Record) -> str:
-    made, settings = record["environment"], record["settings"]
-    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    settings = record["settings"]
     planned, done = record["planned"], record["done"]
     whole = planned is not None and done == planned
     covers = "All of the plan is done" if whole else f"Not all of the plan is done: {done} of {planned or 'all'} jobs"
     steps = f"{settings['steps']} steps each" if settings["steps"] else "the steps of the pocket recipe"
     return (
-        f"`{made['command']}`, commit {made['commit']}, {made['date']}; {made['cpu']}, {made['cores']} cores; "
-        f"{versions}.\n\n{covers}; {record['runs_done']} of {record['runs_planned']} training runs ({steps}). "
+        "\n".join(map(_making, record["made"]))
+        + f"\n\n{covers}; {record['runs_done']} of {record['runs_planned']} training runs ({steps}). "
         f"{settings['problems']} held-out problems a measurement. In brackets: 95% bootstrap intervals over problems "
         "and, where a row has several, training seeds. Runs have the pocket recipe's settings, without the collapse "
         "guard. Sampling is temperature 1, top_k 0, top_p 1. Every sentence and figure here is computed from lab.json."
+    )
+
+
+def _making(made: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    return (
+        f"`{made['command']}`, commit {made['commit']}, {made['date']}; {made['cpu']}, {made['cores']} cores; "
+        f"{versions}."
     )
 
 

@@ -3,12 +3,15 @@
 import json
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from em_hf.lab.environment import environment
 from em_hf.lab.plan import (
+    AT_EQUAL_ENTROPY,
     EM_METHODS,
     MISLED,
     POCKET,
@@ -22,7 +25,7 @@ from em_hf.lab.plan import (
     trainings,
 )
 
-MARK = "lab-settings.json"
+MARK, MADE = "lab-settings.json", "lab-made.json"
 BASE = "base"  # the folder of the pocket reasoner that --from-scratch trains
 
 
@@ -52,14 +55,21 @@ def open_folder(folder: Path, settings: LabSettings) -> None:
 
 
 def run_lab(
-    settings: LabSettings, folder: Path, *, jobs: int, on_done: Callable[[str, int, int], None] = lambda *_: None
+    settings: LabSettings,
+    folder: Path,
+    *,
+    jobs: int,
+    command: str = "em-hf lab",
+    on_done: Callable[[str, int, int], None] = lambda *_: None,
 ) -> None:
     """Do all that is missing in `folder`, `jobs` processes at a time, each with one thread.
 
     Args:
+        command: what the folder's record says it was made by.
         on_done: called after every chain with its first job's name, the chains done and their number.
     """
     open_folder(folder, settings)
+    note_making(folder, environment(command))
     if settings.from_scratch and not (folder / BASE / "model.safetensors").is_file():
         from em_hf.pocket.pretrain import pretrain
 
@@ -68,18 +78,30 @@ def run_lab(
     _do_all(last_chains(settings, best_runs(settings, folder)), folder, jobs, on_done)
 
 
+def note_making(folder: Path, made: dict[str, Any]) -> None:
+    """Add to the folder's record by which command and commit, and on which machine, its jobs were done."""
+    earlier = makings(folder)
+    if made not in earlier:
+        write_json(folder / MADE, [*earlier, made])
+
+
+def makings(folder: Path) -> list[dict[str, Any]]:
+    path = folder / MADE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
 def _do_all(chains: list[list[Job]], folder: Path, jobs: int, on_done: Callable[[str, int, int], None]) -> None:
     waiting = [left for chain in chains if (left := [job for job in chain if not is_done(job, folder)])]
     total = len(waiting)
     if jobs == 1:
-        one_thread()
+        prepare_process()
         for place, chain in enumerate(waiting, 1):
             do_chain(chain, folder)
             on_done(chain[0].name, place, total)
         return
     # Processes of their own: a run sets signal handlers and random states, and a fork would share torch's threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=one_thread) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare_process) as pool:
         started = {pool.submit(do_chain, chain, folder): chain[0].name for chain in waiting}
         try:
             for place, future in enumerate(as_completed(started), 1):
@@ -90,11 +112,16 @@ def _do_all(chains: list[list[Job]], folder: Path, jobs: int, on_done: Callable[
             raise
 
 
-def one_thread() -> None:
+def prepare_process() -> None:
+    """One thread, and libraries that speak of errors only."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     import torch
 
+    from em_hf.evaluation.run import quiet_lm_eval
+
     torch.set_num_threads(1)
+    quiet_lm_eval()
 
 
 def do_chain(chain: list[Job], folder: Path) -> None:
@@ -111,7 +138,9 @@ def do(job: Job, folder: Path) -> None:
         return
     model = load(job.model, folder)
     if isinstance(job, Measuring):
-        matched = result_of(Matching(job.model, _chosen_on(folder)), folder)
+        matched = None
+        if job.strategy in AT_EQUAL_ENTROPY:
+            matched = result_of(Matching(job.model, _chosen_on(folder)), folder)
         found = measure.marked_answers(*model, job, matched)
     elif isinstance(job, Matching):
         found = sweep.equal_entropy(*model, job)
@@ -138,13 +167,14 @@ def source_of(model: str, folder: Path) -> str:
 
 
 def train_run(job: Training, folder: Path) -> None:
-    """A run as `em-hf train` has it, the recipe's, without the collapse guard and the measurements of its own."""
+    """A run as `em-hf train` has it, the recipe's, without measurements of its own, and without the guard unless the
+    job asks for it."""
     from em_hf.training.run import train
     from em_hf.training.settings import RunSettings
 
     given: dict[str, Any] = {"recipe": "pocket", "method": job.method, "model": source_of(job.model, folder)}
     given |= {"dataset": "pocket", "device": "cpu", "seed": job.seed}
-    given |= {"guard": False, "probe_problems": 0, "eval_problems": 0}
+    given |= {"eval_problems": 0} if job.guard else {"eval_problems": 0, "guard": False, "probe_problems": 0}
     given |= {"steps": job.steps} if job.steps else {}
     place = folder / "runs" / job.name
     train(RunSettings.resolve(given), place, resume=(place / "run.json").is_file(), command="em-hf lab")
@@ -158,11 +188,12 @@ def is_done(job: Job, folder: Path) -> bool:
 
 
 def result_of(job: Job, folder: Path) -> dict[str, Any] | None:
-    """What a job found, for a training run its compute facts; None while it is not done."""
+    """What a job found, for a training run its compute facts and the guard's verdict; None while it is not done."""
     if not is_done(job, folder):
         return None
     if isinstance(job, Training):
-        return json.loads((folder / "runs" / job.name / "run.json").read_text(encoding="utf-8"))["compute"]
+        facts = json.loads((folder / "runs" / job.name / "run.json").read_text(encoding="utf-8"))
+        return {**facts["compute"], "guard": facts.get("guard")}
     return json.loads((folder / "measured" / f"{job.name}.json").read_text(encoding="utf-8"))
 
 
