@@ -31,7 +31,7 @@ def _commit() -> str:
         return "unknown"
     try:
         commit = _git("log", "-1", "--format=%h", at=place)
-        return f"{commit}+" if _git("status", "--porcelain", "--", ".", at=place) else commit
+        return f"{commit}+" if _git("status", "--porcelain", "--untracked-files=no", "--", ".", at=place) else commit
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
