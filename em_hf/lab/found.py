@@ -1,6 +1,7 @@
 """The lab's results as one record, which the report and the plots are made from; every figure with its interval."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from em_hf.lab.plan import (
     Measuring,
     Training,
     first_chains,
+    guarded,
     last_chains,
     of_strategy,
     sweep,
@@ -29,8 +31,8 @@ Values = list[list[float]]
 
 
 def record_of(settings: LabSettings, folder: Path) -> dict[str, Any]:
-    """What stands in the lab's folder so far: `methods`, `decoding`, `pass`, `misled`, `sweep`, and how much of all it
-    is (`done` of `planned` jobs)."""
+    """What stands in the lab's folder so far: `methods`, `guarded`, `decoding`, `pass`, `misled`, `sweep`; how many
+    jobs are done and the names of those that are not. Without a best run yet, what is to be done on it is not known."""
     best = best_runs(settings, folder)
     jobs = [job for chain in first_chains(settings) + last_chains(settings, best) for job in chain]
     models = [run.name for run in trainings(settings)] if settings.full else best
@@ -38,11 +40,12 @@ def record_of(settings: LabSettings, folder: Path) -> dict[str, Any]:
         "made": makings(folder),
         "settings": settings.to_dict(),
         "done": sum(is_done(job, folder) for job in jobs),
-        "planned": len(jobs) if best else None,
+        "missing": [job.name for job in jobs if not is_done(job, folder)],
         "runs_done": sum(is_done(run, folder) for run in trainings(settings)),
         "runs_planned": len(trainings(settings)),
         "best": best,
         "methods": methods(settings, folder),
+        "guarded": guards(settings, folder),
         "decoding": [row for model in (POCKET, *models) for row in decoding(settings, folder, model)],
         "pass": passes(settings, folder, [POCKET, *models, *(["rloo-0"] if "rloo-0" not in models else [])]),
         "misled": misled(settings, folder),
@@ -61,7 +64,7 @@ def right(jobs: Sequence[Job], folder: Path) -> Values:
 
 
 def methods(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
-    """The base model and each method: accuracy sampled and greedy, against the base and RLOO; compute of a run."""
+    """The base model and each method: accuracy sampled and greedy, against the base, RLOO and GRPO; a run's compute."""
     from em_hf.training.methods import METHODS
 
     def marks(method: str, strategy: str) -> Values:
@@ -70,7 +73,7 @@ def methods(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
         names = [run.name for run in trainings(settings) if run.method == method]
         return right([Measuring(name, strategy, settings.problems) for name in names], folder)
 
-    base, rloo = marks("", "sampling"), marks("rloo", "sampling")
+    others = {name: marks(name, "sampling") for name in ("", "rloo", "grpo")}
     rows = []
     for method in ("", *settings.seeds):
         sampled, greedy = marks(method, "sampling"), marks(method, "greedy")
@@ -80,14 +83,28 @@ def methods(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
         row["title"] = METHODS[method].title if method else "base model"
         row["labels"] = (METHODS[method].needs or "none") if method else "none"
         row["greedy"] = interval(greedy) if greedy else None
-        row["over_base"] = interval(sampled, base) if method and base else None
-        row["over_rloo"] = interval(sampled, rloo) if method not in ("", "rloo") and rloo else None
+        for other, name in (("", "over_base"), ("rloo", "over_rloo"), ("grpo", "over_grpo")):
+            known = method and method != other and others[other]
+            row[name] = interval(sampled, others[other]) if known else None
         row["seed_means"] = [sum(values) / len(values) for values in sampled]
         if method:
             costs = [result_of(run, folder) for run in trainings(settings) if run.method == method]
-            known = [cost for cost in costs if cost is not None]
-            row |= {name: sum(cost[name] for cost in known) / len(known) for name in ("flops", "seconds")}
+            made = [cost for cost in costs if cost is not None]
+            row |= {name: sum(cost[name] for cost in made) / len(made) for name in ("flops", "seconds")}
         rows.append(row)
+    return rows
+
+
+def guards(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
+    """The runs with the collapse guard: its verdict, and accuracy with the weights that it left."""
+    rows = []
+    for run in guarded(settings):
+        found = result_of(run, folder)
+        sampled = right([Measuring(run.name, "sampling", settings.problems)], folder)
+        if found is not None and sampled:
+            plain = right([Measuring(replace(run, guard=False).name, "sampling", settings.problems)], folder)
+            row = {"method": run.method, "seed": run.seed, **found["guard"], "sampled": interval(sampled)}
+            rows.append({**row, "unguarded": interval(plain) if plain else None})
     return rows
 
 
@@ -175,10 +192,3 @@ def swept(settings: LabSettings, folder: Path, model: str) -> list[dict[str, Any
             row["over_sampling"] = interval([found["right"]], [base["right"]]) if base else None
             rows.append(row)
     return rows
-
-
-def left_to_do(settings: LabSettings, folder: Path) -> list[Job]:
-    """The jobs that are not done, the last part as far as it is known."""
-    best = best_runs(settings, folder)
-    chains = first_chains(settings) + (last_chains(settings, best) if best else [])
-    return [job for chain in chains for job in chain if not is_done(job, folder)]

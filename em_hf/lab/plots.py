@@ -1,8 +1,10 @@
-"""The lab's pictures: accuracy of every method, and the sweep as heat maps."""
+"""The lab's pictures: accuracy of every method, of every strategy against its cost, and the sweep as heat maps."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from em_hf.lab.plan import POCKET
 
 GRIDS = (("threshold", "n_grad_steps"), ("learning_rate", "kl_weight"))
 
@@ -14,8 +16,9 @@ def write_plots(record: Mapping[str, Any], output: Path) -> list[str]:
     except ImportError:
         return []
     made = []
-    for name, draw in (("lab-methods.png", _methods), ("lab-sweep.png", _sweep)):
+    for name, draw in (("lab-methods", _methods), ("lab-strategies", _strategies), ("lab-sweep", _sweep)):
         if (canvas := draw(record)) is not None:
+            name = f"{name}.png"
             canvas.savefig(output / name, format="png")
             made.append(name)
     return made
@@ -44,6 +47,25 @@ def _methods(record: Mapping[str, Any]) -> Any:
     return canvas
 
 
+def _strategies(record: Mapping[str, Any]) -> Any:
+    from matplotlib.figure import Figure
+
+    rows = [row for row in record["decoding"] if row["model"] == POCKET]
+    if not rows:
+        return None
+    canvas = Figure(figsize=(7, 4.5), dpi=110, layout="constrained")
+    axes = canvas.subplots()
+    for row in rows:
+        mean, low, high = (100 * row["sampled"][name] for name in ("mean", "low", "high"))
+        arms = [[max(0, mean - low)], [max(0, high - mean)]]
+        axes.errorbar(1000 * row["seconds"], mean, yerr=arms, fmt="o", capsize=3, label=row["strategy"])
+    axes.set_xscale("log")
+    axes.set(xlabel="processor time of an answer, ms", ylabel="accuracy on held-out problems, %, 95% interval")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return canvas
+
+
 def _sweep(record: Mapping[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
@@ -68,7 +90,9 @@ def _sweep(record: Mapping[str, Any]) -> Any:
             for i, up in enumerate(ups):
                 for j, across in enumerate(acrosses):
                     if (up, across) in points:
-                        axes.text(j, i, f"{points[up, across]:.1f}", ha="center", va="center", color="white")
+                        # Light cells, of the larger numbers, take dark digits.
+                        color = "black" if points[up, across] > (min(means) + max(means)) / 2 else "white"
+                        axes.text(j, i, f"{points[up, across]:.1f}", ha="center", va="center", color=color)
             axes.set_xticks(range(len(acrosses)), [f"{value:g}" for value in acrosses])
             axes.set_yticks(range(len(ups)), [f"{value:g}" for value in ups])
             axes.set(xlabel=second, ylabel=first, title=f"{model}: accuracy under EM-INF, %")
