@@ -12,6 +12,7 @@ import click
 from em_hf.training.methods import METHODS
 
 from .common import config_option, model_options, note, print_json, quiet_libraries
+from .plan import check_alone, plan_options, show_plan
 
 SHOWN = {
     "loss": "loss {:.3f}",
@@ -104,6 +105,7 @@ def _list_recipes(ctx: click.Context, param: click.Parameter, value: bool) -> No
     help="Start them as a config of accelerate says: a file, or fsdp2 or deepspeed-zero3, which come along.",
 )
 @config_option
+@plan_options
 @click.option("--dry-run", is_flag=True, help="Print what would be done; load and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -114,6 +116,7 @@ def command(ctx: click.Context, **options: Any) -> None:
     """
     from em_hf.training.settings import RunSettings, default_name
 
+    check_alone(options)
     resume: Path | None = options["resume"]
     if resume is not None:
         settings, folder = _of_earlier_run(ctx, resume, RunSettings), resume
@@ -123,6 +126,10 @@ def command(ctx: click.Context, **options: Any) -> None:
     if options["dry_run"]:
         plan = {"output": str(folder), "resume": resume is not None, **settings.__dict__}
         print_json(plan) if options["as_json"] else click.echo("\n".join(f"{k}: {v}" for k, v in plan.items()))
+        return
+    if options["plan"]:
+        quiet_libraries()
+        show_plan(settings, options)
         return
     if (options["num_processes"] or options["accelerate_config"]) and "WORLD_SIZE" not in os.environ:
         ctx.exit(_launch(settings, folder, options, resume is not None))

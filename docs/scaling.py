@@ -1,0 +1,151 @@
+"""Writes the tables of scaling.md from the calculator of `em-hf train --plan`: python -m docs.scaling
+
+Nothing is loaded or fetched: the models stand here as the configs that their cards give.
+"""
+
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from em_hf.training.cluster import Cluster, card_of
+from em_hf.training.plan import Plan, Shape
+from em_hf.training.settings import RunSettings, lora_config, recipe_settings
+
+PAGE = Path(__file__).parent / "scaling.md"
+CARD = "h100-80gb"
+GPUS = (1, 4, 8, 16, 64, 256, 1024)
+PROMPT = 1024  # with the recipes' 3,072 of a completion, the paper's sequence length
+SAMPLES = 512  # of a step, as the paper's recipes have them
+
+
+def configs() -> dict[str, Any]:
+    from transformers import LlamaConfig, Qwen2Config
+
+    qwen = {"vocab_size": 152_064, "tie_word_embeddings": False}
+    return {
+        "Qwen2.5-7B": Qwen2Config(
+            hidden_size=3584,
+            intermediate_size=18_944,
+            num_hidden_layers=28,
+            num_attention_heads=28,
+            num_key_value_heads=4,
+            **qwen,
+        ),
+        "Qwen2.5-32B": Qwen2Config(
+            hidden_size=5120,
+            intermediate_size=27_648,
+            num_hidden_layers=64,
+            num_attention_heads=40,
+            num_key_value_heads=8,
+            **qwen,
+        ),
+        "Llama-3.1-70B": LlamaConfig(
+            hidden_size=8192,
+            intermediate_size=28_672,
+            num_hidden_layers=80,
+            num_attention_heads=64,
+            num_key_value_heads=8,
+            vocab_size=128_256,
+        ),
+    }
+
+
+@cache
+def shape(name: str, lora: bool = False) -> Shape:
+    adapter = lora_config(RunSettings(dataset="any", lora=True)) if lora else None
+    return Shape.of_config(configs()[name], name, lora=adapter)
+
+
+def settings(recipe: str, gpus: int, **changes: Any) -> RunSettings:
+    """The recipe on so many GPUs: 512 samples a step in all, or one prompt a GPU where these are more."""
+    whole = RunSettings(**recipe_settings(recipe))
+    prompts = max(1, SAMPLES // (gpus * whole.num_generations))
+    batch = min(whole.batch_size, prompts)
+    return replace(whole, batch_size=batch, gradient_accumulation_steps=prompts // batch, **changes)
+
+
+def plan(name: str, recipe: str, gpus: int, **changes: Any) -> Plan:
+    """On so many H100, sharded by FSDP2 unless an adapter's run fits unsharded."""
+    lora = bool(changes.get("lora"))
+    found = [
+        Plan(shape(name, lora), settings(recipe, gpus, **changes), Cluster(card_of(CARD), gpus, sharding), PROMPT)
+        for sharding in ("none", "fsdp2")
+    ]
+    return found[0] if gpus == 1 or (lora and found[0].fits) else found[1]
+
+
+def cell(found: Plan) -> str:
+    """Memory of a GPU, and hours for all the recipe's samples, whatever a step has."""
+    size = f"{found.memory['peak'] / 1e9:.0f} GB"
+    if not found.fits:
+        return f"{size}: too much" if found.memory["peak"] > found.cluster.card.memory * 0.9 else f"{size}: no vLLM"
+    samples = settings("paper-em-ft" if found.settings.method == "em-ft" else "paper-em-rl-token", 1)
+    whole = SAMPLES * samples.steps
+    return f"{size}, {found.seconds['step'] * whole / found.work.samples / 3600:,.1f} h"
+
+
+def training_table(name: str) -> str:
+    server = "colocate" if 2 * shape(name).parameters < 0.3 * card_of(CARD).memory else "server"
+    header = f"| GPUs | EM-FT | EM-FT, LoRA | EM-RL, `--vllm {server}` | EM-RL, LoRA, `--vllm {server}` |"
+    lines = [header, "|---:|---:|---:|---:|---:|"]
+    for gpus in GPUS:
+        cells = [
+            cell(plan(name, recipe, gpus, **changes))
+            for recipe, vllm in (("paper-em-ft", {}), ("paper-em-rl-token", {"vllm": server}))
+            for changes in (vllm, {**vllm, "lora": True})
+        ]
+        lines.append(f"| {gpus:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def compute_table() -> str:
+    lines = [
+        "| model | parameters | EM-FT | EM-RL | a prompt and step, EM-RL over EM-FT | with the steps |",
+        "|---|" + "---:|" * 5,
+    ]
+    for name in configs():
+        ft, rl = plan(name, "paper-em-ft", 1), plan(name, "paper-em-rl-token", 1)
+        whole = [found.flops["rule"] * found.settings.steps for found in (ft, rl)]
+        ratio = rl.rule_flops_a_prompt / ft.rule_flops_a_prompt
+        steps = ratio * rl.settings.steps / ft.settings.steps
+        lines.append(
+            f"| {name} | {ft.shape.parameters / 1e9:.2f}e9 | {whole[0]:.2e} | {whole[1]:.2e} | {ratio:g} | {steps:g} |"
+        )
+    return "\n".join(lines)
+
+
+def decoding_table() -> str:
+    lines = ["| model | batch | a step of decoding, ms | EM-INF adds, ms | share |", "|---|" + "---:|" * 4]
+    for name in configs():
+        for batch in (1, 8, 64, 256):
+            base = RunSettings(dataset="any", dtype="bfloat16", batch_size=batch, max_completion_length=1024)
+            step = Plan(shape(name), base, Cluster(card_of(CARD)), 256).decode_step()
+            figures = f"{step['seconds'] * 1e3:.1f} | {step['em_inf'] * 1e3:.3f} | {step['em_inf_share']:.2%}"
+            lines.append(f"| {name} | {batch} | {figures} |")
+    return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+    """The tables by the names that mark their places in the page."""
+    training = {f"training {name}": training_table(name) for name in configs()}
+    return {"compute": compute_table(), "decoding": decoding_table(), **training}
+
+
+def filled(page: str) -> str:
+    """The page with the tables of today between its marks.
+
+    Raises:
+        ValueError: the page has no place for one.
+    """
+    for name, table in tables().items():
+        mark = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not mark.search(page):
+            raise ValueError(f"{PAGE.name} has no place marked {name!r}")
+        page = mark.sub(lambda found, table=table: f"{found[1]}{table}\n{found[2]}", page)
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,98 @@
+"""The machines a plan is made for: GPUs by name, and how their figures are chosen."""
+
+from dataclasses import dataclass
+
+GB = 1e9
+# Between machines: one network card of 400 Gbit/s for each GPU, as in the usual nodes of eight.
+NETWORK = 50 * GB
+GPUS_A_NODE = 8
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU, by its data sheet.
+
+    Args:
+        memory: bytes.
+        flops: bfloat16 with dense matrices, FLOP/s.
+        bandwidth: of its memory, bytes/s.
+        link: to the other GPUs of its machine, bytes/s in one direction.
+    """
+
+    memory: float
+    flops: float
+    bandwidth: float
+    link: float
+
+
+CARDS = {
+    "l4": Card(24 * GB, 121e12, 300 * GB, 32 * GB),
+    "rtx-4090": Card(24 * GB, 165e12, 1008 * GB, 32 * GB),
+    "l40s": Card(48 * GB, 362e12, 864 * GB, 32 * GB),
+    "a100-40gb": Card(40 * GB, 312e12, 1555 * GB, 300 * GB),
+    "a100-80gb": Card(80 * GB, 312e12, 2039 * GB, 300 * GB),
+    "h100-80gb": Card(80 * GB, 989e12, 3350 * GB, 450 * GB),
+    "gh200-96gb": Card(96 * GB, 989e12, 4000 * GB, 450 * GB),
+    "h200-141gb": Card(141 * GB, 989e12, 4800 * GB, 450 * GB),
+    "b200-180gb": Card(180 * GB, 2250e12, 7700 * GB, 900 * GB),
+}
+SHARDINGS = ("none", "fsdp2", "zero3")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """GPUs of one kind, and how a model is laid over them.
+
+    Args:
+        card: what a GPU has.
+        gpus: in all, with one process on each.
+        sharding: "none" (a whole copy on each), "fsdp2" or "zero3" (weights, gradients and optimizer state split).
+        mfu: the share of the peak FLOP/s that passes over many tokens at once reach.
+        name: of the GPU, to be shown.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    card: Card
+    gpus: int = 1
+    sharding: str = "none"
+    mfu: float = 0.4
+    name: str = "GPU"
+
+    def __post_init__(self) -> None:
+        if self.gpus < 1:
+            raise ValueError(f"gpus is {self.gpus}, but must be at least 1")
+        if self.sharding not in SHARDINGS:
+            raise ValueError(f"sharding is {self.sharding!r}, but must be one of {', '.join(SHARDINGS)}")
+        if not 0 < self.mfu <= 1:
+            raise ValueError(f"mfu is {self.mfu}, but must be in (0, 1]")
+        for name in ("memory", "flops", "bandwidth", "link"):
+            if not getattr(self.card, name) > 0:
+                raise ValueError(f"the GPU's {name} is {getattr(self.card, name)}, but must be above 0")
+
+    @property
+    def shards(self) -> int:
+        """Parts that weights, gradients and optimizer state are split into."""
+        return 1 if self.sharding == "none" else self.gpus
+
+    @property
+    def flops(self) -> float:
+        """FLOP/s that one GPU is expected to reach on many tokens at once."""
+        return self.card.flops * self.mfu
+
+    @property
+    def link(self) -> float:
+        """Bytes/s at which a GPU exchanges with all others."""
+        return self.card.link if self.gpus <= GPUS_A_NODE else min(self.card.link, NETWORK)
+
+
+def card_of(name: str) -> Card:
+    """The GPU of that name.
+
+    Raises:
+        ValueError: none is known by it.
+    """
+    if name not in CARDS:
+        raise ValueError(f"gpu is {name!r}, but must be one of {', '.join(CARDS)}; or give its figures one by one")
+    return CARDS[name]

@@ -1,0 +1,433 @@
+"""What a run would need, before anything is loaded: memory, compute and time from the model's config and the settings.
+
+Compute is counted by the paper's rule (`em_hf.flops`) and, beside it, as these trainers spend it: attention over the
+context, activations computed again, the pass in which TRL's RLOO scores its rollouts. Memory is counted tensor by
+tensor for a decoder of norms, attention and a gated MLP. Times are floors: a GPU at `mfu` of its peak where many tokens
+go through at once, and no faster than its memory and links let it be. `benchmarks/plan_check.py` holds the memory and
+the FLOPs against measured runs of SmolLM2; no time has been held against a GPU.
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from em_hf.flops import inference_flops, training_flops
+from em_hf.training.cluster import GPUS_A_NODE, Cluster
+from em_hf.training.methods import METHODS
+from em_hf.training.settings import RunSettings
+
+# What the loss holds of whole [tokens, vocabulary] rows in float32, measured in benchmarks/em_ft_memory.py.
+TILE, TILES_HELD = 256, 3
+TRL_TILE, TRL_COLUMNS = 4096, 32_768
+NAIVE_COPIES = 5
+# TRL gives a vLLM in the training processes this share of a GPU's memory.
+VLLM_SHARE = 0.3
+# DeepSpeed's defaults, in parameters: those gathered at once, and those of a bucket of gradients.
+ZERO_LIVE, ZERO_BUCKET = 1_000_000_000, 500_000_000
+# Of a GPU's memory; the rest is for CUDA itself and for gaps between tensors.
+USABLE = 0.9
+# One gradient step of EM-INF on one entry: a softmax, the gradient, Adam.
+EM_INF_FLOPS_AN_ENTRY = 25
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a plan needs to know of a model: counts of parameters and sizes."""
+
+    name: str
+    parameters: int
+    adapter: int
+    layer: int
+    head: int
+    hidden: int
+    layers: int
+    query: int
+    key_value: int
+    inner: int
+    vocabulary: int
+
+    @classmethod
+    def of_config(cls, config: Any, name: str, *, lora: Any = None) -> "Shape":
+        """Count a model on the meta device, where it has shapes and no memory.
+
+        Args:
+            config: a transformers config.
+            lora: PEFT's config of an adapter, None for none.
+
+        Raises:
+            ValueError: no causal language model has such a config, or it is a mixture of experts.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        text = config.get_text_config()
+        if getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None):
+            raise ValueError(f"{name} is a mixture of experts, which --plan cannot count: name a dense model")
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        whole = sum(p.numel() for p in model.parameters())
+        blocks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == text.num_hidden_layers]
+        layer = max((sum(p.numel() for p in block.parameters()) for stack in blocks for block in stack), default=whole)
+        adapter = 0
+        if lora is not None:
+            from peft import get_peft_model
+
+            adapted = get_peft_model(model, lora)
+            adapter = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+        heads = text.num_attention_heads
+        width = getattr(text, "head_dim", None) or text.hidden_size // heads
+        return cls(
+            name=name,
+            parameters=whole,
+            adapter=adapter,
+            layer=layer,
+            head=text.vocab_size * text.hidden_size,
+            hidden=text.hidden_size,
+            layers=text.num_hidden_layers,
+            query=heads * width,
+            key_value=(getattr(text, "num_key_value_heads", None) or heads) * width,
+            inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+            vocabulary=text.vocab_size,
+        )
+
+    def attention_flops(self, tokens: float, context: float) -> float:
+        """Scores and weighted sums of `tokens` queries over `context` keys each, in a forward pass."""
+        return 4 * tokens * context * self.query * self.layers
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much goes through one GPU: of a step, of a batch, of a generation.
+
+    Args:
+        prompt, completion: tokens of a sample.
+    """
+
+    settings: RunSettings
+    gpus: int
+    prompt: int
+    completion: int
+
+    @property
+    def length(self) -> int:
+        return self.prompt + self.completion
+
+    @property
+    def batch(self) -> int:
+        """Samples that one GPU trains on at once."""
+        sampled = METHODS[self.settings.method].needs != "solutions"
+        return self.settings.batch_size * (self.settings.num_generations if sampled else 1)
+
+    @property
+    def batches(self) -> int:
+        return self.settings.gradient_accumulation_steps
+
+    @property
+    def sampled_at_once(self) -> int:
+        """EM-FT samples batch by batch, TRL all rollouts of a step; SFT nothing."""
+        if METHODS[self.settings.method].needs == "solutions":
+            return 0
+        return self.batch * (self.batches if METHODS[self.settings.method].rollouts else 1)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a step, on all GPUs."""
+        return self.batch * self.batches * self.gpus
+
+    @property
+    def prompts(self) -> int:
+        sampled = METHODS[self.settings.method].needs != "solutions"
+        return self.samples // (self.settings.num_generations if sampled else 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The figures of one run on one cluster. Bytes are of one GPU, FLOPs of all, seconds on the wall."""
+
+    shape: Shape
+    settings: RunSettings
+    cluster: Cluster
+    prompt_length: int = 256
+    work: Work = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.prompt_length < 1:
+            raise ValueError(f"prompt_length is {self.prompt_length}, but must be at least 1")
+        s = self.settings
+        object.__setattr__(self, "work", Work(s, self.cluster.gpus, self.prompt_length, s.max_completion_length))
+
+    # ---- memory, in bytes of one GPU
+
+    @property
+    def mixed(self) -> bool:
+        """Whether weights are multiplied in 16 bits; `auto` is taken for an accelerator that has bfloat16."""
+        return self.settings.dtype != "float32"
+
+    @property
+    def trained(self) -> int:
+        """Parameters that are trained."""
+        return self.shape.adapter if self.settings.lora else self.shape.parameters
+
+    @cached_property
+    def memory(self) -> dict[str, float]:
+        """What is held, part by part; `peak` is the largest of the three moments."""
+        s, shards, w = self.settings, self.cluster.shards, self.work
+        frozen = self.shape.parameters if s.lora else 0
+        weights = (4 * self.trained + (2 if self.mixed else 4) * frozen) / shards
+        reference = 4 * self.shape.parameters / shards if s.beta and not s.lora else 0
+        gradients = 4 * self.trained / shards
+        optimizer = 8 * self.trained / shards
+        replicas = 4 * self.trained if self.cluster.gpus > shards else 0  # the buckets of DDP
+        working = self._working_weights()
+        always = weights + reference + optimizer + replicas + working
+        if s.vllm == "colocate":
+            always += VLLM_SHARE * self.cluster.card.memory
+        activations, loss, cache = self.activations(), self.loss_memory(), self.cache()
+        between = gradients if w.batches > 1 else 0
+        moments = {
+            "sampling": always + between + (0 if s.vllm else cache),
+            "training": always + between + activations + loss,
+            "updating": always + gradients,
+        }
+        return {
+            "weights": weights,
+            "working_weights": working,
+            "reference": reference,
+            "gradients": gradients,
+            "optimizer": optimizer,
+            "ddp_buckets": replicas,
+            "vllm": VLLM_SHARE * self.cluster.card.memory if s.vllm == "colocate" else 0,
+            "activations": activations,
+            "loss": loss,
+            "loss_with_whole_logits": self._whole_logits(),
+            "cache": 0 if s.vllm else cache,
+            **moments,
+            "peak": max(moments.values()),
+        }
+
+    def _working_weights(self) -> float:
+        """Copies to multiply with: the 16-bit ones of autocast, or what FSDP2 or ZeRO-3 gather at a time."""
+        shape = self.shape
+        size = 2 if self.mixed else 4
+        if self.cluster.shards == 1:
+            return 2 * self.trained if self.mixed else 0
+        if self.cluster.sharding == "zero3":
+            return size * (min(ZERO_LIVE, shape.parameters) + min(ZERO_BUCKET, self.trained))
+        # this layer and the next, the embedding and the head, and the head once more in float32 for the EM-FT loss
+        of_head = size if self.settings.lora else 4
+        ours = of_head * shape.head if self.settings.method == "em-ft" else 0
+        return size * (2 * shape.layer + (shape.parameters - shape.layers * shape.layer)) + ours
+
+    def activations(self) -> float:
+        """What autograd keeps of the layers for one batch.
+
+        Of a token and layer: six rows of the hidden size around the two norms, queries, keys, values and what attention
+        gives (once as it comes and once in rows), and four of the MLP's inner size. Computed again (gradient
+        checkpointing), a layer keeps its input alone, and one layer at a time all of it.
+        """
+        shape, tokens = self.shape, self.work.batch * self.work.length
+        rest = 3 * shape.query + 2 * shape.key_value + 4 * shape.inner
+        # In mixed precision the norms' input and result stay in float32, what enters a matrix product does not.
+        of_layer = 20 * shape.hidden + 2 * rest if self.mixed else 24 * shape.hidden + 4 * rest
+        if self.settings.gradient_checkpointing:
+            return tokens * (4 * shape.hidden * shape.layers + of_layer)
+        return tokens * of_layer * shape.layers
+
+    def loss_memory(self) -> float:
+        """What the loss takes of logits and of the head's gradient, formed at once; whole logits under ZeRO-3."""
+        head = 0 if self.settings.lora else 4 * self.shape.head
+        tokens = self.work.batch * self.work.completion
+        if self.settings.method == "em-ft" and self.cluster.sharding != "zero3":
+            return head + TILES_HELD * 4 * min(TILE, tokens) * self.shape.vocabulary
+        if METHODS[self.settings.method].rollouts:
+            return head + 4 * min(TRL_TILE, tokens) * min(TRL_COLUMNS, self.shape.vocabulary)
+        return self._whole_logits()
+
+    def _whole_logits(self) -> float:
+        return NAIVE_COPIES * 4 * self.work.batch * self.work.completion * self.shape.vocabulary
+
+    def cache(self) -> float:
+        """Keys and values of the samples drawn at once, at their full length, and their next-token logits."""
+        size = 2 if self.mixed else 4
+        of_token = 2 * self.shape.layers * self.shape.key_value * size
+        logits = 3 * 4 * self.shape.vocabulary
+        return self.work.sampled_at_once * (self.work.length * of_token + logits)
+
+    @property
+    def fits(self) -> bool:
+        return self.memory["peak"] <= USABLE * self.cluster.card.memory and self._vllm_fits()
+
+    def _vllm_fits(self) -> bool:
+        """Whether a vLLM on each GPU has room for the weights in 16 bits."""
+        room = VLLM_SHARE * self.cluster.card.memory
+        return self.settings.vllm != "colocate" or 2 * self.shape.parameters <= room
+
+    # ---- compute, in FLOPs of a step on all GPUs
+
+    @cached_property
+    def flops(self) -> dict[str, float]:
+        """`rule`: the paper's; `sampling` and `training`: as they are spent, in their sum `spent`."""
+        from em_hf.training.compute import passes
+
+        w, p = self.work, self.shape.parameters
+        tokens = w.samples * w.length
+        inferred, learned = passes(self.settings)
+        attention = self.shape.attention_flops(tokens, w.length / 2)
+        forward = inference_flops(p, tokens) + attention
+        backward = forward if self.settings.lora else 2 * forward  # no gradients on the frozen weights
+        again = forward if self.settings.gradient_checkpointing else 0
+        sampled = forward if w.sampled_at_once else 0
+        scored = (inferred - (1 if w.sampled_at_once else 0)) + (1 if self._scores_rollouts() else 0)
+        return {
+            "rule": float(inference_flops(p, inferred * tokens) + training_flops(p, learned * tokens)),
+            "sampling": float(sampled),
+            "training": float(scored * forward + forward + again + backward),
+            "spent": float(sampled + scored * forward + forward + again + backward),
+        }
+
+    def _scores_rollouts(self) -> bool:
+        """Whether a pass without gradients gives the rollouts' log-probabilities or entropies under the policy."""
+        return METHODS[self.settings.method].rollouts and self.settings.method != "grpo"
+
+    @property
+    def rule_flops_a_prompt(self) -> float:
+        return self.flops["rule"] / self.work.prompts
+
+    # ---- time, in seconds of a step
+
+    @cached_property
+    def seconds(self) -> dict[str, float]:
+        """`training` (its exchange between GPUs beside it, if that takes no longer), `sampling`, and a whole `step`."""
+        w = self.work
+        compute = self.flops["training"] / self.cluster.gpus / self.cluster.flops
+        exchange = self._exchanged() / self.cluster.link
+        sampling = 0.0
+        if w.sampled_at_once:
+            rounds = w.batch * w.batches / w.sampled_at_once
+            sampling = rounds * (self._prefill() + w.completion * self.decode_step()["seconds"])
+        training = max(compute, exchange)
+        return {
+            "sampling": sampling,
+            "training": training,
+            "training_compute": compute,
+            "training_exchange": exchange,
+            "step": sampling + training,
+            "run": (sampling + training) * self.settings.steps,
+        }
+
+    def _exchanged(self) -> float:
+        """Bytes that a GPU sends in a step: under DDP gradients; sharded, weights twice and gradients a batch."""
+        n = self.cluster.gpus
+        if n == 1:
+            return 0.0
+        share = (n - 1) / n
+        if self.cluster.shards == 1:
+            return 2 * share * 4 * self.trained
+        return share * self.work.batches * (2 * 2 * self.shape.parameters + 2 * self.trained)
+
+    def _prefill(self) -> float:
+        tokens = self.work.sampled_at_once * self.work.prompt
+        if self.settings.vllm == "server":
+            tokens *= self.work.gpus / GPUS_A_NODE
+        flops = 2 * self.shape.parameters * tokens
+        return (flops + self.shape.attention_flops(tokens, self.work.prompt / 2)) / self.cluster.flops
+
+    def decode_step(self) -> dict[str, float]:
+        """The next token of all samples drawn at once: what bounds it, and what EM-INF would add to it.
+
+        A vLLM server is taken to be one machine of eight such GPUs, which draws for all training GPUs.
+        """
+        w, card, size = self.work, self.cluster.card, 2 if self.mixed else 4
+        served = self.settings.vllm == "server"
+        rows = max(1, w.sampled_at_once * (w.gpus if served else 1))
+        together = GPUS_A_NODE if served else 1
+        context = w.prompt + w.completion / 2
+        compute = inference_flops(self.shape.parameters, rows) + self.shape.attention_flops(rows, context)
+        keys = rows * context * 2 * self.shape.layers * self.shape.key_value * size
+        others = 0 if self.settings.vllm else 1 - 1 / self.cluster.shards
+        weights = size * self.shape.parameters
+        bounds = {
+            "compute": compute / self.cluster.flops / together,
+            "memory": (weights + keys) / card.bandwidth / together,
+            "links": weights * others / self.cluster.link,
+        }
+        steps = self.settings.entropy_min.get("n_grad_steps", 3)
+        entries = rows * self.shape.vocabulary
+        # A pass to read the entropy and one a gradient step, and the result written; in one kernel it is two of these.
+        em_inf = max(4 * entries * (steps + 2) / card.bandwidth, EM_INF_FLOPS_AN_ENTRY * steps * entries / card.flops)
+        seconds = max(bounds.values())
+        return {**bounds, "seconds": seconds, "em_inf": em_inf, "em_inf_share": em_inf / seconds, "rows": rows}
+
+    # ---- what to say
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        found = []
+        memory = self.memory
+        if not self._vllm_fits():
+            found.append(
+                f"a vLLM in the training processes has {VLLM_SHARE:.0%} of a GPU, {VLLM_SHARE * self._gigabytes:.0f} "
+                f"GB, but the weights take {2 * self.shape.parameters / 1e9:.0f} GB: give --vllm server"
+            )
+        if memory["peak"] > USABLE * self.cluster.card.memory:
+            worst = max(("sampling", "training", "updating"), key=lambda moment: memory[moment])
+            found.append(
+                f"does not fit: {memory['peak'] / 1e9:.0f} GB while {worst}, of {USABLE:.0%} of "
+                f"{self._gigabytes:.0f} GB; {self._way_out(worst)}"
+            )
+        if self.cluster.shards > 1 and self.work.sampled_at_once and not self.settings.vllm:
+            step = self.decode_step()
+            if step["links"] >= step["seconds"]:
+                found.append(
+                    f"sampling gathers the sharded weights for every token, {step['links'] * 1e3:.0f} ms each"
+                    + (
+                        "; give --vllm colocate"
+                        if METHODS[self.settings.method].rollouts
+                        else "; --lora needs no shards"
+                    )
+                )
+        return found
+
+    @property
+    def _gigabytes(self) -> float:
+        return self.cluster.card.memory / 1e9
+
+    def _way_out(self, moment: str) -> str:
+        ways = []
+        if moment == "sampling":
+            rollouts = METHODS[self.settings.method].rollouts
+            ways.append("--vllm, or fewer samples at once" if rollouts else "a smaller --batch-size")
+        elif moment == "training" and not self.settings.gradient_checkpointing:
+            ways.append("--gradient-checkpointing, or a smaller --batch-size")
+        for gpus in (2**k for k in range(1, 11)):
+            more = replace(self.cluster, gpus=max(gpus, self.cluster.gpus), sharding="fsdp2")
+            if replace(self, cluster=more).fits:
+                ways.append(f"FSDP2 on {more.gpus} GPUs")
+                break
+        if not self.settings.lora:
+            ways.append("--lora")
+        return "try " + ", ".join(ways)
+
+    def to_dict(self) -> dict[str, Any]:
+        cluster = asdict(self.cluster)
+        return {
+            "model": asdict(self.shape),
+            "method": self.settings.method,
+            "cluster": {**cluster.pop("card"), **cluster},
+            "step": {
+                "samples": self.work.samples,
+                "prompts": self.work.prompts,
+                "prompt_length": self.work.prompt,
+                "completion_length": self.work.completion,
+                "batch": self.work.batch,
+                "batches": self.work.batches,
+                "sampled_at_once": self.work.sampled_at_once,
+            },
+            "steps": self.settings.steps,
+            "memory_bytes": self.memory,
+            "fits": self.fits,
+            "flops": {**self.flops, "rule_run": self.flops["rule"] * self.settings.steps},
+            "seconds": self.seconds,
+            "decode_step_seconds": self.decode_step(),
+            "warnings": self.warnings,
+        }
