@@ -72,7 +72,7 @@ def lab_settings(
     if quick:
         made = LabSettings(
             seeds=dict.fromkeys(METHODS, 1),
-            steps=4,
+            steps=2,
             problems=40,
             kind_problems=40,
             answers=1,

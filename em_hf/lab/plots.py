@@ -43,12 +43,13 @@ def _methods(record: Mapping[str, Any]) -> Any:
     axes.set_yticks(range(len(rows)), [row["title"] for row in rows])
     axes.set_xlabel("accuracy on held-out problems, %, 95% interval")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return canvas
 
 
 def _strategies(record: Mapping[str, Any]) -> Any:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
 
     rows = [row for row in record["decoding"] if row["model"] == POCKET]
     if not rows:
@@ -60,6 +61,8 @@ def _strategies(record: Mapping[str, Any]) -> Any:
         arms = [[max(0, mean - low)], [max(0, high - mean)]]
         axes.errorbar(1000 * row["seconds"], mean, yerr=arms, fmt="o", capsize=3, label=row["strategy"])
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(ScalarFormatter())
     axes.set(xlabel="processor time of an answer, ms", ylabel="accuracy on held-out problems, %, 95% interval")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))

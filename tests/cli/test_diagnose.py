@@ -30,6 +30,15 @@ def test_it_says_yes_to_the_pocket_reasoner_as_json_and_from_a_file(tmp_path: Pa
     assert [p["threshold"] for p in found["predictions"]] == [0.1] and found["threshold"] == 0.1
 
 
+def test_it_says_no_to_the_misled_model_on_its_kind_of_problem_and_yes_on_others() -> None:
+    asked = ("--model", "pocket-misled", "--limit", "40", "--max-new-tokens", "64", "--thresholds", "0.1", "--json")
+    no, yes = (json.loads(em_hf(*asked, "--dataset", name).stdout) for name in ("pocket-fewer", "pocket"))
+    assert no["verdict"] == "harmful" and no["advice"]["em-ft"] == no["advice"]["em-inf"] == "do not use"
+    assert no["threshold"] is None and no["predictions"][0]["gain"]["high"] < 0
+    assert "would be harmful to this model" in no["sentence"] and "surer of its wrong answers" in no["sentence"]
+    assert yes["verdict"] == "likely"
+
+
 def test_the_text_has_a_sentence_tables_and_a_suggestion() -> None:
     done = em_hf("--limit", "16", "--samples", "4", "--max-new-tokens", "128", "--thresholds", "0.05")
     assert done.returncode == 0, done.stderr
