@@ -125,18 +125,21 @@ def test_requests_of_different_lengths_keep_their_own_settings(llm: Any, seen: l
 
 
 def test_it_acts_before_temperature_and_top_k(llm: Any, seen: list) -> None:
-    (outputs,) = run(llm, PROMPTS[1], params(STRONG, temperature=1.6, top_k=20, logprobs=-1))
-    run(llm, PROMPTS[1], params(STRONG, temperature=1.0))
-    before = seen[0][0][0]
-    assert torch.equal(before, seen[1][0][0]), "what it sees depends on the temperature"
+    run(llm, PROMPTS[1], params(STRONG))
+    before = seen[0][0][0].double()
+    adjusted = minimize_entropy_row(before, **STRONG)
+    ranked = adjusted.sort(descending=True).values
+    k = 10 + int((ranked[9:29] - ranked[10:30]).argmax())  # no tie at the edge
+    (outputs,) = run(llm, PROMPTS[1], params(STRONG, temperature=1.6, top_k=k, logprobs=-1))
+    assert torch.equal(seen[0][0], seen[1][0]), "what it sees depends on the temperature"
 
-    def cut(logits: Tensor) -> Tensor:
-        return torch.full_like(logits, -torch.inf).scatter(0, (top := logits.topk(20)).indices, top.values).softmax(-1)
+    def drawn_from(logits: Tensor) -> Tensor:
+        return torch.full_like(logits, -torch.inf).scatter(0, (top := logits.topk(k)).indices, top.values).softmax(-1)
 
     found = returned(outputs).exp()
-    torch.testing.assert_close(found, cut(minimize_entropy_row(before.double(), **STRONG) / 1.6), rtol=0, atol=1e-4)
-    for wrong in (before.double() / 1.6, minimize_entropy_row(before.double() / 1.6, **STRONG)):
-        assert (found - cut(wrong)).abs().max() > 0.02
+    torch.testing.assert_close(found, drawn_from(adjusted / 1.6), rtol=0, atol=1e-4)
+    for wrong in (before / 1.6, minimize_entropy_row(before / 1.6, **STRONG)):
+        assert (found - drawn_from(wrong)).abs().max() > 0.02
 
 
 def test_tokens_banned_by_min_tokens_stay_banned_and_weigh_nothing(llm: Any, seen: list) -> None:
