@@ -58,11 +58,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy em_hf cli app
 
+# One report: benchmarks/results/<machine>.md, .json and plots. For a look in under five minutes: make bench ARGS=--quick
 bench: setup $(VENV)/.smollm2
-	$(BIN)/python -m benchmarks.em_inf_step
-	$(BIN)/python -m benchmarks.decode_overhead
-	$(BIN)/python -m benchmarks.em_ft_memory
-	$(BIN)/python -m benchmarks.em_ft_memory --step
+	$(BIN)/python -m benchmarks.bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) demo build dist *.egg-info

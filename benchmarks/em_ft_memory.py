@@ -96,8 +96,8 @@ def measure_head(method: str, vocabulary: int, tokens: int) -> dict[str, Any]:
     }
 
 
-def measure_step(method: str) -> dict[str, Any]:
-    """One EM-FT step on SmolLM2 in this process: sampling, loss, backward pass, AdamW."""
+def measure_step(method: str, count: int = STEP["prompts"], new_tokens: int = STEP["new_tokens"]) -> dict[str, Any]:
+    """One EM-FT step of `count` prompts on SmolLM2 in this process: sampling, loss, backward pass, AdamW."""
     from benchmarks.rows import QUESTIONS, smollm2
     from em_hf.entropy import token_entropy
     from em_hf.models import encode_prompts
@@ -106,8 +106,7 @@ def measure_step(method: str) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     model, tokenizer = smollm2()
-    count = STEP["prompts"]
-    settings = sampling_config(model, tokenizer, do_sample=True, temperature=1.0, max_new_tokens=STEP["new_tokens"])
+    settings = sampling_config(model, tokenizer, do_sample=True, temperature=1.0, max_new_tokens=new_tokens)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     inputs = encode_prompts(tokenizer, QUESTIONS[:count])
     before = peak_bytes()
@@ -173,6 +172,7 @@ def run_cell(kind: str, cell: list[str], methods: Sequence[str], runs: int) -> l
             "seconds": sorted(r["seconds"] for r in results)[len(results) // 2],
             "all_seconds": [r["seconds"] for r in results],
             "peak_bytes": max(r["peak_bytes"] for r in results),
+            "all_peak_bytes": [r["peak_bytes"] for r in results],
             "loss": results[0]["loss"],
             "gradient_error": None if reference is None else difference(results[0], reference),
             **{name: results[0][name] for name in ("parts", "tokens") if name in results[0]},
@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.worker:
         kind, method, *sizes = options.worker
-        print(json.dumps(measure_step(method) if kind == "step" else measure_head(method, *map(int, sizes))))
+        print(json.dumps((measure_step if kind == "step" else measure_head)(method, *map(int, sizes))))
         return
     if options.quick:
         options.vocabulary, options.tokens = VOCABULARIES[:1], TOKENS[:1]
