@@ -22,7 +22,7 @@ from .common import config_option, note, print_json, quiet_libraries
     show_default=True,
     help="Folder; what is done there already is not done again.",
 )
-@click.option("--report", "report_only", is_flag=True, help="Only write the report of what is done so far.")
+@click.option("--report", "report_only", is_flag=True, help="Only write the report of what stands there so far.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -55,13 +55,12 @@ def command(**options: Any) -> None:
         ) from error
     from em_hf.lab.found import record_of
     from em_hf.lab.report import write_report
-    from em_hf.lab.run import MARK, run_lab
+    from em_hf.lab.run import run_lab, settings_of
 
     flags = [f"--{name.replace('_', '-')}" for name in ("quick", "full", "from_scratch") if options[name]]
     flags += [f"--{name} {options[name]}" for name in ("seeds", "jobs") if options[name]]
     if options["report_only"]:
-        if not (output / MARK).is_file():
-            raise ValueError(f"there is no lab in {output}: run em-hf lab --output {output} first")
+        settings = settings_of(output)
     else:
         jobs_at_once = options["jobs"] or os.cpu_count() or 1
         run_lab(

@@ -61,6 +61,11 @@ class LabSettings:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "LabSettings":
+        """From what JSON makes of `to_dict`."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
 
 def lab_settings(
     *, quick: bool = False, full: bool = False, from_scratch: bool = False, seeds: int | None = None

@@ -54,6 +54,17 @@ def open_folder(folder: Path, settings: LabSettings) -> None:
     write_json(mark, wanted)
 
 
+def settings_of(folder: Path) -> LabSettings:
+    """The settings of the lab that stands in a folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not (folder / MARK).is_file():
+        raise ValueError(f"there is no lab in {folder}: run em-hf lab --output {folder} first")
+    return LabSettings.from_dict(json.loads((folder / MARK).read_text(encoding="utf-8")))
+
+
 def run_lab(
     settings: LabSettings,
     folder: Path,
@@ -150,7 +161,7 @@ def do(job: Job, folder: Path) -> None:
 
 
 def _chosen_on(folder: Path) -> int:
-    return int(json.loads((folder / MARK).read_text(encoding="utf-8"))["chosen_on"])
+    return settings_of(folder).chosen_on
 
 
 def load(model: str, folder: Path) -> tuple[Any, Any]:
