@@ -229,8 +229,9 @@ def test_rollouts_of_another_policy_than_the_one_rewarded_are_refused(settings: 
 
 def test_em_inf_in_rollouts_is_refused_with_the_reason(tmp_path: Path) -> None:
     for value in (True, EntropyMinConfig()):
-        with pytest.raises(ValueError, match=r"EM-INF stays off in RL rollouts.*importance ratio"):
-            EMRLConfig(output_dir=str(tmp_path), use_cpu=True, generation_kwargs={"entropy_min": value})
+        for asked in ({"entropy_min": value}, {"extra_args": {"entropy_min": value}}):  # generate's way and vLLM's
+            with pytest.raises(ValueError, match=r"EM-INF stays off in RL rollouts.*importance ratio"):
+                EMRLConfig(output_dir=str(tmp_path), use_cpu=True, generation_kwargs=asked)
 
 
 def test_the_defaults_are_the_papers_and_fit_a_cpu(tmp_path: Path) -> None:
