@@ -9,6 +9,9 @@ so the descent direction is known in closed form and autograd is not needed (pap
 """
 
 import math
+import warnings
+from functools import cache
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -140,6 +143,11 @@ def _optimize(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> tuple[Ten
     if _goes_row_by_row(rows):
         out, entropies, moved = _long_rows(rows, live.tolist(), config)
         return out, torch.tensor(entropies), torch.tensor(moved)
+    if _goes_to_kernel(rows):
+        adam = config.optimizer == "adam"
+        return torch.ops.em_hf.minimize_entropy(
+            rows, live, config.threshold, config.n_grad_steps, config.learning_rate, config.kl_weight, adam
+        )
     u = _centred(rows, _NOTHING)
     p, mean, before = _measure(u)
     moving = live & (before >= config.threshold) & (config.n_grad_steps > 0)
@@ -156,6 +164,30 @@ def _optimize(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> tuple[Ten
 
 def _goes_row_by_row(rows: Tensor) -> bool:
     return rows.is_cpu and rows.is_floating_point() and rows.shape[1] >= _LONG_ROW
+
+
+def _goes_to_kernel(rows: Tensor) -> bool:
+    return rows.is_cuda and rows.dtype in (torch.float32, torch.bfloat16, torch.float16) and _has_kernel()
+
+
+@torch.compiler.assume_constant_result
+def _has_kernel() -> bool:
+    return _kernel_works()
+
+
+@cache
+def _kernel_works() -> bool:
+    """Whether `triton.py` beside this works on this machine's GPU. Importing it makes the operator known to torch."""
+    if __package__ != "em_hf.generation":  # a copy of this text that stands alone
+        return False
+    try:
+        import_module("em_hf.generation.triton").probe()
+    except ModuleNotFoundError:
+        return False
+    except Exception as error:  # a GPU that Triton does not know, no C compiler, ...: the result is the same without
+        warnings.warn(f"EM-INF runs without its Triton kernel, which fails here: {error!r}", stacklevel=3)
+        return False
+    return True
 
 
 def _long_rows(

@@ -65,8 +65,9 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
                 f"EntropyMinLogitsProcessor has settings for {len(self.config)} rows, but there are {scores.shape[0]} "
                 "rows of logits: give one entry for each"
             )
+        # Without waiting for the device: the few bytes are taken from the host before the copy returns.
         return [
-            (config, torch.tensor([other == config for other in self.config], device=scores.device))
+            (config, torch.tensor([other == config for other in self.config]).to(scores.device, non_blocking=True))
             for config in dict.fromkeys(self.config)
         ]
 

@@ -1,0 +1,305 @@
+"""EM-INF by logit optimization as one Triton kernel, for rows of logits on a GPU; `minimize.py` chooses it by device.
+
+A step moves an entry by a function of its own logit and of a few numbers of its row. So the displacement `d` after k
+steps follows from the original logit and those numbers of the k steps, and no optimizer state is stored:
+
+    y = u + d (u = z - max z),   p = e^(y - base) / Z,   g = p (y - base - mean) + kl_weight (p_0 - p)
+
+Each pass over a row works `d` out anew and sums `Z` and `mean = Σ p (y - base)`, from which H = log Z - mean follows. A
+row is read once and written as it came; one that moves is read once more for each of its steps, and written again.
+Nothing is read back to the host: a row that has ended skips its passes on the device.
+
+Two plans of launching the same kernel. Where there are at least as many rows as the GPU has multiprocessors, a program
+has a row and makes all its passes: one launch. With fewer, a row is split over up to 64 programs and every pass is a
+launch, n_grad_steps + 1 in all: the sums of the parts meet between two launches.
+
+Importing this module needs triton, which PyTorch's builds for GPUs bring along. With TRITON_INTERPRET=1 in the
+environment beforehand, the kernel runs on tensors of the CPU.
+"""
+# Triton's functions take no annotations but constexpr.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from contextlib import nullcontext
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from em_hf.generation.minimize import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON
+
+_BETA1, _BETA2, _EPSILON = tl.constexpr(ADAM_BETA1), tl.constexpr(ADAM_BETA2), tl.constexpr(ADAM_EPSILON)
+_LOWEST = tl.constexpr(torch.finfo(torch.float32).min)
+# A logit this far below the largest has probability 0 in float32; banned tokens are put here.
+_NOTHING = tl.constexpr(-1e4)
+
+_BLOCK = 2048  # entries a program has before it at a time
+_WARPS = 16
+_MAX_SPLIT = 64
+# Of 100 steps of Adam none is longer than this many learning rates, whatever the gradients: by Cauchy-Schwarz
+# m / sqrt(v) <= sqrt(Σ (β1² / β2)^i) < 2.3 for the sums without their factors, and sqrt(c2) / c1 < 1.
+_LONGEST_STEP = 2.3
+# While entries move less than this in all, e^y of float32 holds without subtracting the largest anew.
+_SAFE_REACH = 40.0
+
+
+@triton.jit
+def _add_to_sums(top, total, moment, value):
+    """Lane by lane: the largest value, `Σ e^w` and `Σ e^w w`, with w = value - largest, and `value` among them."""
+    new_top = tl.maximum(top, value)
+    base = tl.maximum(new_top, _LOWEST)
+    fall = tl.maximum(tl.maximum(top, _LOWEST) - base, _NOTHING)
+    scale = tl.exp(fall)
+    w = tl.maximum(value - base, _NOTHING)
+    e = tl.exp(w)
+    return new_top, total * scale + e, scale * (moment + total * fall) + e * w
+
+
+@triton.jit
+def _sums_of_lanes(top, total, moment):
+    """What `_add_to_sums` holds in its lanes, as one: three scalars."""
+    all_top = tl.max(top, 0)
+    fall = tl.maximum(tl.maximum(top, _LOWEST) - tl.maximum(all_top, _LOWEST), _NOTHING)
+    scale = tl.exp(fall)
+    return all_top, tl.sum(total * scale, 0), tl.sum(scale * (moment + total * fall), 0)
+
+
+@triton.jit
+def _displacement(u, count, scalars, rate, kl_weight, ADAM: tl.constexpr):
+    """How far `count` steps take centred logits `u`; `scalars` has (base, mean, 1 / Z, goes on) of step k at 4 (k + 1).
+
+    Adam's sums are kept without their factors 1 - β, so that the bias corrections are the sums c = Σ β^i themselves:
+    m / c1 and v / c2, and no 1 - β^k is taken, which float32 holds badly for β2.
+    """
+    shift = u * 0.0
+    m, v = shift, shift
+    c1, c2 = 0.0, 0.0
+    p0 = tl.exp(u) * tl.load(scalars + 6)
+    for step in range(0, count):
+        slot = scalars + 4 * (step + 1)
+        y = u + shift - tl.load(slot)
+        p = tl.exp(y) * tl.load(slot + 2)
+        descent = p * (y - tl.load(slot + 1)) + kl_weight * (p0 - p)
+        if ADAM:
+            m = m * _BETA1 + descent
+            v = v * _BETA2 + descent * descent
+            c1 = c1 * _BETA1 + 1.0
+            c2 = c2 * _BETA2 + 1.0
+            root = tl.sqrt(c2)
+            shift += (rate * root / c1) * (m / (tl.sqrt(v) + _EPSILON * root))
+        else:
+            shift += rate * descent
+    return shift
+
+
+@triton.jit
+def _copy_and_sum(rows, out, start, end, BLOCK: tl.constexpr):
+    """The row as it came, into `out`, and its sums. A NaN counts as +inf: either way there is no distribution."""
+    lanes = tl.arange(0, BLOCK)
+    top = tl.full([BLOCK], float("-inf"), tl.float32)
+    total = tl.full([BLOCK], 0.0, tl.float32)
+    moment = tl.full([BLOCK], 0.0, tl.float32)
+    for offset in range(start, end, BLOCK):
+        place = offset + lanes
+        kept = place < end
+        z = tl.load(rows + place, mask=kept, other=float("-inf"))
+        tl.store(out + place, z, mask=kept)
+        value = z.to(tl.float32)
+        value = tl.where(value == value, value, float("inf"))
+        top, total, moment = _add_to_sums(top, total, moment, value)
+    return _sums_of_lanes(top, total, moment)
+
+
+@triton.jit
+def _move_and_sum(
+    rows, count, scalars, rate, kl_weight, start, end, ADAM: tl.constexpr, NEAR: tl.constexpr, BLOCK: tl.constexpr
+):
+    """The sums of the row after `count` steps. NEAR: its entries have moved so little that 0 can be the base."""
+    lanes = tl.arange(0, BLOCK)
+    total = tl.full([BLOCK], 0.0, tl.float32)
+    moment = tl.full([BLOCK], 0.0, tl.float32)
+    if NEAR:
+        top = tl.full([BLOCK], 0.0, tl.float32)
+    else:
+        top = tl.full([BLOCK], float("-inf"), tl.float32)
+    largest = tl.maximum(tl.load(scalars), _LOWEST)
+    for offset in range(start, end, BLOCK):
+        place = offset + lanes
+        z = tl.load(rows + place, mask=place < end, other=float("-inf")).to(tl.float32)
+        u = tl.maximum(z - largest, _NOTHING)
+        y = u + _displacement(u, count, scalars, rate, kl_weight, ADAM)
+        if NEAR:
+            e = tl.exp(y)
+            total += e
+            moment += e * y
+        else:
+            top, total, moment = _add_to_sums(top, total, moment, y)
+    return _sums_of_lanes(top, total, moment)
+
+
+@triton.jit
+def _move_and_write(rows, out, count, scalars, rate, kl_weight, start, end, ADAM: tl.constexpr, BLOCK: tl.constexpr):
+    """The row after `count` steps, into `out`, rounded once."""
+    lanes = tl.arange(0, BLOCK)
+    largest = tl.maximum(tl.load(scalars), _LOWEST)
+    for offset in range(start, end, BLOCK):
+        place = offset + lanes
+        z = tl.load(rows + place, mask=place < end, other=float("-inf")).to(tl.float32)
+        u = tl.maximum(z - largest, _NOTHING)
+        moved = z + _displacement(u, count, scalars, rate, kl_weight, ADAM)
+        tl.store(out + place, moved.to(out.dtype.element_ty), mask=place < end)
+
+
+@triton.jit
+def _settle(step, threshold, sums, scalars, SPLIT: tl.constexpr):
+    """The numbers of the row after `step` steps, from the sums of its parts; kept in `scalars`. Returns H, goes on."""
+    parts = sums + 3 * (step * SPLIT + tl.arange(0, SPLIT))
+    top, total, moment = _sums_of_lanes(tl.load(parts), tl.load(parts + 1), tl.load(parts + 2))
+    mean = moment / total
+    entropy = tl.maximum(tl.log(total) - mean, 0.0)
+    if step == 0:  # entries are counted from the largest, and this row may have no distribution
+        entropy = tl.where((top > float("-inf")) & (top < float("inf")), entropy, float("nan"))
+        tl.store(scalars, top)
+        top = 0.0
+    goes_on = (tl.load(scalars + 4 * step + 3) > 0) & (entropy >= threshold)
+    slot = scalars + 4 * (step + 1)
+    tl.store(slot, top)
+    tl.store(slot + 1, mean)
+    tl.store(slot + 2, 1.0 / total)
+    tl.store(slot + 3, goes_on.to(tl.float32))
+    return entropy, goes_on
+
+
+@triton.jit(do_not_specialize=["first", "last", "steps"])
+def _passes(
+    rows, out, active, before, adjusted, sums, scalars, stride, size, first, last, steps, threshold, rate, kl_weight,
+    ADAM: tl.constexpr, NEAR: tl.constexpr, SPLIT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Passes `first` to `last` over one part of one row: 0 copies and sums, `steps` writes, those between sum."""
+    row, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    rows += row * stride
+    out += row * size
+    sums += row * (steps + 1) * SPLIT * 3
+    scalars += (row * SPLIT + part) * (steps + 1) * 4  # a part's own, so that no two programs write to one place
+    length = ((size + BLOCK - 1) // BLOCK + SPLIT - 1) // SPLIT * BLOCK
+    start = part * length
+    end = tl.minimum(start + length, size)
+    for step in range(first, last + 1):
+        mine = sums + 3 * (step * SPLIT + part)
+        if step == 0:
+            tl.store(scalars + 3, tl.load(active + row).to(tl.float32))
+            top, total, moment = _copy_and_sum(rows, out, start, end, BLOCK)
+            tl.store(mine, top)
+            tl.store(mine + 1, total)
+            tl.store(mine + 2, moment)
+        else:
+            entropy, goes_on = _settle(step - 1, threshold, sums, scalars, SPLIT)
+            if step == 1:
+                tl.store(before + row, entropy, mask=part == 0)
+                tl.store(adjusted + row, goes_on.to(tl.uint8), mask=part == 0)
+            tl.debug_barrier()
+            if step < steps:
+                if goes_on:
+                    top, total, moment = _move_and_sum(
+                        rows, step, scalars, rate, kl_weight, start, end, ADAM, NEAR, BLOCK
+                    )
+                    tl.store(mine, top)
+                    tl.store(mine + 1, total)
+                    tl.store(mine + 2, moment)
+            else:
+                count = 0
+                for past in range(0, steps):
+                    count += (tl.load(scalars + 4 * past + 7) > 0).to(tl.int32)
+                if count > 0:
+                    _move_and_write(rows, out, count, scalars, rate, kl_weight, start, end, ADAM, BLOCK)
+        tl.debug_barrier()  # what was stored is seen by all threads of the program in its next pass
+
+
+def split_of(rows: int, size: int, processors: int, block: int = _BLOCK) -> int:
+    """How many programs share a row: 1 (one launch) where the rows alone keep all multiprocessors busy."""
+    if rows >= processors:
+        return 1
+    wanted = min(_MAX_SPLIT, -(-2 * processors // rows), -(-size // block))
+    return 1 << (wanted - 1).bit_length() if wanted > 1 else 1
+
+
+@torch.library.custom_op("em_hf::minimize_entropy", mutates_args=())
+def minimize_entropy_rows(
+    rows: Tensor,
+    active: Tensor,
+    threshold: float,
+    n_grad_steps: int,
+    learning_rate: float,
+    kl_weight: float,
+    adam: bool,
+    split: int = 0,
+    block: int = _BLOCK,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`minimize_entropy` on float32, bfloat16 or float16 rows `[N, V]`, all on one device.
+
+    Args:
+        active: bool `[N]`, the rows to treat.
+        split: programs that share a row, a power of two; 1 makes all passes in one launch; 0: chosen by size.
+        block: entries a program has before it at a time, a power of two.
+
+    Returns:
+        New rows `[N, V]`, entropies before in nats `[N]`, whether each row changed `[N]`.
+    """
+    count, size = rows.shape
+    rows = rows if rows.stride(1) == 1 else rows.contiguous()
+    out = torch.empty((count, size), dtype=rows.dtype, device=rows.device)
+    before = torch.empty(count, dtype=torch.float32, device=rows.device)
+    adjusted = torch.empty(count, dtype=torch.bool, device=rows.device)
+    if count == 0:
+        return out, before, adjusted
+    if n_grad_steps == 0:
+        active = torch.zeros_like(active)
+    steps = max(n_grad_steps, 1)
+    if split == 0:
+        processors = torch.cuda.get_device_properties(rows.device).multi_processor_count if rows.is_cuda else 1
+        split = split_of(count, size, processors, block)
+    sums = torch.empty(count * (steps + 1) * split * 3, dtype=torch.float32, device=rows.device)
+    scalars = torch.empty(count * split * (steps + 1) * 4, dtype=torch.float32, device=rows.device)
+    launches = [(0, steps)] if split == 1 else [(step, step) for step in range(steps + 1)]
+    with torch.cuda.device(rows.device) if rows.is_cuda else nullcontext():
+        for first, last in launches:
+            _passes[(count, split)](
+                rows,
+                out,
+                active.contiguous().view(torch.uint8),
+                before,
+                adjusted.view(torch.uint8),
+                sums,
+                scalars,
+                rows.stride(0),
+                size,
+                first,
+                last,
+                steps,
+                threshold,
+                learning_rate,
+                kl_weight,
+                ADAM=adam,
+                NEAR=adam and steps * learning_rate * _LONGEST_STEP < _SAFE_REACH,
+                SPLIT=split,
+                BLOCK=block,
+                num_warps=_WARPS,
+                enable_fp_fusion=True,
+            )
+    return out, before, adjusted
+
+
+@minimize_entropy_rows.register_fake
+def _shapes(rows: Tensor, active: Tensor, *settings: object, **named: object) -> tuple[Tensor, Tensor, Tensor]:
+    count = rows.shape[0]
+    return (
+        torch.empty(rows.shape, dtype=rows.dtype, device=rows.device),
+        rows.new_empty(count, dtype=torch.float32),
+        rows.new_empty(count, dtype=torch.bool),
+    )
+
+
+def probe() -> None:
+    """Compile the kernel and launch it on the present GPU. Where that cannot be, whatever Triton raises."""
+    rows = torch.zeros(1, 8, device="cuda")
+    minimize_entropy_rows(rows, torch.ones(1, dtype=torch.bool, device="cuda"), 0.3, 1, 0.1, 0.05, True)
