@@ -71,7 +71,7 @@ def refuse_other_policies(args: Any) -> None:
                 f"{name}: {setting} is {value}, but an entropy reward is of the policy that was sampled, and that is "
                 f"the whole distribution: it must be {allowed[0]:g}"
             )
-    # TRL hands generation_kwargs to generate or, with use_vllm, to vLLM's SamplingParams, where EM-INF has another place.
+    # TRL hands generation_kwargs to generate or to vLLM's SamplingParams, where EM-INF stands among the extra_args.
     of_vllm = more.get("extra_args")
     if {"entropy_min", "entropy_min_config"} & {*more, *(of_vllm if isinstance(of_vllm, dict) else ())}:
         raise ValueError(
