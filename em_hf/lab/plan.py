@@ -7,7 +7,7 @@ from typing import Any
 POCKET, MISLED = "pocket-reasoner", "pocket-misled"
 EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
 MOST_SEEDS = (*EM_METHODS, "rloo")
-COLLAPSES = "em-rl-token"
+COLLAPSES, GUARDED_SEEDS = "em-rl-token", 2
 # What the pocket recipe trains and decodes with.
 EM_INF = {"threshold": 0.1, "n_grad_steps": 10, "learning_rate": 0.1, "kl_weight": 0.05}
 STRATEGIES = (
@@ -64,7 +64,8 @@ class LabSettings:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "LabSettings":
         """From what JSON makes of `to_dict`."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**given)
 
 
 def lab_settings(
@@ -185,8 +186,8 @@ def of_run(settings: LabSettings, run: Training) -> list[Measuring]:
 
 
 def guarded(settings: LabSettings) -> list[Training]:
-    """The runs of the method that collapses, once more with the guard."""
-    n = settings.seeds.get(COLLAPSES, 0)
+    """The first runs of the method that collapses, once more with the guard."""
+    n = min(settings.seeds.get(COLLAPSES, 0), GUARDED_SEEDS)
     return [Training(COLLAPSES, seed, POCKET, settings.steps, guard=True) for seed in range(n)]
 
 

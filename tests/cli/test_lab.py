@@ -37,7 +37,7 @@ def test_the_sketch_is_killed_goes_on_and_reports_figures_of_what_it_measured(tm
     stood = {path.name: path.stat().st_mtime_ns for path in measured.glob("*.json")}
     assert len(stood) >= 8
 
-    partly = em_hf("--quick", "--report", "--output", "lab", cwd=tmp_path)
+    partly = em_hf("--report", "--output", "lab", cwd=tmp_path)
     assert partly.returncode == 0, partly.stderr
     assert "**Not all of the plan is done.**" in partly.stdout and "Not measured yet." in partly.stdout
 
@@ -55,9 +55,8 @@ def test_the_sketch_is_killed_goes_on_and_reports_figures_of_what_it_measured(tm
     for row in record["methods"][1:]:
         right = json.loads((measured / f"{row['method']}-0_sampling_test_40x1.json").read_text())["right"]
         assert row["sampled"]["mean"] == pytest.approx(sum(right) / 40)
-        assert f"{100 * sum(right) / 40:.1f}%" in next(
-            line for line in text.splitlines() if f"| {row['title']} " in line
-        )
+        line = next(line for line in text.splitlines() if line.startswith(f"| {row['title']} "))
+        assert f"{100 * sum(right) / 40:.1f}%" in line
     fewer = json.loads((measured / "pocket-misled_sampling_fewer_40x1.json").read_text())["right"]
     others = json.loads((measured / "pocket-misled_sampling_others_40x1.json").read_text())["right"]
     assert sum(fewer) < 20 < sum(others), "misled on its kind of problem and on no other"
