@@ -81,5 +81,5 @@ def _by_problem(found: list[list[Completion]], answers: list[str], parameters: i
         made["tokens"].append(tokens / n)
         made["flops"].append(inference_flops(parameters, through) / n)
         made["seconds"].append(sum(one.seconds for one in ones) / n)
-        made["nats"].append(sum(one.nats for one in ones) / max(1, tokens))
+        made["nats"].append(sum(one.nats or 0.0 for one in ones) / max(1, tokens))
     return made

@@ -27,6 +27,7 @@ from em_hf.lab.plan import (
 
 MARK, MADE = "lab-settings.json", "lab-made.json"
 BASE = "base"  # the folder of the pocket reasoner that --from-scratch trains
+_stopping: Any = None  # of this process, when it is one of several
 
 
 def open_folder(folder: Path, settings: LabSettings) -> None:
@@ -112,19 +113,27 @@ def _do_all(chains: list[list[Job]], folder: Path, jobs: int, on_done: Callable[
         return
     # Processes of their own: a run sets signal handlers and random states, and a fork would share torch's threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare_process) as pool:
+    stopping = context.Event()
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare_process, initargs=(stopping,)) as pool:
         started = {pool.submit(do_chain, chain, folder): chain[0].name for chain in waiting}
         try:
             for place, future in enumerate(as_completed(started), 1):
                 future.result()
                 on_done(started[future], place, total)
         except BaseException:
+            stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def prepare_process() -> None:
-    """One thread, and libraries that speak of errors only."""
+def prepare_process(stopping: Any = None) -> None:
+    """One thread, and libraries that speak of errors only.
+
+    Args:
+        stopping: an event, after which this process begins no further job.
+    """
+    global _stopping
+    _stopping = stopping
     os.environ["OMP_NUM_THREADS"] = "1"
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     import torch
@@ -136,9 +145,15 @@ def prepare_process() -> None:
 
 
 def do_chain(chain: list[Job], folder: Path) -> None:
-    for job in chain:
-        if not is_done(job, folder):
-            do(job, folder)
+    try:
+        for job in chain:
+            if not is_done(job, folder) and not (_stopping and _stopping.is_set()):
+                do(job, folder)
+    except BaseException:
+        # The pool has handed out the next chain already: after Ctrl-C, or where something is wrong, it is not begun.
+        if _stopping:
+            _stopping.set()
+        raise
 
 
 def do(job: Job, folder: Path) -> None:
