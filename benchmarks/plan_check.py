@@ -138,8 +138,9 @@ def planned(kind: str, case: Case, prompt: int) -> float:
     from transformers import AutoConfig
 
     from em_hf.training.cluster import Cluster, card_of
-    from em_hf.training.plan import Plan, Shape
+    from em_hf.training.plan import Plan
     from em_hf.training.settings import lora_config
+    from em_hf.training.sizes import Shape
     from tests.smollm2 import smollm2_folder
 
     settings = settings_of(case)

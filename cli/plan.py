@@ -40,7 +40,8 @@ def check_alone(options: dict[str, Any]) -> None:
 
 def show_plan(settings: Any, options: dict[str, Any]) -> None:
     """Print the plan; a warning where the run does not fit goes to stderr too."""
-    from em_hf.training.plan import Plan, Shape
+    from em_hf.training.plan import Plan
+    from em_hf.training.sizes import Shape
 
     lora = None
     if settings.lora:
@@ -111,6 +112,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1e3:.1f} ms"
 
 
+def count(parameters: int) -> str:
+    size, name = (1e9, "billion") if parameters >= 1e9 else (1e6, "million")
+    return f"{parameters / size:.3g} {name}"
+
+
 def text(plan: Any) -> str:
     """The plan for people."""
     memory, flops, seconds, work = plan.memory, plan.flops, plan.seconds, plan.work
@@ -118,8 +124,8 @@ def text(plan: Any) -> str:
     whole_run = flops["rule"] * plan.settings.steps
     kind = " with LoRA" if plan.settings.lora else ""
     lines = [
-        f"{plan.settings.method}{kind} of {shape.name}: {shape.parameters / 1e9:.3g}e9 parameters, "
-        f"{plan.trained / 1e9:.3g}e9 trained, vocabulary {shape.vocabulary:,}",
+        f"{plan.settings.method}{kind} of {shape.name}: {count(shape.parameters)} parameters, "
+        f"{count(plan.trained)} trained, vocabulary {shape.vocabulary:,}",
         f"{cluster.gpus:,} x {cluster.name} ({cluster.card.memory / GB:.0f} GB, {cluster.card.flops / 1e12:.0f} "
         f"TFLOP/s, MFU {cluster.mfu:g}), sharding {cluster.sharding}",
         f"{work.samples:,} samples a step ({work.batches} batch(es) of {work.batch} a GPU) of {work.prompt:,} + "

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.training.cluster import Cluster, card_of
-from em_hf.training.plan import Plan, Shape
+from em_hf.training.plan import Plan
 from em_hf.training.settings import RunSettings, lora_config, recipe_settings
+from em_hf.training.sizes import Shape
 
 PAGE = Path(__file__).parent / "scaling.md"
 CARD = "h100-80gb"

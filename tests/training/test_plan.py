@@ -15,8 +15,9 @@ from em_hf.cli.main import cli, main
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from em_hf.training.cluster import CARDS, Cluster, card_of
-from em_hf.training.plan import Plan, Shape
+from em_hf.training.plan import Plan
 from em_hf.training.settings import RunSettings, lora_config, recipe_settings
+from em_hf.training.sizes import Shape
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
@@ -222,7 +223,7 @@ def test_a_plan_needs_no_more_than_a_config_and_writes_nothing(em_hf: Callable, 
     model = big_model(tmp_path)
     words = ("--plan", "--model", model, "--dataset", "no/such", "--num-processes", 64, "--accelerate-config", "fsdp2")
     code, out, err = em_hf(*words, "--dtype", "bfloat16", "--gradient-checkpointing", "--output", "run")
-    assert code == 0 and out.startswith(f"em-ft of {model}: 70.6e9 parameters") and "64 x h100-80gb" in out
+    assert code == 0 and out.startswith(f"em-ft of {model}: 70.6 billion parameters") and "64 x h100-80gb" in out
     assert "sharding fsdp2" in out and "by the rule of 6PD and 2PD" in out and "fits" in out
     assert "Warning: sampling gathers" in err
     assert [path.name for path in tmp_path.iterdir()] == ["big"]

@@ -1,0 +1,117 @@
+"""The sizes that a plan is made from: of a model, and of what goes through one GPU."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from em_hf.training.methods import METHODS
+from em_hf.training.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a plan needs to know of a model: counts of parameters and sizes."""
+
+    name: str
+    parameters: int
+    adapter: int
+    layer: int
+    head: int
+    hidden: int
+    layers: int
+    query: int
+    key_value: int
+    inner: int
+    vocabulary: int
+
+    @classmethod
+    def of_config(cls, config: Any, name: str, *, lora: Any = None) -> "Shape":
+        """Count a model on the meta device, where it has shapes and no memory.
+
+        Args:
+            config: a transformers config.
+            lora: PEFT's config of an adapter, None for none.
+
+        Raises:
+            ValueError: no causal language model has such a config, or it is a mixture of experts.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        text = config.get_text_config()
+        if getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None):
+            raise ValueError(f"{name} is a mixture of experts, which --plan cannot count: name a dense model")
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        whole = sum(p.numel() for p in model.parameters())
+        blocks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == text.num_hidden_layers]
+        layer = max((sum(p.numel() for p in block.parameters()) for stack in blocks for block in stack), default=whole)
+        adapter = 0
+        if lora is not None:
+            from peft import get_peft_model
+
+            adapted = get_peft_model(model, lora)
+            adapter = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+        heads = text.num_attention_heads
+        width = getattr(text, "head_dim", None) or text.hidden_size // heads
+        return cls(
+            name=name,
+            parameters=whole,
+            adapter=adapter,
+            layer=layer,
+            head=text.vocab_size * text.hidden_size,
+            hidden=text.hidden_size,
+            layers=text.num_hidden_layers,
+            query=heads * width,
+            key_value=(getattr(text, "num_key_value_heads", None) or heads) * width,
+            inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+            vocabulary=text.vocab_size,
+        )
+
+    def attention_flops(self, tokens: float, context: float) -> float:
+        """Scores and weighted sums of `tokens` queries over `context` keys each, in a forward pass."""
+        return 4 * tokens * context * self.query * self.layers
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much goes through one GPU: of a step, of a batch, of a generation.
+
+    Args:
+        prompt, completion: tokens of a sample.
+    """
+
+    settings: RunSettings
+    gpus: int
+    prompt: int
+    completion: int
+
+    @property
+    def length(self) -> int:
+        return self.prompt + self.completion
+
+    @property
+    def batch(self) -> int:
+        """Samples that one GPU trains on at once."""
+        sampled = METHODS[self.settings.method].needs != "solutions"
+        return self.settings.batch_size * (self.settings.num_generations if sampled else 1)
+
+    @property
+    def batches(self) -> int:
+        return self.settings.gradient_accumulation_steps
+
+    @property
+    def sampled_at_once(self) -> int:
+        """EM-FT samples batch by batch, TRL all rollouts of a step; SFT nothing."""
+        if METHODS[self.settings.method].needs == "solutions":
+            return 0
+        return self.batch * (self.batches if METHODS[self.settings.method].rollouts else 1)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a step, on all GPUs."""
+        return self.batch * self.batches * self.gpus
+
+    @property
+    def prompts(self) -> int:
+        sampled = METHODS[self.settings.method].needs != "solutions"
+        return self.samples // (self.settings.num_generations if sampled else 1)
