@@ -98,6 +98,7 @@ def test_every_public_name_can_be_imported_and_a_wrong_one_is_an_attribute_error
         ["train", "--steps", "0"],
         ["train", "--model", "somewhere/else"],
         ["train", "--entropy-min", "{"],
+        ["train", "--gpu", "l4"],
         ["push", "--help"],
         ["push"],
         ["generate", "--help"],
