@@ -31,6 +31,7 @@ PARTS: dict[str, Callable[[Scale], list[Any]]] = {
     "em-rl": training.em_rl,
     "app": around.app,
     "growth": growth.curves,
+    "gpu": around.gpu,
 }
 RESULTS = Path(__file__).parents[1] / "results"
 

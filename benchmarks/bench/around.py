@@ -9,8 +9,22 @@ from pathlib import Path
 from benchmarks.bench.lines import Line, Missing, Scale, paired
 from benchmarks.common import Times, quartiles
 
+# What a GPU is measured by, each with a report of its own.
+ON_GPU = "python -m benchmarks.em_inf_gpu"
 APP, START = "App", "Start"
 SCRIPT = Path(sys.executable).with_name("em-hf")
+
+
+def gpu(scale: Scale) -> list[Line]:
+    """Nothing: this report is of the processor.
+
+    Raises:
+        Missing: always; it names what measures a GPU.
+    """
+    import torch
+
+    here = torch.cuda.is_available()
+    raise Missing(f"{ON_GPU} measures it" if here else f"there is none here; {ON_GPU} measures one")
 
 
 def app(scale: Scale) -> list[Line]:

@@ -1,11 +1,10 @@
 """The report: tables, exponents, what was left out, and two plots."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from benchmarks.bench.growth import Curve
 from benchmarks.bench.lines import Line
@@ -15,10 +14,8 @@ HEADER = ("em-hf", "against", "of", "ratio", "em-hf's", "the other's", "pairs", 
 
 
 def machine() -> str:
-    """The GPU's name, or the processor's and its cores, as a file's name."""
-    import os
-
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cpu_name()} {os.cpu_count()} cores"
+    """The processor's name and its cores, as a file's name. All parts are measured on the processor."""
+    name = f"{cpu_name()} {os.cpu_count()} cores"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
