@@ -206,6 +206,14 @@ def test_a_compiled_step_has_no_graph_break_and_the_same_result(monkeypatch: pyt
     minimize._kernel_works.cache_clear()
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_what_torch_computes_on_an_accelerator_without_triton_compiles_whole_too(optimizer: str) -> None:
+    config = EntropyMinConfig(optimizer=optimizer)
+    compiled = torch.compile(lambda z: entropy_min_step(z, config), fullgraph=True, backend="eager")
+    out, before, adjusted = compiled(torch.empty(4, 9000, device="meta"))
+    assert (out.shape, before.shape, adjusted.shape) == ((4, 9000), (4,), (4,))
+
+
 def test_minimize_entropy_and_its_processor_use_it_where_it_is_chosen(chosen: list[int]) -> None:
     torch.manual_seed(0)
     z = torch.randn(2, 3, 50, device=DEVICE)
