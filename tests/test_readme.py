@@ -60,5 +60,5 @@ def test_every_file_it_links_to_exists() -> None:
 def test_every_command_and_every_make_target_is_named() -> None:
     for name in COMMANDS:
         assert f"em-hf {name}" in README, name
-    for target in ("demo", "app", "test", "check", "bench"):
+    for target in ("demo", "app", "lab", "test", "check", "bench"):
         assert f"make {target}" in README

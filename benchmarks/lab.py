@@ -1,0 +1,64 @@
+"""Record a lab: `python -m benchmarks.lab FOLDER` writes its report to results/, and a part of it into the README.
+
+FOLDER is one that `em-hf lab --output FOLDER` made, with its lab.json. Of results/ itself, it writes both anew.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from em_hf.evaluation.results import markdown
+from em_hf.lab.answers import QUESTIONS, answers
+from em_hf.lab.report import write_report
+from em_hf.lab.words import points, share
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- lab: written by python -m benchmarks.lab -->", "<!-- /lab -->"
+
+
+def readme_block(record: dict[str, Any]) -> str:
+    """What the README quotes of a lab's record."""
+    head = ["method", "labels", "seeds", "sampled", "over base, points", "greedy", "TFLOPs of a run"]
+    rows = [
+        [
+            row["title"],
+            row["labels"],
+            str(row["seeds"]) if "flops" in row else "-",
+            share(row["sampled"]),
+            points(row["over_base"]),
+            share(row["greedy"]),
+            f"{row['flops'] / 1e12:.2f}" if "flops" in row else "-",
+        ]
+        for row in record["methods"]
+    ]
+    said = [f"- **{question}** {text}" for question, text in zip(QUESTIONS, answers(record), strict=True)]
+    missing = len(record["missing"])
+    unfinished = [f"Of this lab {missing} jobs were not done yet."] if missing else []
+    return "\n\n".join([markdown(head, rows), "\n".join(said), *unfinished])
+
+
+def quoted_in(readme: str) -> str:
+    """The block as it stands in the README's text."""
+    return readme.split(BEGIN, 1)[1].split(END, 1)[0].strip()
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def main(folder: Path) -> None:
+    """Write the report of the lab in FOLDER to results/, and its table and answers into the README."""
+    record = json.loads((folder / "lab.json").read_text(encoding="utf-8"))
+    write_report(record, RESULTS)
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    block = f"{BEGIN}\n{readme_block(record)}\n{END}"
+    text = re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: block, text, flags=re.DOTALL)
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"Written: {RESULTS.relative_to(ROOT) / 'lab.md'} and README.md; {len(record['missing'])} jobs missing.")
+
+
+if __name__ == "__main__":
+    main()
