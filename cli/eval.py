@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ DEFAULT_STRATEGIES = ("greedy", "sampling", "em-inf")
 # The options that go to EvalSettings under their own names.
 SETTINGS = (
     *("model", "revision", "dtype", "seed", "tasks", "limit", "samples"),
-    *("num_fewshot", "system_instruction", "max_new_tokens", "batch_size"),
+    *("num_fewshot", "system_instruction", "max_new_tokens", "batch_size", "backend"),
 )
 EM_FIELDS = ("threshold", "n_grad_steps", "learning_rate", "kl_weight", "optimizer", "target_ratio")
 
@@ -95,6 +96,13 @@ def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 @click.option("--system-instruction", help="What the model is told before every problem.")
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Of an answer.  [default: the task's]")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows decoded together.")
+@click.option(
+    "--backend",
+    type=click.Choice(["transformers", "vllm"]),
+    default="transformers",
+    show_default=True,
+    help="What decodes; vllm where it is installed, in an environment of its own.",
+)
 @click.option("--no-chat-template", is_flag=True, help="Give the model the prompts as they are.")
 @click.option(
     "--data-dir",
@@ -141,6 +149,19 @@ def command(**options: Any) -> None:
     _evaluate(names, options)
 
 
+def _vllm(options: dict[str, Any], load: dict[str, Any]) -> tuple[Any, None, dict[str, Any] | None]:
+    """The lm-eval model of vLLM, which has its own tokenizer, and the EM-INF settings stored with it."""
+    if options["device"]:
+        raise ValueError("device is given, but vLLM chooses its devices itself: set CUDA_VISIBLE_DEVICES")
+    if find_spec("vllm") is None:
+        raise ImportError("--backend vllm needs vLLM, in an environment of its own: pip install 'em-hf[vllm,eval]'")
+    from em_hf.evaluation.vllm import EntropyMinVLLM
+    from em_hf.generation.mixin import STORED
+
+    lm = EntropyMinVLLM(options["model"], batch_size=options["batch_size"], seed=options["seed"], **load)
+    return lm, None, lm.model.llm_engine.model_config.try_get_generation_config().get(STORED)
+
+
 def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
@@ -163,14 +184,13 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     if options["scicode_targets"]:
         os.environ["EM_HF_SCICODE_TARGETS"] = str(options["scicode_targets"])
     tasks = load_tasks(settings, data_dir=options["data_dir"], allow_code=options["allow_code_execution"])
-    model, tokenizer = load_model(
-        options["model"],
-        revision=options["revision"],
-        dtype=options["dtype"],
-        device=options["device"],
-        trust_remote_code=options["trust_remote_code"],
-    )
-    strategies = strategies_of(names, options, getattr(model.generation_config, STORED, None))
+    load = {name: options[name] for name in ("revision", "dtype", "trust_remote_code")}
+    if options["backend"] == "vllm":
+        model, tokenizer, stored = _vllm(options, load)
+    else:
+        model, tokenizer = load_model(options["model"], device=options["device"], **load)
+        stored = getattr(model.generation_config, STORED, None)
+    strategies = strategies_of(names, options, stored)
     record = settings_record(settings, strategies)
     folder = None if output is None else EvalFolder(output, record, overwrite=options["overwrite"])
     try:

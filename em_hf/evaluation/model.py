@@ -1,40 +1,24 @@
 """The lm-eval model type `em-hf`: its HFLM, whose generation requests take EM-INF settings and follow a strategy."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
-from em_hf.evaluation.strategies import NEXT_TURN, Completion, Strategy, together
+from em_hf.evaluation.answering import Answering
+from em_hf.evaluation.strategies import Completion, Strategy
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.generation.trace import EntropyTrace
 
-# One answer that was asked for: the task, the number of the problem in it, the number of the answer to it.
-Key = tuple[str, int, int]
 
-
-class EntropyMinLM(HFLM):
-    """HFLM with EM-INF. Overrides `generate_until`; loading, templates and likelihoods are the parent's.
-
-    Without a strategy a request is decoded as its own generation arguments say, which may hold `entropy_min`. With one,
-    the strategy sets how tokens are drawn, and the request what is left: its stop strings and its length. Batches are
-    cut from the whole list of requests and each draws from a seed of its own, so the answers depend on neither what was
-    answered before nor what was read back.
+class EntropyMinLM(Answering, HFLM):
+    """HFLM with EM-INF. Overrides `generate_until` (see `Answering`); loading and likelihoods are the parent's.
 
     Args:
         pretrained, **kwargs: as for HFLM.
         strategy: how a prompt is answered; may be set later.
         seed: of all draws.
-
-    Attributes:
-        completions: every answer of the last `generate_until`, under its key.
-        answered: answers known from an earlier run, which are not decoded again; a batch counts only if whole.
-        on_batch: called with each batch's new answers as they come.
     """
 
     def __init__(
@@ -47,71 +31,7 @@ class EntropyMinLM(HFLM):
     ) -> None:
         super().__init__(pretrained, **kwargs)
         enable_entropy_min(self.model)
-        self.strategy = strategy
-        self.seed = int(seed)
-        self.completions: dict[Key, Completion] = {}
-        self.answered: dict[Key, Completion] = {}
-        self.on_batch: Callable[[dict[Key, Completion]], None] = lambda new: None
-        self._chats: dict[str, list[dict[str, str]]] = {}
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """The answers to the requests, in their order."""
-        keys = _keys(requests)
-        self.completions = {}
-        for start, places in self._batches(requests):
-            wanted = [keys[place] for place in places]
-            if all(key in self.answered for key in wanted):
-                self.completions |= {key: self.answered[key] for key in wanted}
-                continue
-            torch.manual_seed(self.seed * 1_000_003 + start)
-            started = time.perf_counter()
-            found = self._in_turns([requests[place] for place in places])
-            share = (time.perf_counter() - started) / len(places)
-            new = {
-                key: Completion(one.text, one.tokens, one.prompt_tokens, one.nats, share)
-                for key, one in zip(wanted, found, strict=True)
-            }
-            self.completions |= new
-            self.on_batch(new)
-        return [self.completions[key].text for key in keys]
-
-    def _in_turns(self, requests: list[Instance]) -> list[Completion]:
-        """The answers; to a problem that is asked in `turns`, those to all its questions in one text."""
-        contexts, generation = [request.args[0] for request in requests], dict(requests[0].args[1])
-        found = last = self._answer(contexts, generation)
-        questions = [list(request.doc.get("turns") or []) for request in requests]
-        for turn in range(max(map(len, questions))):
-            going = [i for i, asked in enumerate(questions) if turn < len(asked)]
-            for i in going:
-                contexts[i] = self.follow_up(contexts[i], last[i].text, questions[i][turn])
-            new = dict(zip(going, self._answer([contexts[i] for i in going], generation), strict=True))
-            last = [new.get(i, one) for i, one in enumerate(last)]
-            found = [
-                together([one, new[i]], one.text + NEXT_TURN + new[i].text) if i in new else one
-                for i, one in enumerate(found)
-            ]
-        return found
-
-    def _answer(self, contexts: list[str], generation: dict[str, Any]) -> list[Completion]:
-        if self.strategy is None:
-            return self.complete(contexts, generation)
-        return self.strategy.run(self, contexts, generation)
-
-    def _batches(self, requests: list[Instance]) -> Iterator[tuple[int, list[int]]]:
-        """The places of the requests batch by batch, prompts of like length together, longest first.
-
-        Requests with different generation arguments are never in one batch. A strategy that draws several samples at
-        once counts with all of them.
-        """
-        at_once = max(1, int(self.batch_size) // (self.strategy.answers if self.strategy else 1))
-        arguments = [repr(request.args[1]) for request in requests]
-        order = sorted(range(len(requests)), key=lambda i: (arguments[i], -len(requests[i].args[0])))
-        done = 0
-        for _, group in groupby(order, key=lambda i: arguments[i]):
-            places = list(group)
-            for first in range(0, len(places), at_once):
-                yield done + first, places[first : first + at_once]
-            done += len(places)
+        self.begin(strategy, seed)
 
     def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
         """One completion a context, in one batch.
@@ -158,27 +78,3 @@ class EntropyMinLM(HFLM):
             middle = (low + high) // 2
             low, high = (low, middle) if stopped(middle) else (middle, high)
         return high
-
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The parent's, remembered, so that `follow_up` can go on with the conversation."""
-        text = super().apply_chat_template(chat_history, add_generation_prompt)
-        self._chats[text] = list(chat_history)
-        return text
-
-    def follow_up(self, context: str, answer: str, instruction: str) -> str:
-        """The conversation after `answer` and the user's `instruction`; in plain text where there is no template."""
-        if context not in self._chats:
-            return f"{context}{answer}\n\n{instruction}\n"
-        turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": instruction}]
-        return self.apply_chat_template([*self._chats[context], *turns])
-
-
-def _keys(requests: Sequence[Instance]) -> list[Key]:
-    """The key of each request; lm-eval repeats the same request for several answers."""
-    seen: dict[tuple[str, int], int] = {}
-    keys = []
-    for request in requests:
-        problem = (str(request.task_name), int(request.doc_id or 0))
-        seen[problem] = seen.get(problem, -1) + 1
-        keys.append((*problem, seen[problem]))
-    return keys

@@ -28,8 +28,9 @@ class Row:
 
     Attributes:
         values: for each figure one number a problem: the task's metrics as lm-eval computed them, and `tokens` drawn
-            for an answer, their mean `entropy` (nats a token, of the model's own distributions), `flops` (2PD, where D
-            counts every token that passed through the model, prompts too) and `seconds` of an answer.
+            for an answer, their mean `entropy` (nats a token, of the model's own distributions; vLLM does not tell it),
+            `flops` (2PD, where D counts every token that passed through the model, prompts too) and `seconds` of an
+            answer.
         samples: answers to each problem.
     """
 
@@ -90,7 +91,8 @@ def rows_of(
         }
         taken = [_of_problem(completions, task, sample["doc_id"]) for sample in logged]
         if all(taken):
-            values |= {name: [_mean_cost(name, ones, parameters) for ones in taken] for name in COSTS}
+            unknown = {"entropy"} if any(one.nats is None for ones in taken for one in ones) else set()
+            values |= {n: [_mean_cost(n, ones, parameters) for ones in taken] for n in COSTS if n not in unknown}
         rows.append(Row(strategy, task, values, max(1, len(taken[0])), seed))
     return rows
 
@@ -105,7 +107,7 @@ def _of_problem(completions: Mapping[tuple[str, int, int], Completion], task: st
 def _mean_cost(name: str, ones: Sequence[Completion], parameters: int) -> float:
     tokens = sum(one.tokens for one in ones)
     if name == "entropy":
-        return sum(one.nats for one in ones) / max(1, tokens)
+        return sum(one.nats or 0.0 for one in ones) / max(1, tokens)
     if name == "flops":
         return inference_flops(parameters, tokens + sum(one.prompt_tokens for one in ones)) / len(ones)
     return (tokens if name == "tokens" else sum(one.seconds for one in ones)) / len(ones)

@@ -31,6 +31,7 @@ class EvalSettings:
         seed: of all draws.
         chat_template: put prompts into the tokenizer's chat template, where it has one.
         revision, dtype: as the model was loaded.
+        backend: what decodes, "transformers" or "vllm".
     """
 
     model: str
@@ -45,6 +46,7 @@ class EvalSettings:
     chat_template: bool = True
     revision: str | None = None
     dtype: str = "auto"
+    backend: str = "transformers"
 
 
 def our_tasks() -> dict[str, dict[str, Any]]:
@@ -101,6 +103,7 @@ def evaluate(
     """The rows of every strategy on every task, task by task.
 
     Args:
+        model: with its tokenizer; or an `EntropyMinVLLM`, which has its own.
         tasks: from `load_tasks`.
         folder: where answers are kept as they come and read back from.
         on_strategy: called with the name of a strategy before it begins.
@@ -108,7 +111,10 @@ def evaluate(
     from em_hf.evaluation.model import EntropyMinLM
 
     quiet_lm_eval()
-    lm = EntropyMinLM(model, tokenizer=tokenizer, batch_size=settings.batch_size, seed=settings.seed)
+    lm = model
+    if tokenizer is not None:
+        lm = EntropyMinLM(model, tokenizer=tokenizer, batch_size=settings.batch_size, seed=settings.seed)
+    parameters = parameter_count(model) if tokenizer is not None else lm.parameters
     rows: list[Row] = []
     for strategy in strategies:
         on_strategy(strategy.name)
@@ -116,7 +122,7 @@ def evaluate(
         if folder is not None:
             lm.answered, lm.on_batch = folder.answers(strategy.name), folder.keep(strategy.name)
         results = _simple_evaluate(lm, settings, tasks, allow_code)
-        rows += rows_of(strategy.name, results["samples"], lm.completions, parameter_count(model), seed=settings.seed)
+        rows += rows_of(strategy.name, results["samples"], lm.completions, parameters, seed=settings.seed)
         if folder is not None:
             folder.save_lm_eval(strategy.name, results, model=settings.model)
     return sorted(rows, key=lambda row: list(tasks["tasks"]).index(row.task))

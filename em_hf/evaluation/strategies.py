@@ -19,14 +19,15 @@ class Completion:
         text: the answer, without stop strings and special tokens.
         tokens: drawn for it, end-of-sequence tokens included; of all samples where a strategy draws several.
         prompt_tokens: that went through the model for it, again for every sample.
-        nats: summed entropy of the model's own distributions over those tokens, before EM-INF changes them.
+        nats: summed entropy of the model's own distributions over those tokens, before EM-INF changes them; None where
+            the engine does not tell.
         seconds: its share of its batch's time.
     """
 
     text: str
     tokens: int
     prompt_tokens: int
-    nats: float
+    nats: float | None
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,7 +172,7 @@ def together(parts: Sequence[Completion], text: str) -> Completion:
         text,
         sum(part.tokens for part in parts),
         sum(part.prompt_tokens for part in parts),
-        sum(part.nats for part in parts),
+        None if any(part.nats is None for part in parts) else sum(part.nats or 0.0 for part in parts),
         sum(part.seconds for part in parts),
     )
 

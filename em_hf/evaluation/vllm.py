@@ -1,0 +1,131 @@
+"""The lm-eval model for vLLM: its own, whose generation requests take EM-INF settings and follow a strategy."""
+
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+# Results go to stdout; what vLLM says does not.
+os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+
+import torch
+import vllm
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+
+from em_hf.evaluation.answering import Answering
+from em_hf.evaluation.strategies import PLAIN, Completion, Strategy
+from em_hf.flops import parameter_count
+from em_hf.generation.vllm import ARGUMENT, EntropyMinVLLMProcessor
+from em_hf.models import resolve_model
+
+_version = importlib.metadata.version
+# lm-eval asks for the version of a package named vllm; builds for other hardware have another name.
+with patch("importlib.metadata.version", lambda name: vllm.__version__ if name == "vllm" else _version(name)):
+    from lm_eval.models.vllm_causallms import VLLM
+
+
+class EntropyMinVLLM(Answering, VLLM):
+    """lm-eval's VLLM with EM-INF. Overrides `generate_until` (see `Answering`); the rest is the parent's.
+
+    vLLM does not tell the entropy of the distributions that tokens were drawn from: completions have none.
+
+    Args:
+        model: Hub id, folder, or a pocket model's name; no adapter.
+        strategy: how a prompt is answered; may be set later.
+        seed: of all draws.
+        **engine: settings of vLLM's engine.
+
+    Raises:
+        ValueError: `model` is an adapter, or the engine speculates, where vLLM does not let EM-INF act.
+        ImportError: em_hf is on the path but not installed, so that vLLM cannot find it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        dtype: str = "auto",
+        trust_remote_code: bool = False,
+        batch_size: int = 64,
+        strategy: Strategy | None = None,
+        seed: int = 0,
+        **engine: Any,
+    ) -> None:
+        source = resolve_model(model)
+        if (Path(source) / "adapter_config.json").is_file():
+            raise ValueError(
+                f"{model} is an adapter, which em-hf does not load into vLLM: merge it into its base model"
+            )
+        if engine.get("speculative_config"):
+            raise ValueError("speculative_config is given, but vLLM's V1 runner drops EM-INF then: decode without it")
+        group = importlib.metadata.entry_points(group="vllm.logits_processors")
+        if not any(one.value.endswith(f":{EntropyMinVLLMProcessor.__name__}") for one in group):
+            raise ImportError("vLLM finds EM-INF by em-hf's entry point: install em-hf, pip install --no-deps em-hf")
+        on_cpu = vllm.platforms.current_platform.is_cpu()
+        super().__init__(
+            pretrained=source,
+            revision=revision,
+            dtype="float32" if dtype == "auto" and on_cpu else dtype,
+            trust_remote_code=trust_remote_code,
+            batch_size=batch_size,
+            seed=seed,
+            **engine,
+        )
+        self.begin(strategy, seed)
+
+    @property
+    def parameters(self) -> int:
+        """P of the model, counted on a model without weights."""
+        from transformers import AutoModelForCausalLM
+
+        with torch.device("meta"):
+            return parameter_count(AutoModelForCausalLM.from_config(self._config))
+
+    def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
+        """One completion a context, in one batch.
+
+        A completion may take half the model's context at most; a prompt that does not fit into the rest is cut on the
+        left, as in `EntropyMinLM`.
+        """
+        kwargs: dict[str, Any] = dict(normalize_gen_kwargs(generation, self.max_gen_toks))
+        until = handle_stop_sequences(kwargs.pop("until"), eos=self.tokenizer.decode([self.eot_token_id]))
+        room = min(kwargs.pop("max_gen_toks"), self.max_length // 2)
+        prompts = [self.tok_encode(context)[room - self.max_length :] for context in contexts]
+        # Each request has a seed of its own, drawn from the batch's.
+        seeds = torch.randint(2**31, (len(prompts),)).tolist()
+        drawn = sampling(kwargs)
+        params = [vllm.SamplingParams(**drawn, stop=until, max_tokens=room, seed=seed) for seed in seeds]
+        answers = self.model.generate([{"prompt_token_ids": p} for p in prompts], params, use_tqdm=False)
+        return [
+            Completion(
+                postprocess_generated_text(answer.outputs[0].text, until, self.think_end_token),
+                len(answer.outputs[0].token_ids),
+                len(prompt),
+                None,
+            )
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+
+
+def sampling(generation: dict[str, Any]) -> dict[str, Any]:
+    """transformers' arguments of `generate` under the names of vLLM's SamplingParams.
+
+    Raises:
+        ValueError: an argument that vLLM has no like of, other than at the value that does nothing.
+    """
+    rest = dict(generation)
+    temperature = rest.pop("temperature", 1.0)
+    sampled = rest.pop("do_sample", temperature > 0)
+    taken: dict[str, Any] = {"temperature": temperature if sampled else 0.0}
+    for name, neutral in (("top_k", 0), ("top_p", 1.0), ("min_p", 0.0), ("repetition_penalty", 1.0)):
+        value = rest.pop(name, neutral)
+        taken[name] = neutral if value is None or (not sampled and name != "repetition_penalty") else value
+    taken["extra_args"] = {ARGUMENT: rest.pop("entropy_min", False)}
+    for name, value in rest.items():
+        if name not in PLAIN or value != PLAIN[name]:
+            raise ValueError(f"{name} is {value!r}, but vLLM has no such setting: evaluate with --backend transformers")
+    return taken
