@@ -1,11 +1,10 @@
-"""What `em-hf train --plan` foretells, against EM-FT steps that are run: FLOPs and peak memory on SmolLM2.
+"""What `em-hf train --plan` foretells, against EM-FT and EM-RL steps that are run: FLOPs and peak memory on SmolLM2.
 
     python -m benchmarks.plan_check [--quick] [--output FILE.json]
 
-Every measurement is a process of its own, in float32 on one thread: two steps of `EMFTTrainer`, whose samples are all
-as long as planned. FLOPs are those that torch's FlopCounterMode counts in the second step (with attention as plain
-matrix products, which it knows). Memory is what the process rose to above what it held with everything imported and
-no model.
+Every measurement is a process of its own, in float32 on one thread: two steps, whose samples are all as long as
+planned. FLOPs are those that torch's FlopCounterMode counts in the second step (with attention as plain matrix
+products, which it knows). Memory is what the process rose to above what it held with everything imported and no model.
 """
 
 import argparse
@@ -26,16 +25,17 @@ from benchmarks.rows import QUESTIONS
 
 @dataclass(frozen=True)
 class Case:
-    """A run of two EM-FT steps: samples at once, batches a step, tokens of a sample, and how it is trained."""
+    """A run of two steps: prompts at once, batches a step, tokens of a sample, and how it is trained."""
 
     batch: int
     completion: int
     batches: int = 1
     checkpointing: bool = False
     lora: bool = False
+    method: str = "em-ft"
 
 
-FLOPS = (Case(2, 32), Case(4, 96), Case(4, 96, lora=True))
+FLOPS = (Case(2, 32), Case(4, 96), Case(4, 96, lora=True), Case(1, 96, method="em-rl-token"))
 MEMORY = (
     Case(1, 16),
     Case(4, 64),
@@ -43,6 +43,7 @@ MEMORY = (
     Case(4, 64, batches=2),
     Case(8, 128, checkpointing=True),
     Case(4, 64, lora=True),
+    Case(1, 64, method="em-rl-token"),
 )
 QUICK = (Case(2, 32),)
 
@@ -50,7 +51,9 @@ QUICK = (Case(2, 32),)
 def settings_of(case: Case) -> Any:
     from em_hf.training.settings import RunSettings
 
+    rl = {"num_generations": 4, "beta": 0.001} if case.method != "em-ft" else {}
     return RunSettings(
+        method=case.method,
         model="SmolLM2-135M-Instruct",
         dataset="none",
         dtype="float32",
@@ -61,19 +64,21 @@ def settings_of(case: Case) -> Any:
         max_completion_length=case.completion,
         gradient_checkpointing=case.checkpointing,
         lora=case.lora,
+        **rl,
     )
 
 
 def trainer_of(case: Case, model: Any, tokenizer: Any, folder: str) -> Any:
     """The trainer of such a run, with samples that never end before their time."""
     from em_hf.data import Prompts
-    from em_hf.training.em_ft import build_trainer
+    from em_hf.training.methods import METHODS
 
     data = Prompts([QUESTIONS[0]] * case.batch * case.batches * 2, None, "questions", "train", "prompt", None)
     settings = settings_of(case)
-    trainer = build_trainer(settings, model, tokenizer, data, Path(folder), [])
+    trainer = METHODS[case.method].builder()(settings, model, tokenizer, data, Path(folder), [])
     trainer.args.save_strategy = "no"
-    trainer.sampling.min_new_tokens = case.completion
+    sampling = trainer.sampling if case.method == "em-ft" else trainer.generation_config
+    sampling.min_new_tokens = case.completion
     return trainer
 
 
@@ -85,8 +90,9 @@ def measured(kind: str, case: Case) -> dict[str, float]:
 
     from benchmarks.rows import smollm2
     from em_hf.models import encode_prompts
-    from em_hf.training.plan import Plan  # noqa: F401  (imported before the baseline is read, as all the rest)
+    from em_hf.training.methods import METHODS
 
+    METHODS[case.method].builder()
     torch.set_num_threads(1)
     counter = FlopCounterMode(display=False)
 
@@ -134,7 +140,7 @@ def peak_bytes() -> int:
 
 
 def planned(kind: str, case: Case, prompt: int) -> float:
-    """The plan's figure for the same thing: FLOPs by the rule, or peak bytes."""
+    """The plan's figure for the same thing: peak bytes, or FLOPs, by the rule where the run does what it counts."""
     from transformers import AutoConfig
 
     from em_hf.training.cluster import Cluster, card_of
@@ -147,7 +153,11 @@ def planned(kind: str, case: Case, prompt: int) -> float:
     lora = lora_config(settings) if case.lora else None
     shape = Shape.of_config(AutoConfig.from_pretrained(smollm2_folder()), "SmolLM2", lora=lora)
     plan = Plan(shape, settings, Cluster(card_of("h100-80gb")), prompt)
-    return plan.memory["peak"] if kind == "memory" else plan.flops["spent" if case.lora else "rule"]
+    return (
+        plan.memory["peak"]
+        if kind == "memory"
+        else plan.flops["spent" if case.lora or case.method != "em-ft" else "rule"]
+    )
 
 
 def compare(kind: str, case: Case) -> dict[str, Any]:
@@ -172,8 +182,10 @@ def shown(results: Sequence[dict[str, Any]]) -> str:
         batch = f"{r['batches']} x {r['batch']}"
         tokens = f"{r['prompt']:.0f} + {r['completion']}"
         figures = [f"{r[key] / unit:,.{2 if r['kind'] == 'flops' else 0}f}" for key in ("planned", "value")]
-        rows.append([f"{r['kind']}, {name}", batch, tokens, ", ".join(how) or "-", *figures, f"{r['ratio']:.2f}"])
-    return table(("", "samples a step", "tokens", "with", "planned", "measured", "ratio"), rows)
+        rows.append(
+            [f"{r['method']}: {r['kind']}, {name}", batch, tokens, ", ".join(how) or "-", *figures, f"{r['ratio']:.2f}"]
+        )
+    return table(("", "prompts a step", "tokens", "with", "planned", "measured", "ratio"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -188,7 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record = environment("benchmarks.plan_check")
     results = [compare("flops", case) for case in (QUICK if options.quick else FLOPS)]
     results += [compare("memory", case) for case in (QUICK if options.quick else MEMORY)]
-    text = f"{describe(record)}\n\nAn EM-FT step of SmolLM2 in float32, planned and run:\n\n{shown(results)}"
+    what = "Two steps of SmolLM2 in float32, planned and run; EM-RL with 4 rollouts a prompt and a reference policy:"
+    text = f"{describe(record)}\n\n{what}\n\n{shown(results)}"
     print(text)
     write(options.output, {**record, "results": results}, text)
 

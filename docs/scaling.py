@@ -64,7 +64,7 @@ def settings(recipe: str, gpus: int, **changes: Any) -> RunSettings:
     whole = RunSettings(**recipe_settings(recipe))
     prompts = max(1, SAMPLES // (gpus * whole.num_generations))
     batch = min(whole.batch_size, prompts)
-    return replace(whole, batch_size=batch, gradient_accumulation_steps=prompts // batch, **changes)
+    return replace(whole, **{"batch_size": batch, "gradient_accumulation_steps": prompts // batch, **changes})
 
 
 def plan(name: str, recipe: str, gpus: int, **changes: Any) -> Plan:
@@ -117,6 +117,17 @@ def compute_table() -> str:
     return "\n".join(lines)
 
 
+def batch_table() -> str:
+    """EM-FT with LoRA on one GPU: how many samples are drawn and trained on at once."""
+    lines = ["| batch | batches a step | peak | in all |", "|---:|---:|---:|---:|"]
+    for batch in (1, 4, 8, 16, 32):
+        found = plan("Qwen2.5-7B", "paper-em-ft", 1, lora=True, batch_size=batch)
+        found = replace(found, settings=replace(found.settings, gradient_accumulation_steps=SAMPLES // batch))
+        size, hours = cell(found).split(", ") if found.fits else (cell(found), "-")
+        lines.append(f"| {batch} | {SAMPLES // batch} | {size} | {hours} |")
+    return "\n".join(lines)
+
+
 def decoding_table() -> str:
     lines = ["| model | batch | a step of decoding, ms | EM-INF adds, ms | share |", "|---|" + "---:|" * 4]
     for name in configs():
@@ -131,7 +142,7 @@ def decoding_table() -> str:
 def tables() -> dict[str, str]:
     """The tables by the names that mark their places in the page."""
     training = {f"training {name}": training_table(name) for name in configs()}
-    return {"compute": compute_table(), "decoding": decoding_table(), **training}
+    return {"compute": compute_table(), "batch": batch_table(), "decoding": decoding_table(), **training}
 
 
 def filled(page: str) -> str:
