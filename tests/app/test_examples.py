@@ -3,13 +3,14 @@
 import json
 from urllib.parse import urlencode
 
-from em_hf.app.examples import from_address, opening, problems_with_answers
+from em_hf.app.examples import from_address, opening, problems_with_answers, settings_for
 from hypothesis import given
 from hypothesis import strategies as st
 
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.side_by_side import collect, decode_steps
 from em_hf.models import encode_prompts, load_model
+from em_hf.training.settings import recipe_settings
 
 NAMES = ["pocket-reasoner", "endless"]
 
@@ -52,3 +53,9 @@ def test_the_page_opens_on_a_prompt_whose_rows_part_and_em_inf_is_right() -> Non
     )
     assert both.diverges_at is not None
     assert f"#### {answer}" in both.em.text and f"#### {answer}" not in both.plain.text
+
+
+def test_both_pocket_models_begin_with_the_settings_of_the_pocket_recipe() -> None:
+    of_recipe = recipe_settings("pocket")["entropy_min"]
+    assert settings_for("pocket-reasoner") == settings_for("pocket-misled") == of_recipe != settings_for("some/model")
+    assert opening("pocket-misled") == opening("pocket-reasoner")

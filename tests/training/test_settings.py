@@ -69,10 +69,11 @@ def test_a_value_that_is_ours_is_marked_so_in_every_recipe() -> None:
         assert any("ours" in line.lower() for line in comments), name
 
 
-def test_the_pocket_recipe_is_for_the_pocket_reasoner_on_its_own_problems_only() -> None:
+def test_the_pocket_recipe_is_for_the_pocket_models_on_their_own_problems_only() -> None:
     pocket, default = recipe_settings("pocket"), recipe_settings("default")
     assert RunSettings.resolve({}).learning_rate == pocket["learning_rate"]
-    assert RunSettings.resolve({"model": "pocket-reasoner"}).learning_rate == pocket["learning_rate"]
+    for name in ("pocket-reasoner", "pocket-misled"):
+        assert RunSettings.resolve({"model": name}).learning_rate == pocket["learning_rate"]
     assert RunSettings.resolve({"dataset": "mine.jsonl"}).learning_rate == default["learning_rate"]
     assert RunSettings.resolve(MINE).loss_reduction == "sum"  # the paper's
 
