@@ -5,10 +5,12 @@ What a sentence says follows from the interval: a difference whose interval hold
 
 from collections.abc import Mapping
 
+from em_hf.evaluation.strategies import STRATEGIES
 from em_hf.lab.plan import AT_EQUAL_ENTROPY, EM_METHODS, MISLED
 from em_hf.lab.words import KINDS, Record, changed, judged, listed, model_title, points, share
 from em_hf.training.methods import METHODS
 
+VOTES = STRATEGIES["self-consistency"].make().answers
 NOTHING = "Not measured yet."
 
 QUESTIONS = (
@@ -91,7 +93,7 @@ def _one_model(model: str, rows: Mapping[str, Record]) -> str:
     if (majority := rows.get("self-consistency")) is not None:
         where = judged(majority["em_inf_over_it"], "above", "below", "not clearly apart from")
         text += (
-            f" It is {where} self-consistency of 4 answers, {share(majority['sampled'])}, in "
+            f" It is {where} self-consistency of {VOTES} answers, {share(majority['sampled'])}, in "
             f"{em['seconds'] / majority['seconds']:.2f} times its time (the paper: as right, in a third of the time)."
         )
     return text
