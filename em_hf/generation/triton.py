@@ -3,10 +3,11 @@
 A step moves an entry by a function of its own logit and of a few numbers of its row. So the displacement `d` after k
 steps follows from the original logit and those numbers of the k steps, and no optimizer state is stored:
 
-    y = u + d (u = z - max z),   p = e^(y - base) / Z,   g = p (y - base - mean) + kl_weight (p_0 - p)
+    y = z - max z + d,   p = e^y / Z,   -∂H/∂z - kl_weight ∂KL/∂z = p (y - mean) + kl_weight (p_0 - p)
 
-Each pass over a row works `d` out anew and sums `Z` and `mean = Σ p (y - base)`, from which H = log Z - mean follows. A
-row is read once and written as it came; one that moves is read once more for each of its steps, and written again.
+Each pass over a row works `d` out anew and sums `Z` and `mean = Σ p y`, from which H = log Z - mean follows. A row is
+read once and written as it came; one that moves is read once more for each of its steps, and written again. The kernel
+counts in units of log 2, since a GPU computes 2^x, and Adam does not mind the unit: only its rate and epsilon have one.
 Nothing is read back to the host: a row that has ended skips its passes on the device.
 
 Two plans of launching the same kernel. Where there are at least as many rows as the GPU has multiprocessors, a program
@@ -19,6 +20,7 @@ environment beforehand, the kernel runs on tensors of the CPU.
 # Triton's functions take no annotations but constexpr.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
+import math
 from contextlib import nullcontext
 
 import torch
@@ -29,11 +31,12 @@ from torch import Tensor
 from em_hf.generation.minimize import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON
 
 _BETA1, _BETA2, _EPSILON = tl.constexpr(ADAM_BETA1), tl.constexpr(ADAM_BETA2), tl.constexpr(ADAM_EPSILON)
+_LOG2_E, _LN2 = tl.constexpr(1 / math.log(2)), tl.constexpr(math.log(2))
 _LOWEST = tl.constexpr(torch.finfo(torch.float32).min)
-# A logit this far below the largest has probability 0 in float32; banned tokens are put here.
+# In units of log 2. A logit this far below the largest has probability 0 in float32; banned tokens are put here.
 _NOTHING = tl.constexpr(-1e4)
 
-_BLOCK = 2048  # entries a program has before it at a time
+_BLOCK = 4096  # entries a program has before it at a time, eight to a thread
 _WARPS = 16
 _MAX_SPLIT = 64
 # Of 100 steps of Adam none is longer than this many learning rates, whatever the gradients: by Cauchy-Schwarz
@@ -44,51 +47,61 @@ _SAFE_REACH = 40.0
 
 
 @triton.jit
-def _add_to_sums(top, total, moment, value):
-    """Lane by lane: the largest value, `Σ e^w` and `Σ e^w w`, with w = value - largest, and `value` among them."""
+def _add_to_sums(top, total, moment, value, UNIT: tl.constexpr):
+    """Lane by lane: the largest value, `Σ 2^w` and `Σ 2^w w`, with w = UNIT (value - largest), `value` among them."""
     new_top = tl.maximum(top, value)
     base = tl.maximum(new_top, _LOWEST)
-    fall = tl.maximum(tl.maximum(top, _LOWEST) - base, _NOTHING)
-    scale = tl.exp(fall)
-    w = tl.maximum(value - base, _NOTHING)
-    e = tl.exp(w)
+    fall = tl.maximum((tl.maximum(top, _LOWEST) - base) * UNIT, _NOTHING)
+    scale = tl.exp2(fall)
+    w = tl.maximum((value - base) * UNIT, _NOTHING)
+    e = tl.exp2(w)
     return new_top, total * scale + e, scale * (moment + total * fall) + e * w
 
 
 @triton.jit
-def _sums_of_lanes(top, total, moment):
+def _sums_of_lanes(top, total, moment, unit):
     """What `_add_to_sums` holds in its lanes, as one: three scalars."""
     all_top = tl.max(top, 0)
-    fall = tl.maximum(tl.maximum(top, _LOWEST) - tl.maximum(all_top, _LOWEST), _NOTHING)
-    scale = tl.exp(fall)
+    fall = tl.maximum((tl.maximum(top, _LOWEST) - tl.maximum(all_top, _LOWEST)) * unit, _NOTHING)
+    scale = tl.exp2(fall)
     return all_top, tl.sum(total * scale, 0), tl.sum(scale * (moment + total * fall), 0)
 
 
 @triton.jit
-def _displacement(u, count, scalars, rate, kl_weight, ADAM: tl.constexpr):
-    """How far `count` steps take centred logits `u`; `scalars` has (base, mean, 1 / Z, goes on) of step k at 4 (k + 1).
+def _centred(rows, place, end, numbers):
+    """Logits in float32, and `w`: what they lie above the largest of their row, in units of log 2."""
+    z = tl.load(rows + place, mask=place < end, other=float("-inf")).to(tl.float32)
+    largest = tl.maximum(tl.load(numbers), _LOWEST)
+    return z, tl.maximum((z - largest) * _LOG2_E, _NOTHING)
 
-    Adam's sums are kept without their factors 1 - β, so that the bias corrections are the sums c = Σ β^i themselves:
-    m / c1 and v / c2, and no 1 - β^k is taken, which float32 holds badly for β2.
+
+@triton.jit
+def _displacement(w, count, numbers, pull, ADAM: tl.constexpr):
+    """How far `count` steps, at least one, take the entries `w`; `numbers` as `_settle` leaves them, pull = kl / log 2.
+
+    Adam's m and v are sums without the factors 1 - β. A division x / y is x · rsqrt(y²): y is never below 1e-8, and two
+    such operations cost less than one division.
     """
-    shift = u * 0.0
-    m, v = shift, shift
-    c1, c2 = 0.0, 0.0
-    p0 = tl.exp(u) * tl.load(scalars + 6)
-    for step in range(0, count):
-        slot = scalars + 4 * (step + 1)
-        y = u + shift - tl.load(slot)
-        p = tl.exp(y) * tl.load(slot + 2)
-        descent = p * (y - tl.load(slot + 1)) + kl_weight * (p0 - p)
+    log_z, mean = tl.load(numbers + 8), tl.load(numbers + 9)
+    p0 = tl.exp2(w - log_z)
+    descent = p0 * (w - mean)
+    m, v = descent, descent * descent
+    shift = tl.load(numbers + 10) * descent
+    if ADAM:  # m / sqrt(v) is a sign at the first step
+        size = tl.abs(descent) + tl.load(numbers + 12)
+        shift *= tl.rsqrt(size * size)
+    for step in range(1, count):
+        slot = numbers + 8 * (step + 1)
+        y = w + shift
+        p = tl.exp2(y - tl.load(slot))
+        descent = p * (y - tl.load(slot + 1)) + (p0 - p) * pull
         if ADAM:
             m = m * _BETA1 + descent
             v = v * _BETA2 + descent * descent
-            c1 = c1 * _BETA1 + 1.0
-            c2 = c2 * _BETA2 + 1.0
-            root = tl.sqrt(c2)
-            shift += (rate * root / c1) * (m / (tl.sqrt(v) + _EPSILON * root))
+            size = tl.sqrt(v) + tl.load(slot + 4)
+            shift += tl.load(slot + 2) * (m * tl.rsqrt(size * size))
         else:
-            shift += rate * descent
+            shift += tl.load(slot + 2) * descent
     return shift
 
 
@@ -106,14 +119,12 @@ def _copy_and_sum(rows, out, start, end, BLOCK: tl.constexpr):
         tl.store(out + place, z, mask=kept)
         value = z.to(tl.float32)
         value = tl.where(value == value, value, float("inf"))
-        top, total, moment = _add_to_sums(top, total, moment, value)
-    return _sums_of_lanes(top, total, moment)
+        top, total, moment = _add_to_sums(top, total, moment, value, _LOG2_E)
+    return _sums_of_lanes(top, total, moment, _LOG2_E)
 
 
 @triton.jit
-def _move_and_sum(
-    rows, count, scalars, rate, kl_weight, start, end, ADAM: tl.constexpr, NEAR: tl.constexpr, BLOCK: tl.constexpr
-):
+def _move_and_sum(rows, count, numbers, pull, start, end, ADAM: tl.constexpr, NEAR: tl.constexpr, BLOCK: tl.constexpr):
     """The sums of the row after `count` steps. NEAR: its entries have moved so little that 0 can be the base."""
     lanes = tl.arange(0, BLOCK)
     total = tl.full([BLOCK], 0.0, tl.float32)
@@ -122,57 +133,68 @@ def _move_and_sum(
         top = tl.full([BLOCK], 0.0, tl.float32)
     else:
         top = tl.full([BLOCK], float("-inf"), tl.float32)
-    largest = tl.maximum(tl.load(scalars), _LOWEST)
     for offset in range(start, end, BLOCK):
-        place = offset + lanes
-        z = tl.load(rows + place, mask=place < end, other=float("-inf")).to(tl.float32)
-        u = tl.maximum(z - largest, _NOTHING)
-        y = u + _displacement(u, count, scalars, rate, kl_weight, ADAM)
+        _, w = _centred(rows, offset + lanes, end, numbers)
+        y = w + _displacement(w, count, numbers, pull, ADAM)
         if NEAR:
-            e = tl.exp(y)
+            e = tl.exp2(y)
             total += e
             moment += e * y
         else:
-            top, total, moment = _add_to_sums(top, total, moment, y)
-    return _sums_of_lanes(top, total, moment)
+            top, total, moment = _add_to_sums(top, total, moment, y, 1.0)
+    return _sums_of_lanes(top, total, moment, 1.0)
 
 
 @triton.jit
-def _move_and_write(rows, out, count, scalars, rate, kl_weight, start, end, ADAM: tl.constexpr, BLOCK: tl.constexpr):
+def _move_and_write(rows, out, count, numbers, pull, start, end, ADAM: tl.constexpr, BLOCK: tl.constexpr):
     """The row after `count` steps, into `out`, rounded once."""
     lanes = tl.arange(0, BLOCK)
-    largest = tl.maximum(tl.load(scalars), _LOWEST)
     for offset in range(start, end, BLOCK):
         place = offset + lanes
-        z = tl.load(rows + place, mask=place < end, other=float("-inf")).to(tl.float32)
-        u = tl.maximum(z - largest, _NOTHING)
-        moved = z + _displacement(u, count, scalars, rate, kl_weight, ADAM)
+        z, w = _centred(rows, place, end, numbers)
+        moved = z + _displacement(w, count, numbers, pull, ADAM) * _LN2
         tl.store(out + place, moved.to(out.dtype.element_ty), mask=place < end)
 
 
 @triton.jit
-def _settle(step, threshold, sums, scalars, SPLIT: tl.constexpr):
-    """The numbers of the row after `step` steps, from the sums of its parts; kept in `scalars`. Returns H, goes on."""
+def _settle(step, threshold, rate, sums, numbers, ADAM: tl.constexpr, SPLIT: tl.constexpr):
+    """From the sums of a row's parts after `step` steps, its entropy in nats and whether it goes on.
+
+    Eight numbers are kept for step k, at 8 (k + 1): log2 Z, the mean, the size of the step, whether it is made, Adam's
+    epsilon, and the sums c = Σ β^i. The bias corrections are m / c1 and v / c2: no 1 - β^k is taken, which float32
+    holds badly for β2. Before them, in the same places, stand the largest logit, whether the row is active, and c = 0.
+    """
+    unit = tl.where(step == 0, _LOG2_E, 1.0)
     parts = sums + 3 * (step * SPLIT + tl.arange(0, SPLIT))
-    top, total, moment = _sums_of_lanes(tl.load(parts), tl.load(parts + 1), tl.load(parts + 2))
+    top, total, moment = _sums_of_lanes(tl.load(parts), tl.load(parts + 1), tl.load(parts + 2), unit)
     mean = moment / total
-    entropy = tl.maximum(tl.log(total) - mean, 0.0)
+    log_z = tl.log2(total)
+    entropy = tl.maximum((log_z - mean) * _LN2, 0.0)
     if step == 0:  # entries are counted from the largest, and this row may have no distribution
         entropy = tl.where((top > float("-inf")) & (top < float("inf")), entropy, float("nan"))
-        tl.store(scalars, top)
+        tl.store(numbers, top)
         top = 0.0
-    goes_on = (tl.load(scalars + 4 * step + 3) > 0) & (entropy >= threshold)
-    slot = scalars + 4 * (step + 1)
-    tl.store(slot, top)
-    tl.store(slot + 1, mean)
-    tl.store(slot + 2, 1.0 / total)
+    past = numbers + 8 * step
+    goes_on = (tl.load(past + 3) > 0) & (entropy >= threshold)
+    c1, c2 = tl.load(past + 5) * _BETA1 + 1.0, tl.load(past + 6) * _BETA2 + 1.0
+    root = tl.sqrt(c2)
+    slot = past + 8
+    tl.store(slot, top + log_z)
+    tl.store(slot + 1, top + mean)
+    if ADAM:
+        tl.store(slot + 2, root / c1 * rate * _LOG2_E)
+    else:
+        tl.store(slot + 2, rate)
     tl.store(slot + 3, goes_on.to(tl.float32))
+    tl.store(slot + 4, root * _EPSILON * _LOG2_E)
+    tl.store(slot + 5, c1)
+    tl.store(slot + 6, c2)
     return entropy, goes_on
 
 
 @triton.jit(do_not_specialize=["first", "last", "steps"])
 def _passes(
-    rows, out, active, before, adjusted, sums, scalars, stride, size, first, last, steps, threshold, rate, kl_weight,
+    rows, out, active, before, adjusted, sums, numbers, stride, size, first, last, steps, threshold, rate, kl_weight,
     ADAM: tl.constexpr, NEAR: tl.constexpr, SPLIT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Passes `first` to `last` over one part of one row: 0 copies and sums, `steps` writes, those between sum."""
@@ -180,38 +202,39 @@ def _passes(
     rows += row * stride
     out += row * size
     sums += row * (steps + 1) * SPLIT * 3
-    scalars += (row * SPLIT + part) * (steps + 1) * 4  # a part's own, so that no two programs write to one place
+    numbers += (row * SPLIT + part) * (steps + 1) * 8  # a part's own, so that no two programs write to one place
     length = ((size + BLOCK - 1) // BLOCK + SPLIT - 1) // SPLIT * BLOCK
     start = part * length
     end = tl.minimum(start + length, size)
+    pull = kl_weight * _LOG2_E
     for step in range(first, last + 1):
         mine = sums + 3 * (step * SPLIT + part)
         if step == 0:
-            tl.store(scalars + 3, tl.load(active + row).to(tl.float32))
+            tl.store(numbers + 3, tl.load(active + row).to(tl.float32))
+            tl.store(numbers + 5, 0.0)
+            tl.store(numbers + 6, 0.0)
             top, total, moment = _copy_and_sum(rows, out, start, end, BLOCK)
             tl.store(mine, top)
             tl.store(mine + 1, total)
             tl.store(mine + 2, moment)
         else:
-            entropy, goes_on = _settle(step - 1, threshold, sums, scalars, SPLIT)
+            entropy, goes_on = _settle(step - 1, threshold, rate, sums, numbers, ADAM, SPLIT)
             if step == 1:
                 tl.store(before + row, entropy, mask=part == 0)
                 tl.store(adjusted + row, goes_on.to(tl.uint8), mask=part == 0)
             tl.debug_barrier()
             if step < steps:
                 if goes_on:
-                    top, total, moment = _move_and_sum(
-                        rows, step, scalars, rate, kl_weight, start, end, ADAM, NEAR, BLOCK
-                    )
+                    top, total, moment = _move_and_sum(rows, step, numbers, pull, start, end, ADAM, NEAR, BLOCK)
                     tl.store(mine, top)
                     tl.store(mine + 1, total)
                     tl.store(mine + 2, moment)
             else:
                 count = 0
                 for past in range(0, steps):
-                    count += (tl.load(scalars + 4 * past + 7) > 0).to(tl.int32)
+                    count += (tl.load(numbers + 8 * past + 11) > 0).to(tl.int32)
                 if count > 0:
-                    _move_and_write(rows, out, count, scalars, rate, kl_weight, start, end, ADAM, BLOCK)
+                    _move_and_write(rows, out, count, numbers, pull, start, end, ADAM, BLOCK)
         tl.debug_barrier()  # what was stored is seen by all threads of the program in its next pass
 
 
@@ -259,7 +282,7 @@ def minimize_entropy_rows(
         processors = torch.cuda.get_device_properties(rows.device).multi_processor_count if rows.is_cuda else 1
         split = split_of(count, size, processors, block)
     sums = torch.empty(count * (steps + 1) * split * 3, dtype=torch.float32, device=rows.device)
-    scalars = torch.empty(count * split * (steps + 1) * 4, dtype=torch.float32, device=rows.device)
+    numbers = torch.empty(count * split * (steps + 1) * 8, dtype=torch.float32, device=rows.device)
     launches = [(0, steps)] if split == 1 else [(step, step) for step in range(steps + 1)]
     with torch.cuda.device(rows.device) if rows.is_cuda else nullcontext():
         for first, last in launches:
@@ -270,7 +293,7 @@ def minimize_entropy_rows(
                 before,
                 adjusted.view(torch.uint8),
                 sums,
-                scalars,
+                numbers,
                 rows.stride(0),
                 size,
                 first,

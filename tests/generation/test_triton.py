@@ -281,12 +281,12 @@ from triton.compiler import ASTSource
 from em_hf.generation import triton as ours
 
 kernel = ours._passes
-pointers = {"rows", "out", "active", "before", "adjusted", "sums", "scalars"}
+pointers = {"rows", "out", "active", "before", "adjusted", "sums", "numbers"}
 CASES = ((80, "fp32", True, "adam"), (90, "bf16", False, "adam"), (90, "fp16", True, "sgd"))
 for architecture, dtype, aligned, optimizer in CASES:
     constants = {"ADAM": optimizer == "adam", "NEAR": optimizer == "adam", "SPLIT": 16, "BLOCK": ours._BLOCK}
     types = {"rows": f"*{dtype}", "out": f"*{dtype}", "active": "*u8", "adjusted": "*u8"}
-    types |= {name: "*fp32" for name in ("before", "sums", "scalars")}
+    types |= {name: "*fp32" for name in ("before", "sums", "numbers")}
     types |= {name: "fp32" for name in ("threshold", "rate", "kl_weight")} | {name: "constexpr" for name in constants}
     signature = {name: types.get(name, "i32") for name in kernel.arg_names}
     places = {name: (number,) for number, name in enumerate(kernel.arg_names)}
