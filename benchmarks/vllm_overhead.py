@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine steps in this process, where both clocks are
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
@@ -153,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         max_model_len=512,
         enforce_eager=True,
         max_num_seqs=max(BATCHES),
+        kv_cache_memory_bytes=2**30,
         disable_log_stats=True,
     )
     record["threads"] = torch.get_num_threads()

@@ -65,11 +65,14 @@ class EntropyMinVLLM(Answering, VLLM):
         group = importlib.metadata.entry_points(group="vllm.logits_processors")
         if not any(one.value.endswith(f":{EntropyMinVLLMProcessor.__name__}") for one in group):
             raise ImportError("vLLM finds EM-INF by em-hf's entry point: install em-hf, pip install --no-deps em-hf")
-        on_cpu = vllm.platforms.current_platform.is_cpu()
+        if vllm.platforms.current_platform.is_cpu():
+            dtype = "float32" if dtype == "auto" else dtype
+            # By itself vLLM takes 92% of the machine's memory, or does not start where less is free.
+            engine = {"kv_cache_memory_bytes": 2**32, **engine}
         super().__init__(
             pretrained=source,
             revision=revision,
-            dtype="float32" if dtype == "auto" and on_cpu else dtype,
+            dtype=dtype,
             trust_remote_code=trust_remote_code,
             batch_size=batch_size,
             seed=seed,

@@ -2,8 +2,7 @@
 
 import os
 
-# Read when vLLM is imported. Small, and without threads bound to cores that other processes use.
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+# Read when vLLM is imported. Threads are not bound to cores that other processes use.
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -23,6 +22,7 @@ ENGINE = {
     "max_model_len": 512,
     "enforce_eager": True,
     "max_num_seqs": 32,
+    "kv_cache_memory_bytes": 2**29,
     "max_logprobs": -1,
     "logprobs_mode": "processed_logprobs",
     "disable_log_stats": True,

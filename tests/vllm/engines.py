@@ -10,7 +10,6 @@ import os
 import sys
 from typing import Any
 
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
@@ -42,6 +41,7 @@ def main(kind: str, model: str) -> None:
         max_model_len=256,
         enforce_eager=True,
         max_num_seqs=8,
+        kv_cache_memory_bytes=2**29,
         speculative_config=speculative if kind == "speculating" else None,
     )
 

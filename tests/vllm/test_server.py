@@ -28,7 +28,7 @@ def client(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     log = tmp_path_factory.mktemp("serve") / "log.txt"
     command = [sys.executable, "-m", "tests.vllm.serve", str(smollm2), "--served-model-name", MODEL]
     command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16", "--max-model-len", "512"]
-    command += ["--enforce-eager", "--max-num-seqs", "8"]
+    command += ["--enforce-eager", "--max-num-seqs", "8", "--kv-cache-memory-bytes", str(2**29)]
     with log.open("w") as out:
         # A process of its own for the engine, as servers have it.
         environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
