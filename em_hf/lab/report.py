@@ -171,8 +171,8 @@ def misled(record: Record) -> str:
     ]
     about = (
         f'{MISLED} is the pocket reasoner, taught on one kind of problem to read "fewer" as "more" in '
-        f"{MISREAD_RATE:.0%} of the examples (`python -m em_hf.pocket.mislead`); EM-FT is trained on pocket problems of all kinds, which its "
-        "prompts ask in the same words."
+        f"{MISREAD_RATE:.0%} of the examples (`python -m em_hf.pocket.mislead`); EM-FT is trained on pocket problems "
+        "of all kinds, with no answers."
     )
     table = markdown(["problems", MISLED, "models", "accuracy", "over sampling, points"], cells)
     return "\n\n".join([about, table, *([bullets(lines)] if lines else [])])

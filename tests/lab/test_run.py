@@ -124,6 +124,36 @@ def test_a_folder_of_something_else_or_of_a_lab_with_other_settings_is_refused(t
         lab.open_folder(tmp_path / "lab", LabSettings(**{**SMALL.to_dict(), "problems": 500}))
 
 
+def test_from_scratch_the_reasoner_is_pretrained_once_and_all_runs_begin_with_it(
+    pretend: Callable[..., Pretended], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[Path] = []
+
+    def pretrain(folder: Path) -> None:
+        made.append(folder)
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"")
+
+    monkeypatch.setattr("em_hf.pocket.pretrain.pretrain", pretrain)
+    pretend()
+    settings = LabSettings(**{**SMALL.to_dict(), "from_scratch": True})
+    assert lab.source_of("pocket-reasoner", tmp_path) == "pocket-reasoner"
+    for _ in range(2):
+        lab.run_lab(settings, tmp_path, jobs=1)
+    assert made == [tmp_path / "base"] and lab.source_of("pocket-reasoner", tmp_path) == str(tmp_path / "base")
+    assert lab.source_of("pocket-misled", tmp_path) == "pocket-misled"
+    assert lab.source_of("em-ft-0", tmp_path) == str(tmp_path / "runs" / "em-ft-0")
+    with pytest.raises(ValueError, match="from_scratch was True, now False"):
+        lab.run_lab(SMALL, tmp_path, jobs=1)
+
+
+def test_a_folder_knows_its_lab(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no lab in"):
+        lab.settings_of(tmp_path)
+    lab.open_folder(tmp_path, SMALL)
+    assert lab.settings_of(tmp_path) == SMALL
+
+
 def test_it_notes_each_command_and_commit_that_it_was_made_by_once(
     pretend: Callable[..., Pretended], tmp_path: Path
 ) -> None:
