@@ -1,6 +1,7 @@
 """The lab's jobs: each done once, however often the lab is cut off; the best runs; folders that are not its own."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,19 @@ def test_a_lab_that_is_cut_off_anywhere_goes_on_with_what_is_missing_and_does_no
         third = pretend()
         lab.run_lab(SMALL, tmp_path / str(at), jobs=1)
         assert third.names == []
+
+
+def test_when_one_of_several_processes_is_cut_off_the_others_begin_nothing_more(
+    pretend: Callable[..., Pretended], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lab.open_folder(tmp_path, SMALL)
+    monkeypatch.setattr(lab, "_stopping", threading.Event())
+    first, second, *_ = first_chains(SMALL)
+    done = pretend(at=1)
+    with pytest.raises(KeyboardInterrupt):
+        lab.do_chain(first, tmp_path)
+    lab.do_chain(second, tmp_path)
+    assert done.names == [first[0].name]
 
 
 def test_more_seeds_go_on_from_fewer(pretend: Callable[..., Pretended], tmp_path: Path) -> None:
