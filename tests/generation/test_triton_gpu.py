@@ -64,10 +64,14 @@ def test_it_agrees_with_float64_at_every_size_and_plan(size: int, count: int) ->
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("count", [3, 300])
 def test_half_precision_is_the_float32_result_rounded_once(count: int, dtype: torch.dtype) -> None:
-    """Threads hold other entries there and sum in another order, so that a tie may fall to the other side."""
+    """Threads hold other entries there and sum in another order, so that a tie may fall to the other side.
+
+    By sgd, since Adam turns a gradient that is nothing but rounding into a whole step.
+    """
     z = rows(count, 50_257, dtype)
     z[:, 5::1000] = 0
-    out, exact = minimize_entropy(z).float(), minimize_entropy(z.float())
+    config = CONFIGS[2]
+    out, exact = minimize_entropy(z, config).float(), minimize_entropy(z.float(), config)
     nearest = (exact.to(dtype).float() - exact).abs()
     assert ((out - exact).abs() <= nearest + 1e-5 * exact.abs().clamp(min=1)).all()
 
