@@ -12,7 +12,8 @@ Nothing is read back to the host: a row that has ended skips its passes on the d
 
 Two plans of launching the same kernel. Where there are at least as many rows as the GPU has multiprocessors, a program
 has a row and makes all its passes: one launch. With fewer, a row is split over up to 64 programs and every pass is a
-launch, n_grad_steps + 1 in all: the sums of the parts meet between two launches.
+launch, n_grad_steps + 1 in all: the sums of the parts meet between two launches. The plans sum in another order, so a
+row in a batch of another size may differ in the last digit of a float32.
 
 Importing this module needs triton, which PyTorch's builds for GPUs bring along. With TRITON_INTERPRET=1 in the
 environment beforehand, the kernel runs on tensors of the CPU.
