@@ -146,6 +146,9 @@ class RunRecord:
                 kept = [line for line in read_log(log) if line["step"] <= state.global_step]
                 log.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
                 self.started = time.perf_counter() - (kept[-1]["seconds"] if kept else 0)
+                self.tokens_so_far = (
+                    state.num_input_tokens_seen
+                )  # from which TRL's RL trainers go on; SFT's begins anew
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 record.facts["steps_done"] = state.global_step

@@ -73,7 +73,8 @@ def assert_equal(a: Path, b: Path) -> None:
     for name in first:
         assert torch.equal(first[name], second[name]), name
     logs = [[json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for run in (a, b)]
-    kept = [[(line["step"], line["loss"], line["entropy"]) for line in log] for log in logs]
+    names = ("step", "loss", "entropy", "tokens", "tokens_with_prompts")
+    kept = [[tuple(line[name] for name in names) for line in log] for log in logs]
     assert kept[0] == kept[1] and [step for step, *_ in kept[0]] == list(range(1, STEPS + 1))
 
 
