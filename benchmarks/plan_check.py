@@ -35,7 +35,7 @@ class Case:
     method: str = "em-ft"
 
 
-FLOPS = (Case(2, 32), Case(4, 96), Case(4, 96, lora=True), Case(1, 96, method="em-rl-token"))
+FLOPS = (Case(2, 32), Case(4, 96), Case(4, 96, lora=True), Case(1, 32, method="em-rl-token"))
 MEMORY = (
     Case(1, 16),
     Case(4, 64),
@@ -43,7 +43,7 @@ MEMORY = (
     Case(4, 64, batches=2),
     Case(8, 128, checkpointing=True),
     Case(4, 64, lora=True),
-    Case(1, 64, method="em-rl-token"),
+    Case(1, 32, method="em-rl-token"),
 )
 QUICK = (Case(2, 32),)
 

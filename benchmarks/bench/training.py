@@ -26,7 +26,7 @@ def em_ft(scale: Scale) -> list[Line]:
     for name, against in (("naive", "whole logits"), ("trl", "TRL's fused head")):
         lines += _both(f"EM-FT loss, {scale.loss_tokens:,} tokens", against, head["one-pass"], head[name])
     step = _by_method(em_ft_memory.run_cell("step", [str(size) for size in scale.step], ["naive", "one-pass"], runs))
-    lines += _both(f"EM-FT step, {scale.step[0]} prompts", "whole logits", step["one-pass"], step["naive"])
+    lines += _both(f"EM-FT step, {scale.step[0]} prompt(s)", "whole logits", step["one-pass"], step["naive"])
     return lines
 
 

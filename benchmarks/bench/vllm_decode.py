@@ -1,6 +1,6 @@
 """Decodes by vLLM with EM-INF and without, in vLLM's own environment, which this starts from ours.
 
-.venv-vllm/bin/python -m benchmarks.bench.vllm_decode FOLDER RUNS TOKENS BATCH
+.venv-vllm/bin/python -m benchmarks.bench.vllm_decode FOLDER RUNS TOKENS BATCH ...
 """
 
 import json
@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bench.lines import Line, Missing, Scale, paired
 from benchmarks.common import quartiles
@@ -38,8 +40,8 @@ def vllm(scale: Scale) -> list[Line]:
     from tests.smollm2 import smollm2_folder
 
     lines = []
-    for batch in scale.batches[:2]:
-        seconds = from_our_environment(str(smollm2_folder()), scale.runs, scale.tokens, batch)
+    found = from_our_environment(str(smollm2_folder()), scale.runs, scale.tokens, scale.batches[:2])
+    for batch, seconds in zip(scale.batches, found):
         speed = [[batch * scale.tokens / taken for taken in seconds[name]] for name in ("ours", "plain")]
         line = paired("Decoding", f"vLLM with EM-INF, batch {batch}", "without", seconds["ours"], seconds["plain"])
         sides = {side: quartiles(values) for side, values in zip(("ours", "theirs"), speed)}
@@ -47,35 +49,45 @@ def vllm(scale: Scale) -> list[Line]:
     return lines
 
 
-def measured(folder: str, runs: int, tokens: int, batch: int) -> dict[str, list[float]]:
-    """Seconds of `runs` decodes of each kind, in turn; to be called in vLLM's environment."""
-    from vllm import LLM, SamplingParams
+def measured(folder: str, runs: int, tokens: int, batches: Sequence[int]) -> list[dict[str, list[float]]]:
+    """For each batch the seconds of `runs` decodes of each kind, in turn; to be called in vLLM's environment."""
+    from vllm import LLM
+
+    llm = LLM(folder, dtype="bfloat16", max_model_len=512, enforce_eager=True, max_num_seqs=32, disable_log_stats=True)
+    found = []
+    for batch in batches:
+        seconds: dict[str, list[float]] = {"plain": [], "ours": []}
+        for run in range(-1, runs):  # the first warms up
+            for name in ("plain", "ours") if run % 2 else ("ours", "plain"):
+                taken = timed(llm, batch, tokens, name == "ours")
+                if run >= 0:
+                    seconds[name].append(taken)
+        found.append(seconds)
+    return found
+
+
+def timed(llm: Any, batch: int, tokens: int, entropy_min: bool) -> float:
+    """Seconds of one decode of `batch` questions."""
+    from vllm import SamplingParams
 
     from benchmarks.rows import QUESTIONS
 
-    llm = LLM(folder, dtype="bfloat16", max_model_len=512, enforce_eager=True, max_num_seqs=32, disable_log_stats=True)
     asked = [[{"role": "user", "content": question}] for question in QUESTIONS[:batch]]
-    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
-    for run in range(-1, runs):  # the first warms up
-        for name in ("plain", "ours") if run % 2 else ("ours", "plain"):
-            extra = {"entropy_min": True} if name == "ours" else None
-            params = SamplingParams(
-                temperature=1.0, top_k=0, top_p=1.0, seed=0, max_tokens=tokens, ignore_eos=True, extra_args=extra
-            )
-            start = time.perf_counter()
-            llm.chat(asked, params, use_tqdm=False)
-            if run >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+    extra = {"entropy_min": True} if entropy_min else None
+    params = SamplingParams(temperature=1.0, top_k=0, top_p=1.0, max_tokens=tokens, ignore_eos=True, extra_args=extra)
+    start = time.perf_counter()
+    llm.chat(asked, params, use_tqdm=False)
+    return time.perf_counter() - start
 
 
-def from_our_environment(folder: str, runs: int, tokens: int, batch: int) -> dict[str, list[float]]:
+def from_our_environment(folder: str, runs: int, tokens: int, batches: Sequence[int]) -> list[dict[str, list[float]]]:
     """`measured` in a process of vLLM's environment.
 
     Raises:
         RuntimeError: it failed; with the end of what it said.
     """
-    command = [str(PYTHON), "-m", "benchmarks.bench.vllm_decode", folder, str(runs), str(tokens), str(batch)]
+    numbers = [str(number) for number in (runs, tokens, *batches)]
+    command = [str(PYTHON), "-m", "benchmarks.bench.vllm_decode", folder, *numbers]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **SETTINGS})
     if done.returncode:
         raise RuntimeError(f"vLLM failed ({done.returncode}): {done.stderr[-500:]}")
@@ -83,4 +95,5 @@ def from_our_environment(folder: str, runs: int, tokens: int, batch: int) -> dic
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(sys.argv[1], *map(int, sys.argv[2:]))))
+    runs, tokens, *batches = map(int, sys.argv[2:])
+    print(json.dumps(measured(sys.argv[1], runs, tokens, batches)))
