@@ -79,6 +79,15 @@ def test_a_nearly_flat_row_moves_as_the_oracle_moves_it(size: int, split: int) -
         )
 
 
+def test_entries_whose_gradient_is_of_the_size_of_adams_epsilon_move_as_far_as_the_oracles() -> None:
+    """In a probability nobody sees it; a hundred thousand such entries weigh something."""
+    z = torch.cat([torch.tensor([3.0, 2.0, 0.5]), torch.linspace(-12, -22, 40)])[None]
+    for config in (EntropyMinConfig(n_grad_steps=1), EntropyMinConfig(kl_weight=0.2), EntropyMinConfig(n_grad_steps=9)):
+        moved = (run(z, config)[0] - z)[0, 3:]
+        torch.testing.assert_close(moved.double(), (oracle(z, config) - z)[0, 3:], atol=1e-5, rtol=1e-3)
+        assert moved.abs().max() > 5 * moved.abs().min()
+
+
 @pytest.mark.parametrize(
     "config",
     [
