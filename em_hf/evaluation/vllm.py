@@ -67,8 +67,9 @@ class EntropyMinVLLM(Answering, VLLM):
             raise ImportError("vLLM finds EM-INF by em-hf's entry point: install em-hf, pip install --no-deps em-hf")
         if vllm.platforms.current_platform.is_cpu():
             dtype = "float32" if dtype == "auto" else dtype
-            # By itself vLLM takes 92% of the machine's memory, or does not start where less is free.
-            engine = {"kv_cache_memory_bytes": 2**32, **engine}
+            # By itself vLLM takes 92% of the machine's memory, or does not start where less is free, and compiles for
+            # longer than most evaluations on a CPU take.
+            engine = {"kv_cache_memory_bytes": 2**32, "enforce_eager": True, **engine}
         super().__init__(
             pretrained=source,
             revision=revision,

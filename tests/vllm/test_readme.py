@@ -1,0 +1,26 @@
+"""The README's code that needs vLLM."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_readme import blocks
+
+CODE = [code for code in blocks("python") if "vllm" in code]
+
+
+@pytest.mark.parametrize("code", CODE, ids=lambda code: code.strip().splitlines()[-1])
+def test_the_block_runs(code: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "####" in done.stdout
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(CODE) == 1
