@@ -95,7 +95,7 @@ def answers(scale: Scale) -> list[Line]:
     flops: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(-1, scale.prompts):  # the first warms up
         context = lm.apply_chat_template([{"role": "user", "content": QUESTIONS[turn % len(QUESTIONS)]}])
-        length = 2 if turn < 0 else 2 * scale.tokens
+        length = 2 if turn < 0 else 3 * scale.tokens // 2
         for name in names[turn % 4 :] + names[: turn % 4]:
             torch.manual_seed(turn + 1)
             start = time.perf_counter()

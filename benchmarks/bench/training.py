@@ -25,7 +25,8 @@ def em_ft(scale: Scale) -> list[Line]:
     lines = []
     for name, against in (("naive", "whole logits"), ("trl", "TRL's fused head")):
         lines += _both(f"EM-FT loss, {scale.loss_tokens:,} tokens", against, head["one-pass"], head[name])
-    step = _by_method(em_ft_memory.run_cell("step", [str(size) for size in scale.step], ["naive", "one-pass"], runs))
+    sizes = [str(size) for size in scale.step]
+    step = _by_method(em_ft_memory.run_cell("step", sizes, ["naive", "one-pass"], max(1, scale.runs - 3)))
     lines += _both(f"EM-FT step, {scale.step[0]} prompt(s)", "whole logits", step["one-pass"], step["naive"])
     return lines
 
@@ -54,14 +55,15 @@ def em_rl(scale: Scale) -> list[Line]:
     kinds = {"ours": (EMRLTrainer, _entropy_reward), "plain": (RLOOTrainer, _length_reward)}
     model, tokenizer = smollm2()
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
-    for run in range(scale.runs):
+    runs = max(1, scale.runs - 2)
+    for run in range(runs):
         drawn = {}
         for name in list(kinds)[:: 1 if run % 2 else -1]:
             taken, drawn[name] = _two_steps(*kinds[name], model, tokenizer, scale, seed=run)
             seconds[name].append(taken)
         if drawn["ours"] != drawn["plain"]:
             raise RuntimeError("the two trainers drew different rollouts, so that their times do not compare")
-    what = f"EM-RL step, 4 rollouts of up to {2 * scale.tokens} tokens"
+    what = f"EM-RL step, 4 rollouts of up to {scale.tokens} tokens"
     return [
         paired(EM_RL, what, "TRL's RLOO on the same rollouts", seconds["ours"], seconds["plain"], unit="s", factor=1)
     ]
@@ -108,7 +110,7 @@ def _two_steps(kind: Any, reward: Any, model: Any, tokenizer: Any, scale: Scale,
             "max_steps": 2,
             "per_device_train_batch_size": 4,
             "num_generations": 4,
-            "max_completion_length": 2 * scale.tokens,
+            "max_completion_length": scale.tokens,
             "learning_rate": NO_STEP,
             "beta": 0.001,
             "bf16": False,
