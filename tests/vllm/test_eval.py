@@ -1,7 +1,6 @@
 """`em-hf eval --backend vllm`, against the backend of transformers."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,7 @@ from em_hf.evaluation.vllm import EntropyMinVLLM, sampling
 
 def evaluated(backend: str, *options: str) -> dict[str, Any]:
     command = [str(Path(sys.executable).with_name("em-hf")), "eval", "--backend", backend, "--json", *options]
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=800)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 

@@ -14,7 +14,7 @@ CODE = [code for code in blocks("python") if "vllm" in code]
 
 @pytest.mark.parametrize("code", CODE, ids=lambda code: code.strip().splitlines()[-1])
 def test_the_block_runs(code: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=600
     )
