@@ -55,7 +55,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_table(tmp_path: Path) -> 
     command = [sys.executable, "-c", RUN, "eval", *arguments, "--output", "cut"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     answers = tmp_path / "cut" / "answers" / "sampling.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (answers.is_file() and len(answers.read_text().split("\n")) > 4) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
