@@ -171,7 +171,7 @@ def guard(child: int, seconds: float) -> NoReturn:
     """Wait for the child, at most so long, then end it and all that came from it."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
-        end_all(child)
+        end_all()
         os._exit(124)
 
     signal.signal(signal.SIGTERM, stop)
@@ -179,31 +179,58 @@ def guard(child: int, seconds: float) -> NoReturn:
     while time.monotonic() < deadline:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
-            end_all(None)
+            end_all()
             os._exit(code_of(status))
         time.sleep(0.002)
     stop(0, None)
 
 
-def end_all(child: int | None) -> None:
-    """Kill the child and, where they outlive it, its descendants, which are ours once their parents are gone."""
-    if child is not None:
-        os.kill(child, signal.SIGKILL)
+def end_all() -> None:
+    """Kill all that came from here; those whose parents are gone are ours.
+
+    All are stopped before any is killed: one that forks for ever would outrun the killing, and a stopped one still counts
+    towards the limit on processes.
+    """
     while True:
-        for pid in children():
-            os.kill(pid, signal.SIGKILL)
+        stopped: set[int] = set()
+        while new := descendants() - stopped:
+            send(signal.SIGSTOP, new)
+            stopped |= new
+        send(signal.SIGKILL, stopped)
         try:
-            os.wait()
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         except ChildProcessError:
             return
+        time.sleep(0.001)
 
 
-def children() -> list[int]:
+def send(number: int, pids: set[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def descendants() -> set[int]:
+    found: set[int] = set()
+    new = {os.getpid()}
+    while new := {child for pid in new for child in children(pid)} - found:
+        found |= new
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Those that any thread of a process has forked; none where it is gone."""
+    found = []
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children") as file:
-            return [int(word) for word in file.read().split()]
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += [int(word) for word in file.read().split()]
     except OSError:
-        return []
+        pass
+    return found
 
 
 def run(spec: dict[str, Any]) -> NoReturn:

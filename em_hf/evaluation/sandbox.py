@@ -178,7 +178,7 @@ class _Jail:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)  # it ends its children, then itself
             try:
-                process.wait(2)
+                process.wait(60)  # a machine with much to do may take its time
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
