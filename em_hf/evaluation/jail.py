@@ -188,8 +188,8 @@ def guard(child: int, seconds: float) -> NoReturn:
 def end_all() -> None:
     """Kill all that came from here; those whose parents are gone are ours.
 
-    All are stopped before any is killed: one that forks for ever would outrun the killing, and a stopped one still counts
-    towards the limit on processes.
+    All are stopped before any is killed: one that forks for ever would outrun the killing, while a stopped one still
+    counts towards the limit on processes.
     """
     while True:
         stopped: set[int] = set()
