@@ -10,7 +10,6 @@ products, which it knows). Memory is what the process rose to above what it held
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -90,6 +89,7 @@ def measured(kind: str, case: Case) -> dict[str, float]:
 
     from benchmarks.rows import smollm2
     from em_hf.models import encode_prompts
+    from em_hf.training.compute import process_peak
     from em_hf.training.methods import METHODS
 
     METHODS[case.method].builder()
@@ -106,7 +106,7 @@ def measured(kind: str, case: Case) -> dict[str, float]:
                 counter.__exit__(None, None, None)
 
     warm_up()
-    before = peak_bytes()
+    before = process_peak()
     model, tokenizer = smollm2()
     if kind == "flops":
         model.set_attn_implementation("eager")
@@ -115,7 +115,7 @@ def measured(kind: str, case: Case) -> dict[str, float]:
         trainer = trainer_of(case, model, tokenizer, folder)
         trainer.add_callback(Counted())
         trainer.train()
-    value = counter.get_total_flops() if kind == "flops" else peak_bytes() - before
+    value = counter.get_total_flops() if kind == "flops" else process_peak() - before
     return {"value": float(value), "prompt": prompt}
 
 
@@ -132,11 +132,6 @@ def warm_up() -> None:
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), pad_token_id=0, **sizes))
     with tempfile.TemporaryDirectory() as folder:
         trainer_of(Case(1, 4), model, tokenizer, folder).train()
-
-
-def peak_bytes() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def planned(kind: str, case: Case, prompt: int) -> float:
