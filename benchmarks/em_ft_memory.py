@@ -5,14 +5,13 @@
 
 `Σ_t w_t H_t` from random hidden states `[tokens, 576]` and an LM head `[vocabulary, 576]` in float32, and its gradients
 on both, forward and backward, on one thread. Every measurement is a process of its own: its peak memory is what
-`ru_maxrss` rose above the inputs, its time the processor's. The methods take turns. Without `--methods`, one that would
+it rose by above the inputs, its time the processor's. The methods take turns. Without `--methods`, one that would
 need more than half the free memory is left out and says so. `--step`: a whole EM-FT step on SmolLM2 instead, sampling
 and optimizer included. With `--output`, results join those in the file, so that a table can be measured in parts.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from benchmarks.common import describe, environment, table, write
 from em_hf import linear_entropy
+from em_hf.training.compute import process_peak
 
 HIDDEN = 576
 VOCABULARIES = (49_152, 151_936)
@@ -68,10 +68,6 @@ METHODS: dict[str, tuple[str, Loss]] = {
 }
 
 
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def measure_head(method: str, vocabulary: int, tokens: int) -> dict[str, Any]:
     """One forward and backward pass in this process."""
     torch.set_num_threads(1)
@@ -82,10 +78,10 @@ def measure_head(method: str, vocabulary: int, tokens: int) -> dict[str, Any]:
     loss = METHODS[method][1]
     small = loss(hidden[:2], weight[:64], token_weight[:2])  # loads what the first call loads
     torch.autograd.grad(small, hidden)
-    before, start = peak_bytes(), time.process_time()
+    before, start = process_peak(), time.process_time()
     value = loss(hidden, weight, token_weight)
     value.backward()
-    seconds, peak = time.process_time() - start, peak_bytes() - before
+    seconds, peak = time.process_time() - start, process_peak() - before
     assert hidden.grad is not None
     on_weight = None if weight.grad is None else weight.grad[::5000, :3].flatten().tolist()
     return {
@@ -109,7 +105,7 @@ def measure_step(method: str, count: int = STEP["prompts"], new_tokens: int = ST
     settings = sampling_config(model, tokenizer, do_sample=True, temperature=1.0, max_new_tokens=new_tokens)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     inputs = encode_prompts(tokenizer, QUESTIONS[:count])
-    before = peak_bytes()
+    before = process_peak()
     torch.manual_seed(0)
     clock = [time.process_time()]
     with only_these(model, settings), torch.no_grad():
@@ -133,7 +129,7 @@ def measure_step(method: str, count: int = STEP["prompts"], new_tokens: int = ST
     return {
         "seconds": clock[-1] - clock[0],
         "parts": parts,
-        "peak_bytes": peak_bytes() - before,
+        "peak_bytes": process_peak() - before,
         "loss": float(loss.detach()),
         "tokens": int(mask.sum()),
         "gradients": gradients,
