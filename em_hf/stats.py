@@ -37,6 +37,30 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def share_interval(
+    values: Sequence[float], *, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval `(low, high)` of a mean of shares, one number from 0 to 1 a problem: accuracy, pass@k.
+
+    That of `bootstrap_interval`, except where every problem has 0, or every one 1. Draws of these are all the same, and
+    the bootstrap's interval would have no width however few they are; there the exact binomial bound of Clopper and
+    Pearson (1934) stands: none of 20 right is an accuracy of 0 to 16.8%.
+
+    Raises:
+        ValueError: as `bootstrap_interval`, or a value outside 0 to 1.
+    """
+    low, high = bootstrap_interval(values, level=level, n_resamples=n_resamples, seed=seed)
+    least, most = min(values), max(values)
+    if least < 0 or most > 1:
+        raise ValueError(f"values go from {least!r} to {most!r}, but shares must be between 0 and 1")
+    bound = ((1 - level) / 2) ** (1 / len(values))
+    if most == 0:
+        return 0.0, 1 - bound
+    if least == 1:
+        return bound, 1.0
+    return low, high
+
+
 def paired_interval(
     a: Sequence[float], b: Sequence[float], *, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:

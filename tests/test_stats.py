@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
-from em_hf.stats import bootstrap_interval, paired_interval, pass_at_k, seeds_interval
+from em_hf.stats import bootstrap_interval, paired_interval, pass_at_k, seeds_interval, share_interval
 
 numbers = st.lists(st.floats(-100, 100), min_size=1, max_size=20)
 
@@ -70,6 +71,25 @@ def test_a_thousand_resamples_of_ten_thousand_problems_fit_into_little_memory() 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40 * 2**20  # all draws at once would be 80 MB of indices alone
+
+
+def test_where_no_problem_succeeds_the_interval_of_the_share_is_clopper_and_pearsons() -> None:
+    for n in (1, 20, 100):
+        exact = binomtest(0, n).proportion_ci(0.95, method="exact")
+        assert share_interval([0.0] * n) == pytest.approx((exact.low, exact.high))
+        exact = binomtest(n, n).proportion_ci(0.9, method="exact")
+        assert share_interval([1.0] * n, level=0.9) == pytest.approx((exact.low, exact.high))
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=2, max_size=20).filter(lambda v: 0 < sum(v) < len(v)))
+def test_where_some_succeed_the_interval_of_the_share_is_the_bootstraps(values: list[float]) -> None:
+    assert share_interval(values, n_resamples=50) == bootstrap_interval(values, n_resamples=50)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_a_share_outside_zero_to_one_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="shares must be between 0 and 1"):
+        share_interval([0.5, value])
 
 
 def test_the_paired_interval_is_that_of_the_differences_drawn_problem_by_problem() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from em_hf.evaluation.confidence import MEASURES, Sample
 from em_hf.evaluation.results import Figure, markdown
-from em_hf.stats import bootstrap_interval
+from em_hf.stats import bootstrap_interval, share_interval
 
 # The measure that each method raises. EM-FT and EM-INF sharpen every token's distribution, and so raise likely answers.
 METHODS = {
@@ -103,9 +103,9 @@ def diagnose(samples: Sequence[Sample], *, seed: int = 0) -> Diagnosis:
     return Diagnosis(
         problems=len(groups),
         samples=len(groups[0]),
-        accuracy=_figure(rights, seed),
+        accuracy=_share(rights, seed),
         mixed=len(mixed),
-        misled=_figure(misled, seed) if misled else None,
+        misled=_share(misled, seed) if misled else None,
         measures=measures,
         predictions=predictions,
         verdict=verdict,
@@ -125,6 +125,11 @@ def _groups(samples: Sequence[Sample]) -> list[list[Sample]]:
 def _figure(values: Sequence[float], seed: int) -> Figure:
     numbers = [float(value) for value in values]
     return Figure(float(np.mean(numbers)), *bootstrap_interval(numbers, seed=seed))
+
+
+def _share(values: Sequence[float], seed: int) -> Figure:
+    numbers = [float(value) for value in values]
+    return Figure(float(np.mean(numbers)), *share_interval(numbers, seed=seed))
 
 
 def _auroc(name: str, samples: Sequence[Sample]) -> float:
@@ -153,7 +158,7 @@ def _measure(name: str, groups: list[list[Sample]], seed: int) -> Measure:
     return Measure(
         name,
         overall,
-        _figure(within, seed) if within else None,
+        _share(within, seed) if within else None,
         {part: float(np.mean([s.right for s in chosen])) for part, chosen in parts.items()},
     )
 

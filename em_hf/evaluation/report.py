@@ -14,8 +14,9 @@ from em_hf.evaluation.run import our_tasks
 from em_hf.evaluation.strategies import Strategy
 
 NOTE = (
-    "In brackets: 95% bootstrap intervals over problems. GFLOPs: 2PD of an answer, every token that passed through the "
-    "model counted, prompts too. nats/token: of the model's own distributions."
+    "In brackets: 95% bootstrap intervals over problems, or the exact binomial bound where all or none succeed; a "
+    "difference of no width is one of problems that never differ. GFLOPs: 2PD of an answer, every token that passed "
+    "through the model counted, prompts too. nats/token: of the model's own distributions."
 )
 
 

@@ -6,16 +6,18 @@ from typing import Any
 
 from em_hf.evaluation.strategies import Completion
 from em_hf.flops import inference_flops
-from em_hf.stats import bootstrap_interval, paired_interval
+from em_hf.stats import bootstrap_interval, paired_interval, share_interval
 
 COSTS = ("tokens", "entropy", "flops", "seconds")
 # The figure that tables show, by the name that a task gives it; our tasks have the first.
 MAIN = ("pass@1", "exact_match", "acc")
+# How the names of figures begin that are shares of problems, or of the answers to one.
+SHARES = ("pass@", "maj@", "answered", "exact_match", "acc")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over problems and its 95% bootstrap interval."""
+    """A mean over problems and its 95% interval."""
 
     mean: float
     low: float
@@ -54,7 +56,8 @@ class Row:
         values = self.values.get(name)
         if not values:
             return None
-        return Figure(sum(values) / len(values), *bootstrap_interval(values, seed=self.seed))
+        interval = share_interval if name.startswith(SHARES) else bootstrap_interval
+        return Figure(sum(values) / len(values), *interval(values, seed=self.seed))
 
     def figures(self) -> dict[str, Figure]:
         return {name: figure for name in self.values if (figure := self.figure(name)) is not None}

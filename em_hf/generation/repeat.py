@@ -12,7 +12,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
 from em_hf.generation.mixin import base_of, enable_entropy_min
 from em_hf.generation.stream import stream_generate
-from em_hf.stats import bootstrap_interval, paired_interval
+from em_hf.stats import paired_interval, share_interval
 
 SAMPLES_AT_ONCE = 16
 
@@ -116,7 +116,7 @@ def tally(texts: list[str], answer: str | None = None) -> Tally:
     accuracy = low = high = None
     if right:
         numbers = [float(value) for value in right]
-        accuracy, (low, high) = sum(numbers) / len(numbers), bootstrap_interval(numbers)
+        accuracy, (low, high) = sum(numbers) / len(numbers), share_interval(numbers)
     # The members of a group of equal answers add up to one.
     distinct = round(sum(1 / (share * len(texts)) for share in shares if share))
     return Tally(texts, answers, right, accuracy, low, high, max(shares), distinct)

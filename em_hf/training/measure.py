@@ -12,7 +12,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.mixin import base_of, enable_entropy_min
 from em_hf.generation.trace import EntropyTrace
 from em_hf.models import encode_prompts
-from em_hf.stats import bootstrap_interval
+from em_hf.stats import share_interval
 from em_hf.training.em_ft import evaluating, only_these, sampling_config
 
 ROWS_AT_A_TIME = 256
@@ -94,7 +94,7 @@ def measure(
     if answers is not None:
         shares = [share_right(answer, given) for answer, given in zip(answers, texts, strict=True)]
         accuracy = sum(shares) / len(shares)
-        low, high = bootstrap_interval(shares, seed=seed)
+        low, high = share_interval(shares, seed=seed)
     return Measurement(
         name=name,
         accuracy=accuracy,

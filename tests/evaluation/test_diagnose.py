@@ -84,10 +84,18 @@ def test_a_model_surer_of_its_right_answers_is_told_yes() -> None:
 def test_a_model_surer_of_its_wrong_answers_is_told_that_em_would_harm_it() -> None:
     found = diagnose(made(grid(-1.0), {0.3: -1.0}))
     within = found.measures["sequence"].within
-    assert within is not None and within.high < 0.1
+    # In none of 30 problems is a right answer surer: the exact bound.
+    assert within is not None and within.high == pytest.approx(1 - 0.025 ** (1 / 30))
     assert found.verdict == "harmful" and "would be harmful" in found.sentence
     assert set(found.advice.values()) == {"do not use"} and found.threshold is None
     assert "No threshold" in describe(found)
+
+
+def test_three_problems_are_too_few_for_a_yes() -> None:
+    # In all of them the right answers are surer. A coin that shows heads three times may be fair.
+    found = diagnose(made(grid(1.0, problems=3)))
+    assert found.measures["sequence"].within.mean == 1.0  # type: ignore[union-attr]
+    assert found.verdict == "unlikely" and set(found.advice.values()) == {"doubtful"}
 
 
 def test_a_misconception_on_some_problems_is_named_beside_the_verdict() -> None:

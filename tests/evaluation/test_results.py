@@ -63,7 +63,8 @@ def test_the_table_shows_every_figure_with_its_interval() -> None:
     text = table([Row("em-inf", "t", {"pass@1": [1.0, 1.0], "maj@2": [1.0, 0.0], "tokens": [3.0, 3.0]}, 2)])
     header, _, line = text.splitlines()
     assert "maj@2, %" in header and "2 × 2" in line
-    assert "100.0 (100.0 to 100.0)" in line and "50.0 (0.0 to 100.0)" in line and "3.0 (3.0 to 3.0)" in line
+    # Two of two right: the exact bound is the square root of 0.025.
+    assert "100.0 (15.8 to 100.0)" in line and "50.0 (0.0 to 100.0)" in line and "3.0 (3.0 to 3.0)" in line
 
 
 def test_the_report_holds_what_the_table_was_made_from(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_each_prompt_is_held_against_its_own_answer(
     prompts = ["aaab", "c", "ad", "bbbbba", "bd", "abc"] * 50
     answers = [prompt[-1] for prompt in prompts]
     found = measure(model.eval(), letters, prompts, answers, name="row", max_new_tokens=1, samples=3)
-    assert (found.accuracy, found.low, found.high) == (1.0, 1.0, 1.0)
+    # All 300 right: the exact bound is the 300th root of 0.025.
+    assert (found.accuracy, found.low, found.high) == (1.0, pytest.approx(0.025 ** (1 / 300)), 1.0)
     shifted = measure(model, letters, prompts, answers[1:] + answers[:1], name="row", max_new_tokens=1)
     assert shifted.accuracy == 0
