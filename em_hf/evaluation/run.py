@@ -82,6 +82,8 @@ def load_tasks(settings: EvalSettings, *, data_dir: str | Path | None = None, al
             raise ValueError(f"{name} runs the programs that the model writes: allow it with --allow-code-execution")
     tasks = manager.load(list(settings.tasks))
     for task in tasks["tasks"].values():
+        if settings.num_fewshot is not None:  # lm-eval drops the wish of its caller where a task says 0
+            task.set_config("num_fewshot", settings.num_fewshot)
         if task.OUTPUT_TYPE == "generate_until":
             task.set_config("repeats", settings.samples)
             if settings.max_new_tokens:

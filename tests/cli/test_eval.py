@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,6 +40,23 @@ def test_without_a_strategy_three_are_compared_on_the_pocket_problems_and_files_
     assert found == pytest.approx(rows["greedy"]["pass@1"]["mean"])
     for file in (results, out / "eval.json"):
         assert str(Path(__file__).parents[2]) not in file.read_text(), "a folder of this machine"
+
+
+def test_as_many_worked_examples_as_asked_for_stand_before_each_problem(tmp_path: Path) -> None:
+    row = {"input": "Mia has 2 pears and picks 3. How many has she?", "target": "5"}
+    (tmp_path / "mawps.jsonl").write_text(json.dumps(row) + "\n")
+    tasks = ["--tasks", "pocket,mawps", "--data-dir", str(tmp_path), "--limit", "1", "--max-new-tokens", "4"]
+    for asked, shots in (([], 0), (["--num-fewshot", "0"], 0), (["--num-fewshot", "3"], 3)):
+        out = tmp_path / f"out{len(asked)}{shots}"
+        done = em_hf(*tasks, *asked, "--strategy", "greedy", "--output", str(out))
+        assert done.returncode == 0, done.stderr
+        for task in ("pocket", "mawps"):
+            (line,) = next((out / "lm_eval" / "greedy").glob(f"samples_{task}_*.jsonl")).read_text().splitlines()
+            sample = json.loads(line)
+            prompt, own = sample["arguments"]["gen_args_0"]["arg_0"], sample["doc"]["problem"]
+            before = prompt.partition(own)[0]
+            assert own in prompt and before.count("?") == shots, prompt
+            assert len(re.findall("Answer:.*boxed|#### ", before)) == shots, "examples have their answers"
 
 
 def without_seconds(folder: Path) -> list:
