@@ -1,7 +1,7 @@
 """The settings of EM-INF, validated when they are made."""
 
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -21,13 +21,13 @@ class EntropyMinConfig:
         method: `"logit_optimization"` or `"adaptive_temperature"`.
         threshold: entropy in nats under which a step is left alone (the paper's δ); at least 0.
         n_grad_steps: gradient steps a token; 0 to 100.
-        learning_rate: step size on the logits; in (0, 1] for Adam, any positive number for sgd.
-        kl_weight: weight of the pull towards the original distribution; at least 0.
+        learning_rate: step size on the logits; in (0, 1] for Adam, in (0, 1e6] for sgd.
+        kl_weight: weight of the pull towards the original distribution; 0 to 1e6.
         optimizer: `"adam"` (as in the public code, fresh state at each token) or `"sgd"` (as in Proposition 1).
         target_ratio: the paper's α: the share of the entropy that adaptive temperature aims at; in (0, 1].
         tmin, tmax: the temperatures searched; 0 < tmin < tmax <= 1.
         tol: how close to the target entropy, in nats, the search has to come; above 0.
-        max_iter: steps of that search at most; at least 1.
+        max_iter: steps of that search at most; 1 to 1000.
 
     Raises:
         ValueError: a value is of the wrong type or out of range; the message names the field and the range.
@@ -49,13 +49,13 @@ class EntropyMinConfig:
         self._one_of("method", ("logit_optimization", "adaptive_temperature"))
         self._one_of("optimizer", ("adam", "sgd"))
         self._whole("n_grad_steps", 0, 100)
-        self._whole("max_iter", 1, None)
+        self._whole("max_iter", 1, 1000)
         self._number("threshold", lambda x: x >= 0, "a number of nats, at least 0")
-        self._number("kl_weight", lambda x: x >= 0, "a number, at least 0")
+        self._number("kl_weight", lambda x: 0 <= x <= 1e6, "a number from 0 to 1e6")
         if self.optimizer == "adam":
             self._number("learning_rate", lambda x: 0 < x <= 1, "in (0, 1] for the adam optimizer")
         else:
-            self._number("learning_rate", lambda x: x > 0, "above 0")
+            self._number("learning_rate", lambda x: 0 < x <= 1e6, "above 0 and at most 1e6")
         self._number("target_ratio", lambda x: 0 < x <= 1, "in (0, 1]")
         self._number("tmin", lambda x: 0 < x < 1, "in (0, 1) and below tmax")
         self._number("tmax", lambda x: self.tmin < x <= 1, "above tmin and at most 1")
@@ -68,21 +68,15 @@ class EntropyMinConfig:
         if getattr(self, name) not in allowed:
             self._reject(name, " or ".join(repr(value) for value in allowed))
 
-    def _whole(self, name: str, low: int, high: int | None) -> None:
+    def _whole(self, name: str, low: int, high: int) -> None:
         value = getattr(self, name)
-        if type(value) is not int or value < low or (high is not None and value > high):
-            self._reject(
-                name, f"a whole number, at least {low}" if high is None else f"a whole number, {low} to {high}"
-            )
+        if type(value) is not int or not low <= value <= high:
+            self._reject(name, f"a whole number, {low} to {high}")
 
     def _number(self, name: str, holds: Callable[[float], bool], allowed: str) -> None:
         value = getattr(self, name)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not math.isfinite(value)
-            or not holds(value)
-        ):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not abs(value) <= sys.float_info.max or not holds(value):
             self._reject(name, allowed)
 
     def to_dict(self) -> dict[str, Any]:

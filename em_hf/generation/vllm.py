@@ -53,8 +53,8 @@ def requested(params: "SamplingParams", stored: EntropyMinConfig | None = None) 
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{ARGUMENT} is {value!r}, which is not JSON: {_REMEDY}") from error
+        except (ValueError, RecursionError) as error:  # too deep, or a number of too many digits
+            raise ValueError(f"{ARGUMENT} is {value[:100]!r}, which is not JSON: {_REMEDY}") from error
     if value is None or isinstance(value, EntropyMinConfig):
         return value
     if isinstance(value, dict):

@@ -28,7 +28,9 @@ def test_the_defaults_are_the_reference_implementations_settings() -> None:
         ("n_grad_steps", True, "a whole number"),
         ("learning_rate", 0.0, "(0, 1]"),
         ("learning_rate", 1.01, "(0, 1]"),
-        ("kl_weight", -1e-9, "at least 0"),
+        ("threshold", 10**400, "at least 0"),
+        ("kl_weight", -1e-9, "from 0 to 1e6"),
+        ("kl_weight", 1e300, "from 0 to 1e6"),
         ("optimizer", "lbfgs", "'adam' or 'sgd'"),
         ("target_ratio", 0.0, "(0, 1]"),
         ("target_ratio", 1.1, "(0, 1]"),
@@ -36,7 +38,8 @@ def test_the_defaults_are_the_reference_implementations_settings() -> None:
         ("tmax", 1.5, "at most 1"),
         ("tmax", 0.005, "above tmin"),
         ("tol", 0.0, "above 0"),
-        ("max_iter", 0, "at least 1"),
+        ("max_iter", 0, "1 to 1000"),
+        ("max_iter", 10**9, "1 to 1000"),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_field_and_the_range(field: str, value: object, rule: str) -> None:
@@ -52,10 +55,11 @@ def test_the_bounds_themselves_are_allowed() -> None:
     EntropyMinConfig(n_grad_steps=100)
 
 
-def test_sgd_takes_any_positive_learning_rate() -> None:
+def test_sgd_takes_larger_learning_rates_than_adam() -> None:
     assert EntropyMinConfig(optimizer="sgd", learning_rate=50.0).learning_rate == 50.0
-    with pytest.raises(ValueError, match="learning_rate"):
-        EntropyMinConfig(optimizer="sgd", learning_rate=0)
+    for wrong in (0, 1e300):
+        with pytest.raises(ValueError, match=r"learning_rate is .* above 0 and at most 1e6"):
+            EntropyMinConfig(optimizer="sgd", learning_rate=wrong)
 
 
 def test_it_goes_to_json_and_back_unchanged() -> None:

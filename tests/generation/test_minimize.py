@@ -323,3 +323,19 @@ def test_what_an_accelerator_computes_is_what_the_cpu_computes(monkeypatch: pyte
     torch.testing.assert_close(
         torch.where(moving[:, None], z + shift, z), minimize_entropy(z, config), equal_nan=True, atol=1e-6, rtol=0
     )
+
+
+EXTREMES = (
+    EntropyMinConfig(threshold=1e300),
+    EntropyMinConfig(kl_weight=1e6, n_grad_steps=100),
+    EntropyMinConfig(learning_rate=1e-300),
+    EntropyMinConfig(optimizer="sgd", learning_rate=1e6, kl_weight=1e6, n_grad_steps=100),
+    EntropyMinConfig(method="adaptive_temperature", tmin=1e-300, tol=1e-300, max_iter=1000),
+)
+
+
+@pytest.mark.parametrize("config", EXTREMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_settings_at_the_ends_of_their_ranges_do_no_harm(config: EntropyMinConfig, dtype: torch.dtype) -> None:
+    rows = (3 * torch.randn(6, 2000, generator=torch.Generator().manual_seed(0))).to(dtype)
+    assert minimize_entropy(rows, config).isfinite().all()

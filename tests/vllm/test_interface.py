@@ -102,6 +102,9 @@ def test_a_request_without_extra_arguments_asks_for_nothing() -> None:
         (0.5, "entropy_min is 0.5"),
         ([1], r"entropy_min is \[1\]"),
         ("[1]", r"entropy_min is \[1\]"),
+        ("[" * 50_000, r"entropy_min is '\[\[\[.*, which is not JSON"),
+        ('{"threshold": 1' + 400 * "0" + "}", "threshold is 1000"),
+        ('{"optimizer": "sgd", "learning_rate": 1e300}', "learning_rate is 1e"),
     ],
 )
 def test_wrong_settings_are_refused_by_name_when_the_request_arrives(value: object, said: str) -> None:
