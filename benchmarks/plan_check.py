@@ -195,7 +195,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record = environment("benchmarks.plan_check")
     results = [compare("flops", case) for case in (QUICK if options.quick else FLOPS)]
     results += [compare("memory", case) for case in (QUICK if options.quick else MEMORY)]
-    what = "Two steps of SmolLM2 in float32, planned and run; EM-RL with 4 rollouts a prompt and a reference policy:"
+    what = (
+        "Two steps of SmolLM2 in float32, planned and run; EM-RL with 4 rollouts a prompt and a reference policy. "
+        "FLOPs of full fine-tuning are planned by the paper's rule, the others with all that a run computes. The allocator "
+        "gives back tensors of 1 MB and more (MALLOC_MMAP_THRESHOLD_)."
+    )
     text = f"{describe(record)}\n\n{what}\n\n{shown(results)}"
     print(text)
     write(options.output, {**record, "results": results}, text)

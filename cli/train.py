@@ -85,6 +85,7 @@ def _list_recipes(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.option("--beta", type=click.FloatRange(0), help="Coefficient of the KL penalty to the base model.")
 @click.option("--reward-tokens", type=click.Choice(["all", "last-third"]), help="Those that RENT's reward is of.")
 @click.option("--vllm", type=click.Choice(["colocate", "server"]), help="Rollouts by vLLM, as TRL has it.")
+@click.option("--vllm-server", metavar="URL", help="Where `trl vllm-serve` runs; else port 8000 of this machine.")
 @click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time.")
 @click.option("--lora", is_flag=True, help="Train a LoRA adapter.")
 @click.option("--lora-rank", type=click.IntRange(1), help="Rank of the adapter.")

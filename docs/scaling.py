@@ -4,13 +4,14 @@ Nothing is loaded or fetched: the models stand here as the configs that their ca
 """
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from em_hf.flops import inference_flops
 from em_hf.training.cluster import Cluster, card_of
-from em_hf.training.plan import Plan
+from em_hf.training.plan import USABLE, Plan
 from em_hf.training.settings import RunSettings, lora_config, recipe_settings
 from em_hf.training.sizes import Shape
 
@@ -19,6 +20,8 @@ CARD = "h100-80gb"
 GPUS = (1, 4, 8, 16, 64, 256, 1024)
 PROMPT = 1024  # with the recipes' 3,072 of a completion, the paper's sequence length
 SAMPLES = 512  # of a step, as the paper's recipes have them
+ASKED, DECODED = 256, 1280  # tokens of a prompt that is answered, and with its answer
+BATCHES, FLEET_BATCH = (1, 8, 64, 256), 64
 
 
 def configs() -> dict[str, Any]:
@@ -128,21 +131,78 @@ def batch_table() -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Replica:
+    """A model decoding with EM-INF: the fewest GPUs that hold it, tensor parallel, weights and cache in bfloat16."""
+
+    gpus: int
+    memory: float
+    seconds: float
+    em_inf: float
+
+    @classmethod
+    def of(cls, name: str, batch: int) -> "Replica":
+        sizes, card = shape(name), card_of(CARD)
+        cache = 2 * batch * DECODED * 2 * sizes.layers * sizes.key_value
+        logits = 4 * batch * sizes.vocabulary
+        for gpus in (1, 2, 4, 8):
+            memory = (2 * sizes.parameters + cache) / gpus + 2 * logits  # EM-INF's result beside them
+            if memory <= USABLE * card.memory:
+                break
+        base = RunSettings(dataset="any", dtype="bfloat16", batch_size=batch, max_completion_length=DECODED - ASKED)
+        step = Plan(shape(name), base, Cluster(card), ASKED).decode_step()
+        # Two sums over the GPUs a layer; their latency is left out, as everything that waits is.
+        sums = 2 * sizes.layers * 2 * (gpus - 1) / gpus * 2 * batch * sizes.hidden / card.link
+        return cls(gpus, memory, step["seconds"] / gpus + sums, step["em_inf"])
+
+    @property
+    def share(self) -> float:
+        return self.em_inf / self.seconds
+
+
 def decoding_table() -> str:
-    lines = ["| model | batch | a step of decoding, ms | EM-INF adds, ms | share |", "|---|" + "---:|" * 4]
+    lines = [
+        "| model | batch | GPUs | memory of a GPU | a step of decoding, ms | EM-INF adds, ms | share |",
+        "|---|" + "---:|" * 6,
+    ]
     for name in configs():
-        for batch in (1, 8, 64, 256):
-            base = RunSettings(dataset="any", dtype="bfloat16", batch_size=batch, max_completion_length=1024)
-            step = Plan(shape(name), base, Cluster(card_of(CARD)), 256).decode_step()
-            figures = f"{step['seconds'] * 1e3:.1f} | {step['em_inf'] * 1e3:.3f} | {step['em_inf_share']:.2%}"
-            lines.append(f"| {name} | {batch} | {figures} |")
+        for batch in BATCHES:
+            found = Replica.of(name, batch)
+            figures = f"{found.seconds * 1e3:.1f} | {found.em_inf * 1e3:.3f} | {found.share:.2%}"
+            lines.append(f"| {name} | {batch} | {found.gpus} | {found.memory / 1e9:.0f} GB | {figures} |")
+    return "\n".join(lines)
+
+
+def fleet_table() -> str:
+    """Tokens a second of as many replicas as there is room for, and what an hour of them computes."""
+    lines = [
+        f"| GPUs | {' | '.join(configs())} |",
+        "|---:|" + "---:|" * len(configs()),
+    ]
+    for gpus in GPUS:
+        cells = []
+        for name in configs():
+            found = Replica.of(name, FLEET_BATCH)
+            replicas = gpus // found.gpus
+            plain, ours = (replicas * FLEET_BATCH / s for s in (found.seconds, found.seconds + found.em_inf))
+            pflops = inference_flops(shape(name).parameters, round(ours)) / 1e15
+            cells.append(
+                f"{plain / 1e3:,.1f} → {ours / 1e3:,.1f}; {pflops:,.1f}" if replicas else f"{found.gpus} needed"
+            )
+        lines.append(f"| {gpus:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def tables() -> dict[str, str]:
     """The tables by the names that mark their places in the page."""
     training = {f"training {name}": training_table(name) for name in configs()}
-    return {"compute": compute_table(), "batch": batch_table(), "decoding": decoding_table(), **training}
+    return {
+        "compute": compute_table(),
+        "batch": batch_table(),
+        "decoding": decoding_table(),
+        "fleet": fleet_table(),
+        **training,
+    }
 
 
 def filled(page: str) -> str:

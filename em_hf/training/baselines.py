@@ -131,6 +131,7 @@ def _rollout_arguments(settings: Any, folder: Path) -> dict[str, Any]:
         "model_init_kwargs": {name: value for name, value in reference.items() if value} or None,
         "use_vllm": settings.vllm is not None,
         **({"vllm_mode": settings.vllm} if settings.vllm else {}),
+        "vllm_server_base_url": settings.vllm_server,
     }
 
 

@@ -17,24 +17,31 @@ class Card:
         flops: bfloat16 with dense matrices, FLOP/s.
         bandwidth: of its memory, bytes/s.
         link: to the other GPUs of its machine, bytes/s in one direction.
+        float32: outside of matrix units, FLOP/s; a sixteenth of `flops` if None, as on an A100.
     """
 
     memory: float
     flops: float
     bandwidth: float
     link: float
+    float32: float | None = None
+
+    @property
+    def elementwise(self) -> float:
+        """FLOP/s of what is computed entry by entry."""
+        return self.float32 or self.flops / 16
 
 
 CARDS = {
-    "l4": Card(24 * GB, 121e12, 300 * GB, 32 * GB),
-    "rtx-4090": Card(24 * GB, 165e12, 1008 * GB, 32 * GB),
-    "l40s": Card(48 * GB, 362e12, 864 * GB, 32 * GB),
-    "a100-40gb": Card(40 * GB, 312e12, 1555 * GB, 300 * GB),
-    "a100-80gb": Card(80 * GB, 312e12, 2039 * GB, 300 * GB),
-    "h100-80gb": Card(80 * GB, 989e12, 3350 * GB, 450 * GB),
-    "gh200-96gb": Card(96 * GB, 989e12, 4000 * GB, 450 * GB),
-    "h200-141gb": Card(141 * GB, 989e12, 4800 * GB, 450 * GB),
-    "b200-180gb": Card(180 * GB, 2250e12, 7700 * GB, 900 * GB),
+    "l4": Card(24 * GB, 121e12, 300 * GB, 32 * GB, 30.3e12),
+    "rtx-4090": Card(24 * GB, 165e12, 1008 * GB, 32 * GB, 82.6e12),
+    "l40s": Card(48 * GB, 362e12, 864 * GB, 32 * GB, 91.6e12),
+    "a100-40gb": Card(40 * GB, 312e12, 1555 * GB, 300 * GB, 19.5e12),
+    "a100-80gb": Card(80 * GB, 312e12, 2039 * GB, 300 * GB, 19.5e12),
+    "h100-80gb": Card(80 * GB, 989e12, 3350 * GB, 450 * GB, 67e12),
+    "gh200-96gb": Card(96 * GB, 989e12, 4000 * GB, 450 * GB, 67e12),
+    "h200-141gb": Card(141 * GB, 989e12, 4800 * GB, 450 * GB, 67e12),
+    "b200-180gb": Card(180 * GB, 2250e12, 7700 * GB, 900 * GB, 80e12),
 }
 SHARDINGS = ("none", "fsdp2", "zero3")
 

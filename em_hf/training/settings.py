@@ -43,6 +43,7 @@ class RunSettings:
     beta: float = 0.0
     reward_tokens: str = "all"
     vllm: str | None = None
+    vllm_server: str | None = None
     gradient_checkpointing: bool = False
     lora: bool = False
     lora_rank: int = 16
@@ -128,6 +129,10 @@ class RunSettings:
             )
         if self.vllm and not method.rollouts:
             raise ValueError(f"vllm is {self.vllm}, but {self.method} has no rollouts of TRL that vLLM could make")
+        if self.vllm_server is not None and (self.vllm != "server" or "://" not in self.vllm_server):
+            raise ValueError(
+                f"vllm_server is {self.vllm_server!r}, but must be a URL such as http://host:8000, and vllm server"
+            )
         if self.method == "sft" and self.beta:
             raise ValueError(f"beta is {self.beta}, but sft has no KL penalty: it must be 0")
 

@@ -10,10 +10,12 @@ import peft
 import pytest
 import torch
 from datasets import Dataset
+from trl import RLOOConfig
 
 from em_hf import EMRLConfig, EMRLTrainer, EntropyMinConfig
-from em_hf.training.baselines import CertaintyGRPOTrainer
+from em_hf.training.baselines import CertaintyGRPOTrainer, _rollout_arguments
 from em_hf.training.rewards import mean_self_certainty, negative_mean_entropy
+from em_hf.training.settings import RunSettings
 from tests.reference import entropy
 
 EOS = 1
@@ -279,3 +281,10 @@ def test_the_neighbours_rewards_on_grpo_are_of_the_sampling_policy(
         per_token = -(p * p.log()).sum(-1) if reward is negative_mean_entropy else -(p * 8).log().mean(-1)
         wanted.append(float(per_token.mean().detach()) * (-1 if reward is negative_mean_entropy else 1))
     assert list(t._logs["rewards"][reward.__name__]) == pytest.approx(wanted, abs=2e-5)
+
+
+def test_rollouts_come_from_the_vllm_server_that_the_settings_name(tmp_path: Path) -> None:
+    server = {"vllm": "server", "vllm_server": "http://elsewhere:8000"}
+    settings = RunSettings(method="rloo", num_generations=2, dataset="any", device="cpu", **server)
+    args = RLOOConfig(**_rollout_arguments(settings, tmp_path))
+    assert (args.use_vllm, args.vllm_mode, args.vllm_server_base_url) == (True, "server", "http://elsewhere:8000")

@@ -140,6 +140,19 @@ def test_more_of_anything_needs_more_memory_and_a_gpu_too_small_is_told_with_a_w
     assert plan(run(batch_size=8)).warnings == []
 
 
+def test_em_inf_is_bound_by_its_passes_over_the_logits_and_by_the_steps_computed_again() -> None:
+    # By hand: 3 steps are 6 passes of 4 bytes an entry and 1 + 2 + 3 steps of 80 operations; 10 are 13 and 55.
+    fast = Cluster(replace(H100, float32=1e30))
+    found = plan(run(), fast)
+    entries = found.decode_step()["rows"] * found.shape.vocabulary
+    assert found.decode_step()["em_inf"] == pytest.approx(entries * 24 / 3350e9)
+    slow = Cluster(replace(H100, float32=1e12))
+    assert plan(run(), slow).decode_step()["em_inf"] == pytest.approx(entries * 480 / 1e12)
+    more = {"n_grad_steps": 10}
+    assert plan(run(entropy_min=more), fast).decode_step()["em_inf"] == pytest.approx(entries * 52 / 3350e9)
+    assert plan(run(entropy_min=more), slow).decode_step()["em_inf"] == pytest.approx(entries * 4400 / 1e12)
+
+
 def test_sampling_from_sharded_weights_is_bound_by_the_links_between_machines() -> None:
     found = plan(run(), Cluster(H100, 16, "fsdp2"))
     assert found.decode_step()["links"] == 4 * found.shape.parameters * (15 / 16) / 50e9
