@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from vllm import SamplingParams
 from vllm.exceptions import VLLMValidationError
+from vllm.sampling_params import StructuredOutputsParams
 
 from em_hf import EntropyMinConfig
 from em_hf.generation.processors import EntropyMinLogitsProcessor
@@ -140,6 +141,34 @@ def test_it_acts_before_temperature_and_top_k(llm: Any, seen: list) -> None:
     torch.testing.assert_close(found, drawn_from(adjusted / 1.6), rtol=0, atol=1e-4)
     for wrong in (before / 1.6, minimize_entropy_row(before / 1.6, **STRONG)):
         assert (found - drawn_from(wrong)).abs().max() > 0.02
+
+
+@pytest.mark.parametrize("name", ["min_p", "top_p"])
+def test_it_acts_before_min_p_and_top_p(llm: Any, seen: list, name: str) -> None:
+    run(llm, PROMPTS[1], params(STRONG))
+    before = seen[0][0][0].double()
+    p = probabilities(minimize_entropy_row(before, **STRONG))
+    ranked = p.sort(descending=True).values
+    # The edge lies between two tokens that are well apart.
+    last = 2 + int((ranked[2:20] / ranked[3:21]).argmax())
+    edges = {"min_p": (ranked[last] * ranked[last + 1]).sqrt() / ranked[0], "top_p": ranked[: last + 1].sum() - 1e-4}
+    (outputs,) = run(llm, PROMPTS[1], params(STRONG, logprobs=-1, **{name: float(edges[name])}))
+    found = returned(outputs).exp()
+    kept = p.topk(last + 1)
+    expected = torch.zeros_like(p).scatter(0, kept.indices, kept.values / kept.values.sum())
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_a_grammar_comes_before_it(llm: Any, seen: list) -> None:
+    choices = [" Paris", " London"]
+    grammar = StructuredOutputsParams(choice=choices)
+    (outputs,) = run(llm, PROMPTS[0], params(STRONG, max_tokens=8, structured_outputs=grammar))
+    before = seen[0][0][0]
+    allowed = before.isfinite().nonzero().flatten().tolist()
+    assert 0 < len(allowed) < 20, "the grammar no longer acts before the processor"
+    begins = [llm.get_tokenizer().decode([token]) for token in allowed]
+    assert all(any(choice.startswith(text) for choice in choices) for text in begins)
+    assert outputs[0].text in choices
 
 
 def test_tokens_banned_by_min_tokens_stay_banned_and_weigh_nothing(llm: Any, seen: list) -> None:
