@@ -11,7 +11,7 @@ def test_numbers_stand_in_the_tables() -> None:
     plain, em = tally(["#### 4", "#### 5"], "4"), tally(["#### 4", "#### 4"], "4")
     page = report(Repeated(2, plain, em, (0.5, 0.0, 1.0)), of=2, answer="4")
     assert "2 samples of each." in page and 'data-state="done"' in page
-    assert "50% (0% to 100%)" in page and "100% (100% to 100%)" in page
+    assert "50% (0% to 100%)" in page and "100% (16% to 100%)" in page  # √0.025
     assert "+50 points (+0 to +100)" in page and "4 (known)" in page
 
 

@@ -67,13 +67,17 @@ def test_what_is_missing_is_named_and_what_breaks_spoils_no_other_figure(
 
 
 def test_the_smallest_run_leaves_a_report_with_plots(smollm2: Path, tmp_path: Path) -> None:
-    assert bench.main(["--smallest", "--only", "start", "em-inf-step", "decode", "--output", str(tmp_path)]) == 0
+    # vllm needs an environment of its own, gpu a GPU; without them they are left out and named.
+    here = ["start", "em-inf-step", "decode", "answers", "em-ft", "em-rl", "app", "growth"]
+    assert bench.main(["--smallest", "--only", *here, "--output", str(tmp_path)]) == 0
     stem = f"smallest-{machine()}"
     record = json.loads((tmp_path / f"{stem}.json").read_text())
     shown = (tmp_path / f"{stem}.md").read_text(encoding="utf-8")
     assert record["scale"] == SMALLEST.name and record["left_out"] == {} and "**Not a record**" in shown
     what = {line["what"] for line in record["lines"]}
     assert {"`em-hf --help`", "EM-INF step, batch 2", "transformers with EM-INF, batch 1"} <= what
+    assert {"EM-INF", "EM-FT loss, 256 tokens", "app over HTTP"} <= what and any("rollouts" in name for name in what)
+    assert all(curve["exponent"] for curve in record["growth"]) and record["growth"]
     for line in record["lines"]:
         assert line["ratio"]["q1"] <= line["ratio"]["median"] <= line["ratio"]["q3"] and line["ratio"]["median"] > 0
     assert f"({stem}-ratios.png)" in shown and (tmp_path / f"{stem}-ratios.png").stat().st_size > 1000
