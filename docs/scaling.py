@@ -150,7 +150,7 @@ class Replica:
             if memory <= USABLE * card.memory:
                 break
         base = RunSettings(dataset="any", dtype="bfloat16", batch_size=batch, max_completion_length=DECODED - ASKED)
-        step = Plan(shape(name), base, Cluster(card), ASKED).decode_step()
+        step = Plan(sizes, base, Cluster(card), ASKED).decode_step()
         # Two sums over the GPUs a layer; their latency is left out, as everything that waits is.
         sums = 2 * sizes.layers * 2 * (gpus - 1) / gpus * 2 * batch * sizes.hidden / card.link
         return cls(gpus, memory, step["seconds"] / gpus + sums, step["em_inf"])
@@ -174,7 +174,7 @@ def decoding_table() -> str:
 
 
 def fleet_table() -> str:
-    """Tokens a second of as many replicas as there is room for, and what an hour of them computes."""
+    """Tokens a second of as many replicas as there is room for, without EM-INF and with it, and PFLOP/s."""
     lines = [
         f"| GPUs | {' | '.join(configs())} |",
         "|---:|" + "---:|" * len(configs()),

@@ -4,7 +4,7 @@ EM makes a model surer of what it is surest of already. It helps where, among th
 are the right ones, and harms where they are the wrong ones; both show before any training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -103,9 +103,9 @@ def diagnose(samples: Sequence[Sample], *, seed: int = 0) -> Diagnosis:
     return Diagnosis(
         problems=len(groups),
         samples=len(groups[0]),
-        accuracy=_share(rights, seed),
+        accuracy=_figure(rights, seed, share_interval),
         mixed=len(mixed),
-        misled=_share(misled, seed) if misled else None,
+        misled=_figure(misled, seed, share_interval) if misled else None,
         measures=measures,
         predictions=predictions,
         verdict=verdict,
@@ -122,14 +122,11 @@ def _groups(samples: Sequence[Sample]) -> list[list[Sample]]:
     return list(groups.values())
 
 
-def _figure(values: Sequence[float], seed: int) -> Figure:
+def _figure(
+    values: Sequence[float], seed: int, interval: Callable[..., tuple[float, float]] = bootstrap_interval
+) -> Figure:
     numbers = [float(value) for value in values]
-    return Figure(float(np.mean(numbers)), *bootstrap_interval(numbers, seed=seed))
-
-
-def _share(values: Sequence[float], seed: int) -> Figure:
-    numbers = [float(value) for value in values]
-    return Figure(float(np.mean(numbers)), *share_interval(numbers, seed=seed))
+    return Figure(float(np.mean(numbers)), *interval(numbers, seed=seed))
 
 
 def _auroc(name: str, samples: Sequence[Sample]) -> float:
@@ -158,7 +155,7 @@ def _measure(name: str, groups: list[list[Sample]], seed: int) -> Measure:
     return Measure(
         name,
         overall,
-        _share(within, seed) if within else None,
+        _figure(within, seed, share_interval) if within else None,
         {part: float(np.mean([s.right for s in chosen])) for part, chosen in parts.items()},
     )
 

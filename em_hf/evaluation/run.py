@@ -82,7 +82,7 @@ def load_tasks(settings: EvalSettings, *, data_dir: str | Path | None = None, al
             raise ValueError(f"{name} runs the programs that the model writes: allow it with --allow-code-execution")
     tasks = manager.load(list(settings.tasks))
     for task in tasks["tasks"].values():
-        if settings.num_fewshot is not None:  # lm-eval drops the wish of its caller where a task says 0
+        if settings.num_fewshot is not None:  # said here: lm-eval drops its caller's wish where a task has 0
             task.set_config("num_fewshot", settings.num_fewshot)
         if task.OUTPUT_TYPE == "generate_until":
             task.set_config("repeats", settings.samples)
@@ -138,7 +138,6 @@ def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bo
     results = simple_evaluate(
         model=lm,
         tasks=[*groups, *(task for name, task in tasks["tasks"].items() if name not in grouped)],
-        num_fewshot=settings.num_fewshot,
         limit=settings.limit,
         system_instruction=settings.system_instruction,
         apply_chat_template=bool(settings.chat_template and lm.tokenizer.chat_template),
