@@ -9,8 +9,8 @@ from typing import Any
 
 from .zero import on_gpu  # isort: skip  (before torch)
 
-from em_hf.generation.repeat import Repeated, repeat
-from em_hf.generation.side_by_side import Step, collect, decode_steps
+from em_hf.compare.repeat import Repeated, repeat
+from em_hf.compare.side_by_side import Step, collect, decode_steps
 
 from .asked import Asked
 from .models import loaded

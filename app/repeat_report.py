@@ -3,7 +3,7 @@
 from collections import Counter
 from html import escape
 
-from em_hf.generation.repeat import Repeated, Tally
+from em_hf.compare.repeat import Repeated, Tally
 
 SHOWN_SAMPLES = 8
 

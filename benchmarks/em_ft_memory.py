@@ -97,7 +97,7 @@ def measure_step(method: str, count: int = STEP["prompts"], new_tokens: int = ST
     from benchmarks.rows import QUESTIONS, smollm2
     from em_hf.entropy import token_entropy
     from em_hf.models import encode_prompts
-    from em_hf.training.em_ft import only_these, sampling_config
+    from em_hf.training.em_ft import sampling_config, using_generation_config
     from em_hf.training.losses import completion_mask, summed_entropy
 
     torch.set_num_threads(1)
@@ -108,7 +108,7 @@ def measure_step(method: str, count: int = STEP["prompts"], new_tokens: int = ST
     before = process_peak()
     torch.manual_seed(0)
     clock = [time.process_time()]
-    with only_these(model, settings), torch.no_grad():
+    with using_generation_config(model, settings), torch.no_grad():
         sequences = model.generate(**inputs, generation_config=settings)
     clock.append(time.process_time())
     length = sequences.shape[1] - inputs["input_ids"].shape[1]

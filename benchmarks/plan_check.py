@@ -70,7 +70,7 @@ def settings_of(case: Case) -> Any:
 def trainer_of(case: Case, model: Any, tokenizer: Any, folder: str) -> Any:
     """The trainer of such a run, with samples that never end before their time."""
     from em_hf.data import Prompts
-    from em_hf.training.methods import METHODS
+    from em_hf.methods import METHODS
 
     data = Prompts([QUESTIONS[0]] * case.batch * case.batches * 2, None, "questions", "train", "prompt", None)
     settings = settings_of(case)
@@ -88,9 +88,9 @@ def measured(kind: str, case: Case) -> dict[str, float]:
     from transformers import TrainerCallback
 
     from benchmarks.rows import smollm2
+    from em_hf.methods import METHODS
     from em_hf.models import encode_prompts
     from em_hf.training.compute import process_peak
-    from em_hf.training.methods import METHODS
 
     METHODS[case.method].builder()
     torch.set_num_threads(1)

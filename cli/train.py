@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 
 from .common import config_option, model_options, note, print_json, quiet_libraries
 from .plan import check_alone, plan_options, show_plan

@@ -153,7 +153,7 @@ class _Gradients:
                 gradient.mul_(by)
         return self
 
-    def given_away(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, ...]:
+    def release(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, ...]:
         """In the dtypes of the parameters, and held here no longer, so that autograd need not copy them."""
         hidden, self.hidden = self.hidden, None
         on_weight, self.weight = self.weight, None
@@ -178,7 +178,7 @@ class _EntropyPerToken(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias = ctx.saved_tensors
         _, gradients = _tile_by_tile(hidden, weight, bias, upstream[0], ctx.head, ctx.needs_input_grad)
-        return *gradients.given_away(weight, bias), None
+        return *gradients.release(weight, bias), None
 
 
 class _WeightedEntropy(torch.autograd.Function):
@@ -199,7 +199,7 @@ class _WeightedEntropy(torch.autograd.Function):
         if gradients is None:  # a second pass through a graph that was kept: the first gave the gradients away
             _, gradients = _tile_by_tile(hidden, weight, bias, token_weight, ctx.head, ctx.needs_input_grad)
         on_weights = entropy * upstream[0] if ctx.needs_input_grad[3] else None
-        return *gradients.scaled(upstream[0]).given_away(weight, bias), on_weights, None
+        return *gradients.scaled(upstream[0]).release(weight, bias), on_weights, None
 
 
 def _tile_by_tile(

@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A part may import the parts of the lines above its own, and itself.
 LAYERS = [
-    {"entropy", "answers", "stats", "flops"},
+    {"entropy", "answers", "stats", "flops", "methods", "runs"},
     {"generation", "data", "pocket", "models"},
-    {"hub"},
+    {"sampling"},
+    {"compare", "hub"},
     {"training", "evaluation"},
     {"lab"},
     {"cli", "app"},

@@ -116,13 +116,13 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 LOAD = """if True:
     import json, sys
-    from em_hf.generation.mixin import base_of
+    from em_hf.generation.mixin import unwrap_model
     from em_hf.models import load_model
     told = {}
     for name in sys.argv[1:]:
         try:
             model, _ = load_model(name, device="cpu")
-            told[name] = getattr(base_of(model).generation_config, "entropy_min_config", None)
+            told[name] = getattr(unwrap_model(model).generation_config, "entropy_min_config", None)
         except (OSError, ValueError) as error:
             told[name] = f"{type(error).__name__}: {error}"
     print(json.dumps(told))

@@ -217,11 +217,11 @@ class _KeepsSettings:
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         result = super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
-        base_of(self).generation_config.save_pretrained(save_directory)
+        unwrap_model(self).generation_config.save_pretrained(save_directory)
         return result
 
 
-def base_of(model: Any) -> Any:
+def unwrap_model(model: Any) -> Any:
     """The object that decodes: inside `torch.compile`'s wrapper and inside PEFT's."""
     model = getattr(model, "_orig_mod", model)
     return model.get_base_model() if _is_peft(model) else model
@@ -244,7 +244,7 @@ def _take_out(model: Any, mixin: type) -> None:
 
 def store_config(model: Any, config: EntropyMinConfig) -> None:
     """Put the settings into `model.generation_config`, as a plain dict, so that saving the model carries them."""
-    generation_config = base_of(model).generation_config
+    generation_config = unwrap_model(model).generation_config
     # transformers saves a published config as it came, but checks one that was changed since, and refuses many that it
     # loads (a temperature without do_sample). Our entry is no change to what it checks.
     as_loaded = getattr(generation_config, "_original_object_hash", None) == hash(generation_config)
@@ -271,7 +271,7 @@ def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> 
     Raises:
         ValueError: the model cannot generate.
     """
-    base = base_of(model)
+    base = unwrap_model(model)
     if not (isinstance(base, GenerationMixin) and base.can_generate()):
         raise ValueError(
             f"enable_entropy_min needs a transformers model that can generate, such as AutoModelForCausalLM gives; "
@@ -293,7 +293,7 @@ def disable_entropy_min(model: Model) -> Model:
     Raises:
         ValueError: its own class was written with `EntropyMinGenerationMixin` as a base, so there is no other.
     """
-    base = base_of(model)
+    base = unwrap_model(model)
     _take_out(base, EntropyMinGenerationMixin)
     if isinstance(base, EntropyMinGenerationMixin):
         raise ValueError(f"{type(base).__name__} has EntropyMinGenerationMixin as a base class: it cannot be disabled")

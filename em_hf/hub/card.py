@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.hub.evals import benchmark_rows, diagnosis
-from em_hf.hub.private import is_hub_id, without_paths
+from em_hf.hub.redact import is_hub_id, without_paths
 from em_hf.hub.runs import Run, pocket_in_words
 
 METHOD_NAMES = {

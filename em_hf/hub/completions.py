@@ -11,8 +11,8 @@ from em_hf.answers import extract_answer, same_answer
 from em_hf.data import load_prompts
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.hub.errors import plain_errors
-from em_hf.hub.private import without_paths
 from em_hf.hub.publish import Published, refuse_foreign
+from em_hf.hub.redact import without_paths
 from em_hf.hub.remote import Remote
 from em_hf.hub.repository import MARK, Repository, make_repository
 from em_hf.hub.runs import Run
@@ -111,13 +111,13 @@ def _sample(
 ) -> list[dict[str, Any]]:
     import torch
 
-    from em_hf.generation.mixin import base_of, enable_entropy_min
+    from em_hf.generation.mixin import enable_entropy_min, unwrap_model
     from em_hf.generation.trace import EntropyTrace
     from em_hf.models import encode_prompts, load_model
 
     model, tokenizer = load_model(folder)
     enable_entropy_min(model)
-    device = base_of(model).device
+    device = unwrap_model(model).device
     rows: list[dict[str, Any]] = []
     for start in range(0, len(data), ROWS_AT_A_TIME):
         prompts = data.prompts[start : start + ROWS_AT_A_TIME]

@@ -30,7 +30,7 @@ _LONGEST_WAIT = 300.0
 _PATIENT_ALREADY = ("/preupload/", "/info/lfs/")
 
 
-def patiently(call: Callable[[], Result], *, say: Callable[[str], None]) -> Result:
+def with_retries(call: Callable[[], Result], *, say: Callable[[str], None]) -> Result:
     """`call()`, again after a wait where the Hub was busy or the connection broke; it must be safe to repeat.
 
     Waits as long as the Hub asks (Retry-After), else 1, 2, 4, 8, 8 seconds; no Hub at all is not waited for.

@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.utils import validate_repo_id
 
 from em_hf.hub.card import hub_base
-from em_hf.hub.errors import NO_TOKEN, patiently, plain_errors
+from em_hf.hub.errors import NO_TOKEN, plain_errors, with_retries
 from em_hf.hub.push import planned, source_of
 from em_hf.hub.remote import Remote, State, license_of
 from em_hf.hub.repository import MARK, Recipe, Repository
@@ -135,7 +135,7 @@ def _full_name(api: HfApi, source: Run | Recipe, repo_id: str | None, say: Calla
         if get_token() is None:
             raise ValueError(NO_TOKEN)
         with plain_errors(name):
-            name = f"{patiently(api.whoami, say=say)['name']}/{name}"
+            name = f"{with_retries(api.whoami, say=say)['name']}/{name}"
     validate_repo_id(name)
     return name
 

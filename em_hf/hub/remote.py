@@ -8,7 +8,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-from em_hf.hub.errors import patiently
+from em_hf.hub.errors import with_retries
 from em_hf.hub.repository import MARK, Repository
 
 _A_MODEL = (".safetensors", ".bin", ".pt", ".gguf", ".h5", "config.json")
@@ -39,7 +39,7 @@ class Remote:
 
     def look(self, revision: str | None = None) -> State | None:
         """How it is at `revision`, or at main where there is no such branch; None where it cannot be seen."""
-        return patiently(lambda: self._look(revision), say=self.say)
+        return with_retries(lambda: self._look(revision), say=self.say)
 
     def _look(self, revision: str | None) -> State | None:
         try:
@@ -66,13 +66,13 @@ class Remote:
         options: dict[str, Any] = {"private": private, "exist_ok": True, "repo_type": self.kind}
         if self.kind == "space":
             options |= {"space_sdk": "gradio", "space_hardware": hardware}
-        patiently(lambda: self.api.create_repo(self.repo_id, **options), say=self.say)
+        with_retries(lambda: self.api.create_repo(self.repo_id, **options), say=self.say)
         return self.branch(revision)
 
     def branch(self, revision: str | None) -> State:
         """The branch, made where it is missing; errors as in `make`."""
         if revision is not None:
-            patiently(lambda: self.api.create_branch(self.repo_id, branch=revision, exist_ok=True), say=self.say)
+            with_retries(lambda: self.api.create_branch(self.repo_id, branch=revision, exist_ok=True), say=self.say)
         return self._known(self.look(revision))
 
     def _known(self, state: State | None) -> State:
@@ -104,7 +104,7 @@ class Remote:
                 repo_type=self.kind,
             )
 
-        return patiently(attempt, say=self.say)
+        return with_retries(attempt, say=self.say)
 
     def tag(self, tag: str, commit: str) -> None:
         """Name `commit`; a tag that is there already is not moved (ValueError)."""
@@ -119,13 +119,13 @@ class Remote:
                     )
             self.api.create_tag(self.repo_id, tag=tag, revision=commit)
 
-        patiently(attempt, say=self.say)
+        with_retries(attempt, say=self.say)
 
 
 def license_of(api: HfApi, model: str, *, say: Callable[[str], None]) -> str | None:
     """The license on the card of a model on the Hub; None where that is not to be seen."""
     try:
-        info = patiently(lambda: api.model_info(model), say=say)
+        info = with_retries(lambda: api.model_info(model), say=say)
     except HfHubHTTPError as error:
         if error.response.status_code in (401, 403, 404):
             return None

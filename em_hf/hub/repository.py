@@ -8,11 +8,11 @@ from typing import Any
 from huggingface_hub import RepoCard
 
 from em_hf import __version__
-from em_hf.hub import recipe
+from em_hf.hub import custom_generate
 from em_hf.hub.card import hub_base, model_card, recipe_card
 from em_hf.hub.evals import eval_result_files
 from em_hf.hub.plot import entropy_plot
-from em_hf.hub.private import absolute_paths, command_without_paths, is_hub_id, refuse_tokens, without_paths
+from em_hf.hub.redact import absolute_paths, command_without_paths, is_hub_id, refuse_tokens, without_paths
 from em_hf.hub.runs import Run, unfinished
 
 MARK = "em_hf.json"
@@ -82,8 +82,8 @@ def plan_repository(
     plot = entropy_plot(run)
     if plot:
         files["entropy.png"] = plot
-    files[recipe.PATH] = recipe.recipe().encode()
-    files[recipe.REQUIREMENTS_PATH] = recipe.REQUIREMENTS.encode()
+    files[custom_generate.PATH] = custom_generate.recipe().encode()
+    files[custom_generate.REQUIREMENTS_PATH] = custom_generate.REQUIREMENTS.encode()
     files.update(eval_result_files(run))
     card = model_card(run, files=files, repo_id=repo_id, license=license)
     files["README.md"] = f"{card}\n".encode()
@@ -101,8 +101,8 @@ class Recipe:
 
 def plan_recipe(*, repo_id: str | None = None) -> Repository:
     """A repository with `custom_generate/` and its card; nothing is written."""
-    files: dict[str, Path | bytes] = {recipe.PATH: recipe.recipe().encode()}
-    files[recipe.REQUIREMENTS_PATH] = recipe.REQUIREMENTS.encode()
+    files: dict[str, Path | bytes] = {custom_generate.PATH: custom_generate.recipe().encode()}
+    files[custom_generate.REQUIREMENTS_PATH] = custom_generate.REQUIREMENTS.encode()
     card = recipe_card(repo_id=repo_id)
     files["README.md"] = f"{card}\n".encode()
     files[MARK] = _json({"em_hf": __version__, "recipe": True, "files": sorted([*files, MARK])})

@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import HfApi, RepoCard
 
 from em_hf import __version__
-from em_hf.hub.errors import patiently, plain_errors
+from em_hf.hub.errors import plain_errors, with_retries
 from em_hf.hub.publish import Published, refuse_foreign
 from em_hf.hub.remote import Remote
 from em_hf.hub.repository import MARK, Repository, make_repository
@@ -77,7 +77,7 @@ def publish_space(
         refuse_foreign(state, repo_id)
         state = state or remote.make(private=not public, hardware=hardware)
         done = remote.commit(repository, message=message or f"Show {model}")
-        if patiently(lambda: api.repo_info(model), say=say).private:
+        if with_retries(lambda: api.repo_info(model), say=say).private:
             say(f"{model} is private: give the Space a token to read it, as the secret HF_TOKEN in its settings.")
     url = f"{api.endpoint}/spaces/{repo_id}"
     return Published(repo_id, url, done.oid, done.oid != state.head, state.private, repository.sizes)

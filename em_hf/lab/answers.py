@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from em_hf.evaluation.strategies import STRATEGIES
 from em_hf.lab.plan import AT_EQUAL_ENTROPY, EM_METHODS, MISLED
 from em_hf.lab.words import KINDS, Record, changed, judged, listed, model_title, points, share
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 
 VOTES = STRATEGIES["self-consistency"].make().answers
 NOTHING = "Not measured yet."

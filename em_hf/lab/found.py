@@ -65,7 +65,7 @@ def right(jobs: Sequence[Job], folder: Path) -> Values:
 
 def methods(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
     """The base model and each method: accuracy sampled and greedy, against the base, RLOO and GRPO; a run's compute."""
-    from em_hf.training.methods import METHODS
+    from em_hf.methods import METHODS
 
     def marks(method: str, strategy: str) -> Values:
         if not method:

@@ -72,7 +72,7 @@ def lab_settings(
     *, quick: bool = False, full: bool = False, from_scratch: bool = False, seeds: int | None = None
 ) -> LabSettings:
     """The lab's plan; `quick` is a sketch of it, `seeds` the most training seeds of a method."""
-    from em_hf.training.methods import METHODS
+    from em_hf.methods import METHODS
 
     most = {name: 5 if name in MOST_SEEDS else 3 for name in METHODS}
     if quick:

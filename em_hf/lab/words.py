@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from em_hf.lab.plan import MISLED, POCKET
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 
 Figure = Mapping[str, float]
 Record = Mapping[str, Any]

@@ -7,7 +7,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from em_hf.generation.mixin import base_of
+from em_hf.generation.mixin import unwrap_model
 
 
 class BestWeights:
@@ -88,7 +88,7 @@ class BestWeights:
             self.model.peft_config[self.model.active_adapter].save_pretrained(self.folder)
         else:
             self.model.config.save_pretrained(self.folder)
-        base_of(self.model).generation_config.save_pretrained(self.folder)
+        unwrap_model(self.model).generation_config.save_pretrained(self.folder)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(self.folder)
 

@@ -8,8 +8,8 @@ from typing import Any
 from transformers import Trainer, TrainerCallback
 
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.mixin import EntropyMinGenerationMixin, base_of, disable_entropy_min, enable_entropy_min
-from em_hf.training.probe import take_reading
+from em_hf.generation.mixin import EntropyMinGenerationMixin, disable_entropy_min, enable_entropy_min, unwrap_model
+from em_hf.training.probe import probe_model
 from em_hf.training.trace import Reading, Trace, plot
 
 
@@ -96,7 +96,7 @@ class EntropyCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.config is not None:
             model = unwrapped(self.trainer)
-            self._was_enabled = isinstance(base_of(model), EntropyMinGenerationMixin)
+            self._was_enabled = isinstance(unwrap_model(model), EntropyMinGenerationMixin)
             enable_entropy_min(model, self.config)
         self.readings = earlier_readings(self.trainer, self._trace)
         # What was logged before a resumed run was interrupted.
@@ -131,7 +131,7 @@ class EntropyCallback(TrainerCallback):
             listener(reading)
 
     def _take(self, entropy_min: EntropyMinConfig | None) -> Reading:
-        return take_reading(
+        return probe_model(
             unwrapped(self.trainer),
             self.trainer.processing_class,
             self._prompts,

@@ -4,8 +4,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from em_hf.generation.mixin import base_of
-from em_hf.training.methods import METHODS
+from em_hf.generation.mixin import unwrap_model
+from em_hf.methods import METHODS
 from em_hf.training.record import versions
 
 # The names that trainers' arguments and `em-hf train` share, and those that are not a setting of the method.
@@ -48,7 +48,7 @@ class EMCard:
 
 def _facts(trainer: Any, name: str, model_name: str | None) -> dict[str, Any]:
     method, args = METHODS[name], trainer.args
-    base = base_of(trainer.accelerator.unwrap_model(trainer.model))
+    base = unwrap_model(trainer.accelerator.unwrap_model(trainer.model))
     return {
         "em_hf": metadata.version("em-hf"),
         "name": model_name or Path(args.output_dir).name,

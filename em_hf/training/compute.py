@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from em_hf.flops import inference_flops, parameter_count, training_flops
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 from em_hf.training.settings import RunSettings
 
 

@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 from transformers import GenerationConfig, Trainer, TrainerCallback, TrainingArguments
 
-from em_hf.generation.mixin import base_of
+from em_hf.generation.mixin import unwrap_model
 from em_hf.models import encode_prompts
 from em_hf.training.card import EMCard
 from em_hf.training.losses import Distributions, completion_mask, distributions, summed_kl
@@ -117,7 +117,7 @@ class EMFTTrainer(EMCard, Trainer):
             self._frozen = deepcopy(self.model).eval().requires_grad_(False).to(self.accelerator.device)
         self.loss_is_scaled_for_ga = False  # a mean over the micro-batch: the parent divides it by their number
         self.sampling = sampling_config(
-            base_of(model),
+            unwrap_model(model),
             processing_class,
             do_sample=True,
             temperature=args.temperature,
@@ -144,7 +144,7 @@ class EMFTTrainer(EMCard, Trainer):
         prompt = inputs["attention_mask"].repeat_interleave(self.args.num_generations, 0)
         mask = completion_mask(sequences[:, prompt.shape[1] :], self.sampling.eos_token_id or [])
         attention = torch.cat([prompt, mask.long()], 1)
-        policy = distributions(model, base_of(inner), sequences, attention, mask, self.args.loss_temperature)
+        policy = distributions(model, unwrap_model(inner), sequences, attention, mask, self.args.loss_temperature)
         entropy = total = policy.summed_entropy()
         count = mask.sum()
         if self.args.beta:
@@ -171,13 +171,13 @@ class EMFTTrainer(EMCard, Trainer):
         """Those of the model before training: of the adapter's base, or of a copy."""
         off = nullcontext() if self._frozen is not None else model.disable_adapter()
         asked = self._frozen if self._frozen is not None else model
-        with off, evaluating(asked):
-            return distributions(asked, base_of(asked), sequences, attention, mask, self.args.loss_temperature)
+        with off, eval_mode(asked):
+            return distributions(asked, unwrap_model(asked), sequences, attention, mask, self.args.loss_temperature)
 
     @torch.no_grad()
     def sample(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """`num_generations` samples a prompt from the current model: `[samples, prompt + completion]`."""
-        with only_these(model, self.sampling), evaluating(model):
+        with using_generation_config(model, self.sampling), eval_mode(model):
             return model.generate(**inputs, generation_config=self.sampling)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -214,9 +214,9 @@ def sampling_config(model: Any, tokenizer: Any, **settings: Any) -> GenerationCo
 
 
 @contextmanager
-def only_these(model: Any, config: GenerationConfig) -> Iterator[None]:
+def using_generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
     """Within: the model's own generation config is `config`, so that it lends no default (a penalty …)."""
-    base = base_of(model)
+    base = unwrap_model(model)
     own, base.generation_config = base.generation_config, config
     try:
         yield
@@ -225,7 +225,7 @@ def only_these(model: Any, config: GenerationConfig) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def eval_mode(model: Any) -> Iterator[None]:
     """Within: dropout, and gradient checkpointing, which would switch the cache off, do nothing."""
     was_training = model.training
     model.eval()

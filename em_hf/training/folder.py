@@ -39,13 +39,13 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, A
     Args:
         weights: the whole weights, where `model` is sharded over processes.
     """
-    from em_hf.generation.mixin import base_of
+    from em_hf.generation.mixin import unwrap_model
 
     made = folder / ".saving"
     shutil.rmtree(made, ignore_errors=True)
     try:
         model.save_pretrained(made, **({} if weights is None else {"state_dict": weights}))
-        base_of(model).generation_config.save_pretrained(made)
+        unwrap_model(model).generation_config.save_pretrained(made)
         tokenizer.save_pretrained(made)
         (made / "README.md").unlink(missing_ok=True)  # PEFT's empty card
         last = {"config.json", "adapter_config.json"}

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 from em_hf.training.processes import own_device, world_size
 from em_hf.training.settings import RunSettings, load_precision
 
 
 def load_base(settings: RunSettings) -> tuple[Any, Any]:
     """The model to train, with the EM settings stored in it, and its tokenizer."""
-    from em_hf.generation.mixin import base_of
+    from em_hf.generation.mixin import unwrap_model
 
     model, tokenizer = load(settings, settings.model, revision=settings.revision)
-    if base_of(model) is not model:
+    if unwrap_model(model) is not model:
         raise ValueError(
             f"model is {settings.model}, a LoRA adapter: merge it into its base model (merge_and_unload in PEFT), save "
             "that, and train on from there"
@@ -23,7 +23,7 @@ def load_base(settings: RunSettings) -> tuple[Any, Any]:
 def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple[Any, Any]:
     """The model and tokenizer of that name, as this run has them: its precision, device and EM settings."""
     from em_hf.generation.config import EntropyMinConfig
-    from em_hf.generation.mixin import base_of, store_config
+    from em_hf.generation.mixin import store_config, unwrap_model
     from em_hf.models import load_model
 
     model, tokenizer = load_model(
@@ -33,7 +33,7 @@ def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple
         device=own_device(settings.device),
         trust_remote_code=settings.trust_remote_code,
     )
-    config = base_of(model).generation_config
+    config = unwrap_model(model).generation_config
     try:
         config.validate(strict=True)
     except ValueError:

@@ -57,7 +57,7 @@ def judge(readings: Sequence[Reading], limits: Limits) -> Verdict:
         why = collapse(seen, limits)
         if why is not None:
             return Verdict(True, seen[-1].step, why, best(seen[:-1]).step)
-        why = tired(seen, limits.patience)
+        why = should_stop_early(seen, limits.patience)
         if why is not None:
             return Verdict(False, seen[-1].step, why, best(seen).step)
     return Verdict(best_step=best(readings).step if readings else None)
@@ -77,7 +77,7 @@ def collapse(readings: Sequence[Reading], limits: Limits) -> str | None:
     low entropy or repetition alone says nothing: they count with a falling accuracy, or together.
     """
     start, now = readings[0], readings[-1]
-    below = worse(now, start)
+    below = significantly_worse(now, start)
     if below is not None:
         return f"validation accuracy fell below that of the start ({below})"
     if now.accuracy is not None and start.accuracy is not None and now.accuracy >= start.accuracy:
@@ -101,17 +101,17 @@ def collapse(readings: Sequence[Reading], limits: Limits) -> str | None:
     return " and ".join(signs) + fallen if signs and (fallen or len(signs) == 2) else None
 
 
-def tired(readings: Sequence[Reading], patience: int) -> str | None:
+def should_stop_early(readings: Sequence[Reading], patience: int) -> str | None:
     """Why to stop early: the last `patience` readings are all less accurate than the best; None if they are not."""
     top = best(readings)
     last = readings[-patience:]
-    if len(last) < patience or top in last or any(worse(reading, top) is None for reading in last):
+    if len(last) < patience or top in last or any(significantly_worse(reading, top) is None for reading in last):
         return None
-    return f"validation accuracy has been below its best for {patience} readings ({worse(last[-1], top)})"
+    return f"validation accuracy has been below its best for {patience} readings ({significantly_worse(last[-1], top)})"
 
 
 @lru_cache(maxsize=4096)  # the whole history is judged again at each reading
-def worse(now: Reading, then: Reading) -> str | None:
+def significantly_worse(now: Reading, then: Reading) -> str | None:
     """How much less accurate `now` is than `then`, problem by problem; None within the 95% interval, or not known."""
     if now.right is None or then.right is None or len(now.right) != len(then.right):
         return None

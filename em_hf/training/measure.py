@@ -9,11 +9,11 @@ import torch
 
 from em_hf.answers import extract_answer, same_answer
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.mixin import base_of, enable_entropy_min
+from em_hf.generation.mixin import enable_entropy_min, unwrap_model
 from em_hf.generation.trace import EntropyTrace
 from em_hf.models import encode_prompts
 from em_hf.stats import share_interval
-from em_hf.training.em_ft import evaluating, only_these, sampling_config
+from em_hf.training.em_ft import eval_mode, sampling_config, using_generation_config
 
 ROWS_AT_A_TIME = 256
 
@@ -62,7 +62,7 @@ def measure(
         samples: completions of each prompt.
         on_progress: called with the number of prompts done.
     """
-    base = base_of(enable_entropy_min(model))
+    base = unwrap_model(enable_entropy_min(model))
     how = {"do_sample": False} if greedy else {"do_sample": True, "temperature": 1.0}
     plain = sampling_config(base, tokenizer, **how, num_return_sequences=samples, max_new_tokens=max_new_tokens)
     texts: list[list[str]] = [[] for _ in prompts]
@@ -71,7 +71,7 @@ def measure(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     at_once = max(1, ROWS_AT_A_TIME // samples)
     started = time.perf_counter()
-    with torch.random.fork_rng(), only_these(base, plain), evaluating(base):
+    with torch.random.fork_rng(), using_generation_config(base, plain), eval_mode(base):
         for start in range(0, len(order), at_once):
             part = order[start : start + at_once]
             batch = encode_prompts(tokenizer, [prompts[i] for i in part], chat_template=chat_template)

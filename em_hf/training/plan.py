@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from em_hf.flops import inference_flops, training_flops
+from em_hf.methods import METHODS
 from em_hf.training.cluster import GPUS_A_NODE, Cluster
-from em_hf.training.methods import METHODS
 from em_hf.training.settings import RunSettings
 from em_hf.training.sizes import Shape, Work
 

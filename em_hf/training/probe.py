@@ -12,9 +12,9 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from em_hf.entropy import token_entropy
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.mixin import base_of
+from em_hf.generation.mixin import unwrap_model
 from em_hf.models import encode_prompts
-from em_hf.training.em_ft import evaluating, only_these, sampling_config
+from em_hf.training.em_ft import eval_mode, sampling_config, using_generation_config
 from em_hf.training.losses import completion_mask, distributions, summed_kl
 from em_hf.training.measure import share_right
 from em_hf.training.trace import Reading
@@ -23,7 +23,7 @@ ROWS_AT_A_TIME = 256
 NGRAM = 4
 
 
-def take_reading(
+def probe_model(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
@@ -41,7 +41,7 @@ def take_reading(
 
     The same seed at every step: readings then differ by what the model learned and less by chance.
     """
-    base = base_of(model)
+    base = unwrap_model(model)
     settings = sampling_config(
         base,
         tokenizer,
@@ -57,7 +57,7 @@ def take_reading(
     right = [0.0] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # of like length together: less padding
     at_once = max(1, ROWS_AT_A_TIME // samples)
-    with forked_rng(base.device), only_these(base, settings), evaluating(base), torch.no_grad():
+    with forked_rng(base.device), using_generation_config(base, settings), eval_mode(base), torch.no_grad():
         for start in range(0, len(order), at_once):
             part = order[start : start + at_once]
             batch = encode_prompts(tokenizer, [prompts[i] for i in part], chat_template=chat_template)
@@ -100,9 +100,9 @@ def _kl_to_base(
 ) -> float:
     """`Σ_t KL(π_t || π_base,t)` in nats over the sampled tokens, of a model with an adapter to the one without it."""
     attention = torch.cat([prompt_mask.repeat_interleave(samples, 0), mask.long()], 1)
-    policy = distributions(model, base_of(model), sequences, attention, mask, temperature)
+    policy = distributions(model, unwrap_model(model), sequences, attention, mask, temperature)
     with model.disable_adapter():
-        reference = distributions(model, base_of(model), sequences, attention, mask, temperature)
+        reference = distributions(model, unwrap_model(model), sequences, attention, mask, temperature)
     return float(summed_kl(policy, reference))
 
 

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 from em_hf.training.processes import any_process, is_main, world_size
 from em_hf.training.settings import RunSettings
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from em_hf.methods import METHODS
 from em_hf.training.best import BestWeights
 from em_hf.training.compute import compute_facts
 from em_hf.training.folder import (
@@ -18,7 +19,6 @@ from em_hf.training.folder import (
     steps_of,
 )
 from em_hf.training.inputs import check_lengths, load, load_base, load_data
-from em_hf.training.methods import METHODS
 from em_hf.training.processes import check_launched, is_main, meet
 from em_hf.training.record import LOG, PROBE, RunRecord, read_log
 from em_hf.training.settings import RunSettings, lora_config

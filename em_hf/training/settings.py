@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 
 POCKET = "pocket-reasoner"
 POCKET_MODELS = (POCKET, "pocket-misled")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 from em_hf.training.settings import RunSettings
 
 

@@ -7,8 +7,8 @@ from em_hf.app.examples import from_address, opening, problems_with_answers, set
 from hypothesis import given
 from hypothesis import strategies as st
 
+from em_hf.compare.side_by_side import collect, decode_steps
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.side_by_side import collect, decode_steps
 from em_hf.models import encode_prompts, load_model
 from em_hf.training.settings import recipe_settings
 

@@ -2,7 +2,7 @@
 
 from em_hf.app.repeat_report import report
 
-from em_hf.generation.repeat import Repeated, tally
+from em_hf.compare.repeat import Repeated, tally
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)> #### <b>4</b>"
 

@@ -85,7 +85,7 @@ def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int,
 def test_half_characters_and_emoji_are_shown_whole() -> None:
     from transformers import AutoTokenizer
 
-    from em_hf.generation.compare import token_pieces
+    from em_hf.compare.comparison import token_pieces
 
     tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
     text = "Zoë has 3 🍎 and 日本 <b>"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from em_hf.answers import extract_answer
-from em_hf.evaluation import programs
+from em_hf.evaluation.code import grading
 from em_hf.evaluation.grading import maths, shares, steps
 from em_hf.evaluation.run import EvalSettings, load_tasks, our_tasks
 from tests.evaluation.solutions import LEETCODE, mbpp_rows
@@ -106,15 +106,15 @@ def test_several_samples_give_means_unbiased_pass_at_k_and_the_majority() -> Non
 def test_humanevals_canonical_solutions_pass_and_their_stubs_fail(shared_data: Path) -> None:
     docs = list(task("humaneval", shared_data).eval_docs)
     assert len(docs) == 164
-    assert [i for i, d in enumerate(docs) if not programs.humaneval_verdict(d, d["solution"]).passed] == []
+    assert [i for i, d in enumerate(docs) if not grading.humaneval_verdict(d, d["solution"]).passed] == []
     for doc in docs[:10]:
-        assert not programs.humaneval_verdict(doc, f"```python\n{doc['prompt']}    return None\n```").passed
+        assert not grading.humaneval_verdict(doc, f"```python\n{doc['prompt']}    return None\n```").passed
 
 
 def test_a_bare_continuation_of_the_prompt_counts_as_a_program(shared_data: Path) -> None:
     doc = task("humaneval", shared_data).eval_docs[0]
     body = doc["solution"].split('"""\n')[-1].rstrip("`\n")
-    assert "def " not in body and programs.humaneval_verdict(doc, body).passed
+    assert "def " not in body and grading.humaneval_verdict(doc, body).passed
 
 
 @pytest.mark.parametrize("number", LEETCODE)
@@ -122,9 +122,9 @@ def test_leetcode_programs_pass_their_hundred_tests_and_fail_when_spoilt(number:
     doc = task("leetcode", shared_data).eval_docs[number]
     program = LEETCODE[number]
     assert doc["test"].count("assert") == 100
-    assert programs.leetcode_verdict(doc, f"Here it is:\n```python{program}```\nIt works.").passed
+    assert grading.leetcode_verdict(doc, f"Here it is:\n```python{program}```\nIt works.").passed
     spoilt = re.sub(r"return (.*)\n$", r"return [\1]\n", program)
-    assert spoilt != program and not programs.leetcode_verdict(doc, f"```python{spoilt}```").passed
+    assert spoilt != program and not grading.leetcode_verdict(doc, f"```python{spoilt}```").passed
 
 
 @pytest.fixture
@@ -137,10 +137,10 @@ def test_mbpp_programs_pass_and_fail_when_spoilt(mbpp_folder: Path) -> None:
     found = task("mbpp", mbpp_folder)
     docs = list(found.eval_docs)
     assert len(docs) == 10 and "assert add(2, 3) == 5" in docs[0]["problem"]
-    assert [d["problem"] for d in docs if not programs.mbpp_verdict(d, d["solution"]).passed] == []
+    assert [d["problem"] for d in docs if not grading.mbpp_verdict(d, d["solution"]).passed] == []
     for doc in docs:
         spoilt = doc["solution"].replace("return ", "return 1, ")
-        assert not programs.mbpp_verdict(doc, spoilt).passed
+        assert not grading.mbpp_verdict(doc, spoilt).passed
 
 
 def lcb_rows() -> list[dict]:
@@ -175,19 +175,19 @@ def test_livecodebench_runs_scripts_and_methods_against_public_and_private_tests
     only_public = "```python\ninput()\nprint(3)\n```"
     scales = "```python\nclass Solution:\n    def scale(self, nums, by):\n        return [n * by for n in nums]\n```"
     for doc in docs[:2]:
-        assert programs.livecodebench_verdict(doc, adds).passed
-        assert not programs.livecodebench_verdict(doc, only_public).passed
-    assert programs.livecodebench_verdict(docs[2], scales).passed
-    assert not programs.livecodebench_verdict(docs[2], scales.replace("*", "+")).passed
+        assert grading.livecodebench_verdict(doc, adds).passed
+        assert not grading.livecodebench_verdict(doc, only_public).passed
+    assert grading.livecodebench_verdict(docs[2], scales).passed
+    assert not grading.livecodebench_verdict(docs[2], scales.replace("*", "+")).passed
     assert "standard input" in docs[0]["problem"] and "class Solution" in docs[2]["problem"]
 
 
 def test_the_program_is_the_last_block_that_defines_something() -> None:
     text = "First\n```python\ndef f(): return 1\n```\nbetter\n```python\ndef f(): return 2\n```\nas in\n```\nf()\n```"
-    assert programs.code_in(text) == "def f(): return 2\n"
-    assert programs.code_in("```python\nprint(1)\n```") == "print(1)\n"
-    assert programs.code_in("```python\ndef f():\n    return 1") == "def f():\n    return 1", "cut off at the limit"
-    assert programs.code_in("    return 1\n") == "    return 1\n"
+    assert grading.code_in(text) == "def f(): return 2\n"
+    assert grading.code_in("```python\nprint(1)\n```") == "print(1)\n"
+    assert grading.code_in("```python\ndef f():\n    return 1") == "def f():\n    return 1", "cut off at the limit"
+    assert grading.code_in("    return 1\n") == "    return 1\n"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_the_program_is_the_last_block_that_defines_something() -> None:
     ],
 )
 def test_printed_output_is_compared_line_by_line(printed: str, expected: str, same: bool) -> None:
-    assert programs.same_output(printed, expected) is same
+    assert grading.same_output(printed, expected) is same
 
 
 def test_a_packed_test_that_is_no_plain_text_is_not_loaded() -> None:
@@ -217,4 +217,4 @@ def test_a_packed_test_that_is_no_plain_text_is_not_loaded() -> None:
 
     packed = base64.b64encode(zlib.compress(pickle.dumps(Trap()))).decode()
     with pytest.raises(pickle.UnpicklingError, match="plain data"):
-        programs.unpacked(packed)
+        grading.unpacked(packed)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from em_hf.evaluation import sandbox
-from em_hf.evaluation.sandbox import Limits, passes, run_script
+from em_hf.evaluation.code import sandbox
+from em_hf.evaluation.code.sandbox import Limits, passes, run_script
 from tests.evaluation import hostile
 
 SHORT = Limits(seconds=2.0, memory_bytes=256 << 20)

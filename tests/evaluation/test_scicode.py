@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from em_hf.evaluation import scicode
+from em_hf.evaluation.code import scicode
 from em_hf.evaluation.run import EvalSettings, load_tasks
 from em_hf.evaluation.strategies import NEXT_TURN
 

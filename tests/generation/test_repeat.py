@@ -2,9 +2,9 @@
 
 import pytest
 
+from em_hf.compare.repeat import repeat, tally
+from em_hf.compare.side_by_side import collect, decode_steps
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.repeat import repeat, tally
-from em_hf.generation.side_by_side import collect, decode_steps
 from em_hf.models import encode_prompts, load_model
 from em_hf.pocket import problems
 

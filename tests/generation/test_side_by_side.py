@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from em_hf.generation.compare import compare_decoding
+from em_hf.compare.comparison import compare_decoding
+from em_hf.compare.side_by_side import Step, collect, decode_steps, first_difference
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.side_by_side import Step, collect, decode_steps, first_difference
 from em_hf.models import encode_prompts, load_model
 from em_hf.pocket import problems
 from tests.reference import minimize_entropy_row
@@ -85,7 +85,7 @@ def test_greedy_rows_are_equal_whatever_em_inf_does(pocket: tuple[Any, Any]) -> 
 
 
 def test_a_row_that_has_ended_is_none_and_differs_from_one_that_goes_on() -> None:
-    from em_hf.generation.side_by_side import Token
+    from em_hf.compare.side_by_side import Token
 
     def token(i: int) -> Token:
         return Token(i, str(i), False, 0.0, 0.0, False, [])

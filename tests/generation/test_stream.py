@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LogitsProcessor
 
-from em_hf.generation.compare import token_pieces
-from em_hf.generation.stream import PieceStream, stream_generate
+from em_hf.compare.comparison import token_pieces
+from em_hf.compare.stream import PieceStream, stream_generate
 from em_hf.pocket import POCKET_REASONER
 
 TOKENIZER = AutoTokenizer.from_pretrained(POCKET_REASONER)

@@ -19,7 +19,7 @@ from transformers.dynamic_module_utils import get_imports
 from transformers.generation.streamers import BaseStreamer
 
 from em_hf import CoupledSampling, EntropyMinConfig, EntropyTrace, enable_entropy_min
-from em_hf.hub import recipe
+from em_hf.hub import custom_generate
 from em_hf.hub.repository import plan_repository
 from em_hf.hub.runs import read_run
 from tests.hub.conftest import TOKEN, Pusher, environment, repo_of
@@ -34,7 +34,7 @@ PROMPTS = ["Tom has 5 apples", "Ann buys 12 pens and gives 4 away"]
 def made(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The recipe, imported from its file as transformers does."""
     path = tmp_path_factory.mktemp("recipe") / "generate.py"
-    path.write_text(recipe.recipe())
+    path.write_text(custom_generate.recipe())
     spec = spec_from_file_location("recipe_under_test", path)
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = module_from_spec(spec)
@@ -68,16 +68,18 @@ def seeded(call: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def test_it_imports_the_standard_library_torch_and_transformers_only(tmp_path: Path) -> None:
-    (tmp_path / "generate.py").write_text(recipe.recipe())
+    (tmp_path / "generate.py").write_text(custom_generate.recipe())
     imported = set(get_imports(tmp_path / "generate.py"))
     assert imported - set(sys.stdlib_module_names) == {"torch", "transformers"}
-    inner = [node for node in ast.walk(ast.parse(recipe.recipe())) if isinstance(node, ast.ImportFrom | ast.Import)]
+    inner = [
+        node for node in ast.walk(ast.parse(custom_generate.recipe())) if isinstance(node, ast.ImportFrom | ast.Import)
+    ]
     names = {getattr(node, "module", None) or node.names[0].name for node in inner}
     assert not any(name.startswith("em_hf") for name in names)
 
 
 def test_making_it_needs_no_torch(tmp_path: Path) -> None:
-    code = "import sys; from em_hf.hub.recipe import recipe; recipe(); print('torch' in sys.modules)"
+    code = "import sys; from em_hf.hub.custom_generate import recipe; recipe(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
@@ -213,7 +215,7 @@ def test_it_and_em_hf_may_be_in_one_model(
     """A user of em_hf who asks for a repository's code gets what that code gives."""
     folder = tmp_path / "repository"
     (folder / "custom_generate").mkdir(parents=True)
-    (folder / recipe.PATH).write_text(recipe.recipe())
+    (folder / custom_generate.PATH).write_text(custom_generate.recipe())
     (folder / "README.md").write_text("")
     call = {**inputs, **SAMPLE, "entropy_min": True}
     expected = seeded(enabled.generate, **call)
@@ -225,7 +227,7 @@ def test_a_repository_always_brings_it(model: Path, tmp_path: Path) -> None:
     import shutil
 
     files = plan_repository(read_run(record(Path(shutil.copytree(model, tmp_path / "run"))))).files
-    assert files[recipe.PATH] == recipe.recipe().encode()
+    assert files[custom_generate.PATH] == custom_generate.recipe().encode()
     assert files["custom_generate/requirements.txt"] == b"torch>=2.6\ntransformers>=5.19\n"
     assert b"- custom_generate\n" in bytes(files["README.md"])  # type: ignore[arg-type]
 
@@ -233,7 +235,7 @@ def test_a_repository_always_brings_it(model: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def fake_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(recipe, "_MODULES", ("first_part", "second_part"))
+    monkeypatch.setattr(custom_generate, "_MODULES", ("first_part", "second_part"))
     yield tmp_path
 
 
@@ -248,7 +250,7 @@ def test_modules_that_cannot_be_joined_are_named(first: str, second: str, says: 
     (fake_modules / "first_part.py").write_text(first)
     (fake_modules / "second_part.py").write_text(second)
     with pytest.raises(ValueError, match=says):
-        recipe.recipe()
+        custom_generate.recipe()
 
 
 def test_what_the_entry_never_reaches_is_left_out_and_comments_stay(fake_modules: Path) -> None:
@@ -256,7 +258,7 @@ def test_what_the_entry_never_reaches_is_left_out_and_comments_stay(fake_modules
         "import json\nimport math\n\n# Why two.\nTWO = math.sqrt(4)\n\n\ndef unused():\n    return json.dumps(1)\n"
     )
     (fake_modules / "second_part.py").write_text("from first_part import TWO\n\n\ndef generate():\n    return TWO\n")
-    text = recipe.recipe()
+    text = custom_generate.recipe()
     assert "# Why two.\nTWO = math.sqrt(4)" in text
     assert "import math" in text
     assert "unused" not in text and "json" not in text

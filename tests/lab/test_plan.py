@@ -16,7 +16,7 @@ from em_hf.lab.plan import (
     sweep,
     trainings,
 )
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 from em_hf.training.settings import recipe_settings
 
 

@@ -122,14 +122,14 @@ def em_rl(folder: Path, tokenizer: Any, reward: str) -> dict[str, Any]:
 
 def watched(folder: Path, tokenizer: Any, model: Any = None) -> dict[str, Any]:
     """The probe really samples, with accuracies that are made up: best after step 2."""
-    real = callbacks.take_reading
+    real = callbacks.probe_model
 
     def scripted(*args: Any, step: int, **kwargs: Any) -> Reading:
         right = {0: 2, 1: 3, 2: 4, 3: 3}[step]
         reading = real(*args, step=step, **kwargs)
         return Reading(**{**reading.__dict__, "accuracy": right / 4, "right": (1.0,) * right + (0.0,) * (4 - right)})
 
-    callbacks.take_reading = scripted
+    callbacks.probe_model = scripted
     model = model or make_model(folder)
     shards = any(isinstance(p, DTensor) for p in model.parameters())
     save = {} if shards else {"save_strategy": "steps", "save_steps": 2}
@@ -141,7 +141,7 @@ def watched(folder: Path, tokenizer: Any, model: Any = None) -> dict[str, Any]:
     t.add_callback(guard)
     t.train()
     PartialState().wait_for_everyone()
-    callbacks.take_reading = real
+    callbacks.probe_model = real
     return {
         "weights": weights(model),
         "verdict": guard.verdict.to_dict(),

@@ -13,8 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, Trainer, TrainerCallback, TrainingArguments
 
 from em_hf import EMFTConfig, EMFTTrainer, EntropyCallback, EntropyMinConfig, enable_entropy_min, entropy_loss
-from em_hf.generation.mixin import EntropyMinGenerationMixin, base_of
-from em_hf.training.probe import forked_rng, repetition, take_reading
+from em_hf.generation.mixin import EntropyMinGenerationMixin, unwrap_model
+from em_hf.training.probe import forked_rng, probe_model, repetition
 from tests.reference import entropy
 
 PROMPTS = ["ab", "c", "bca", "d"]
@@ -155,7 +155,7 @@ def test_it_measures_the_tokens_that_count_under_the_models_own_distributions(
     drawn = []
     generate = model.generate
     model.generate = lambda *a, **k: drawn.append((k["input_ids"], out := generate(*a, **k))) or out
-    found = take_reading(
+    found = probe_model(
         model,
         letters,
         ["ab", "c", "bca", "dd"] * 3,
@@ -201,7 +201,7 @@ def test_accuracy_lines_and_repetition_are_of_each_prompts_own_completions(
         model.model.embed_tokens.weight.copy_(torch.eye(8, 16))
         model.model.norm.weight.fill_(1.0)
         model.lm_head.weight.copy_(20 * torch.eye(8, 16))
-    found = take_reading(
+    found = probe_model(
         model,
         letters,
         ["abc", "d", "ba", "ed"],
@@ -233,7 +233,7 @@ def test_every_checkpoint_carries_the_settings_and_the_model_is_given_back_as_it
     model = letter_model()
     if lora:
         model = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules="all-linear"))
-    kind, outer = type(base_of(model)), type(model)
+    kind, outer = type(unwrap_model(model)), type(model)
     t = em_ft(model, letters, tmp_path, save_strategy="steps", save_steps=2)
     probe = EntropyCallback(t, PROMPTS, every=3, config=CONFIG, max_new_tokens=3)
     t.add_callback(probe)
@@ -241,7 +241,7 @@ def test_every_checkpoint_carries_the_settings_and_the_model_is_given_back_as_it
 
     class Looks(TrainerCallback):
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            seen.append((isinstance(base_of(model), EntropyMinGenerationMixin), model.training))
+            seen.append((isinstance(unwrap_model(model), EntropyMinGenerationMixin), model.training))
 
     t.add_callback(Looks())
     t.train()
@@ -249,7 +249,7 @@ def test_every_checkpoint_carries_the_settings_and_the_model_is_given_back_as_it
     for step in (2, 4):
         saved = GenerationConfig.from_pretrained(tmp_path / f"checkpoint-{step}")
         assert saved.entropy_min_config == CONFIG.to_dict()
-    assert type(base_of(model)) is kind and type(model) is outer
+    assert type(unwrap_model(model)) is kind and type(model) is outer
     with pytest.raises(ValueError, match="entropy_min"):
         model.generate(input_ids=torch.tensor([[2, 3]]), entropy_min=True, max_new_tokens=2)
 
@@ -371,9 +371,7 @@ def test_with_an_adapter_the_kl_to_the_model_without_it_is_measured(letter_model
     prompts = ["ab", "cab", "d"]
 
     def reading(temperature: float) -> Any:
-        return take_reading(
-            model, letters, prompts, None, step=0, entropy_min=None, temperature=temperature, **settings
-        )
+        return probe_model(model, letters, prompts, None, step=0, entropy_min=None, temperature=temperature, **settings)
 
     assert reading(1.0).kl == pytest.approx(0, abs=1e-6)
     torch.manual_seed(2)
@@ -390,5 +388,5 @@ def test_with_an_adapter_the_kl_to_the_model_without_it_is_measured(letter_model
                 log_q = (model(ids).logits[0, -1].double() / temperature).log_softmax(-1)
             by_hand.append(float((log_p.exp() * (log_p - log_q)).sum().detach()))
         assert reading(temperature).kl == pytest.approx(sum(by_hand) / 3, rel=1e-4) and min(by_hand) > 0.01
-    plain = take_reading(letter_model(), letters, prompts, None, step=0, entropy_min=None, temperature=1.0, **settings)
+    plain = probe_model(letter_model(), letters, prompts, None, step=0, entropy_min=None, temperature=1.0, **settings)
     assert plain.kl is None

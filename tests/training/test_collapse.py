@@ -222,7 +222,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, rights: dict[int, int | None], **c
     def take(*args: Any, step: int, **kwargs: Any) -> Reading:
         return reading(step, rights[step], **{name: values[step] for name, values in changes.items()})
 
-    monkeypatch.setattr("em_hf.training.callbacks.take_reading", take)
+    monkeypatch.setattr("em_hf.training.callbacks.probe_model", take)
 
 
 class Notes(TrainerCallback):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 from em_hf.training.run import Interrupted, last_checkpoint, train
 from em_hf.training.settings import RunSettings
 

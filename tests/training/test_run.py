@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from em_hf.methods import METHODS
 from em_hf.models import load_model
-from em_hf.training.methods import METHODS
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from em_hf.training.methods import METHODS
+from em_hf.methods import METHODS
 from em_hf.training.settings import (
     RunSettings,
     load_precision,
@@ -29,7 +29,7 @@ def test_every_method_names_something_that_builds_a_trainer() -> None:
 
 def test_listing_methods_and_resolving_settings_import_no_heavy_library() -> None:
     code = (
-        "import sys; from em_hf.training.methods import METHODS; from em_hf.training.settings import RunSettings; "
+        "import sys; from em_hf.methods import METHODS; from em_hf.training.settings import RunSettings; "
         "RunSettings.resolve({}); heavy = {'torch', 'transformers', 'datasets', 'trl', 'peft'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from em_hf import EntropyTrace, enable_entropy_min
-from em_hf.generation.mixin import base_of
+from em_hf.generation.mixin import unwrap_model
+from em_hf.methods import METHODS
 from em_hf.models import encode_prompts, load_model
 from em_hf.training.inputs import load_data
 from em_hf.training.measure import measure
-from em_hf.training.methods import METHODS
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
 
@@ -57,7 +57,7 @@ def test_three_steps_of_lora_lower_the_entropy_and_the_adapter_saves_loads_and_d
 
     model, tokenizer = load_model(str(run), device="cpu")
     assert (run / "adapter_model.safetensors").is_file() and not (run / "model.safetensors").exists()
-    assert base_of(model).generation_config.entropy_min_config["n_grad_steps"] == 7
+    assert unwrap_model(model).generation_config.entropy_min_config["n_grad_steps"] == 7
     after = measure(model, tokenizer, prompts, None, name="after", max_new_tokens=TOKENS, samples=4)
     with model.disable_adapter():
         before = measure(model, tokenizer, prompts, None, name="before", max_new_tokens=TOKENS, samples=4)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 # Its neighbour, without leaving this folder's other names in a program's way.
 sys.path.insert(0, str(Path(__file__).parent))
-import calls
+import rpc
 
 del sys.path[0]
 
@@ -238,7 +238,7 @@ def run(spec: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.path += spec.get("packages", [])
     try:
-        {"serve": calls.serve, "check": calls.check, "script": script}[spec["role"]](spec)
+        {"serve": rpc.serve, "check": rpc.check, "script": script}[spec["role"]](spec)
         sys.stdout.flush()
         code = 0
     except SystemExit as stop:

@@ -1,6 +1,6 @@
 """How the code benchmarks grade: find the program in an answer and run it against the problem's tests, sandboxed.
 
-Called by the task files. A program is code that a model wrote: nothing here runs it but `em_hf.evaluation.sandbox`.
+Called by the task files. A program is code that a model wrote: only `em_hf.evaluation.code.sandbox` runs it.
 """
 
 import ast
@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from em_hf.evaluation.calls import NoClasses
+from em_hf.evaluation.code.rpc import NoClasses
+from em_hf.evaluation.code.sandbox import Limits, Verdict, passes, run_script
 from em_hf.evaluation.grading import shares
-from em_hf.evaluation.sandbox import Limits, Verdict, passes, run_script
 
 _BLOCK = re.compile(r"```(?:python|py|Python)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 # What LeetCode puts before a solution.

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from em_hf.answers import agreement, extract_answer, same_answer
+from em_hf.compare.stream import stream_generate
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
-from em_hf.generation.mixin import base_of, enable_entropy_min
-from em_hf.generation.stream import stream_generate
+from em_hf.generation.mixin import enable_entropy_min, unwrap_model
 from em_hf.stats import paired_interval, share_interval
 
 SAMPLES_AT_ONCE = 16
@@ -84,7 +84,7 @@ def repeat(
             stream_generate(
                 model,
                 lambda drawn: drawn.cpu(),
-                **{k: v.repeat(2 * len(groups), 1).to(base_of(model).device) for k, v in inputs.items()},
+                **{k: v.repeat(2 * len(groups), 1).to(unwrap_model(model).device) for k, v in inputs.items()},
                 do_sample=True,
                 temperature=temperature,
                 top_k=0,

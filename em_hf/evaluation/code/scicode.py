@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from em_hf.evaluation.code.grading import code_in
+from em_hf.evaluation.code.sandbox import Limits, passes
 from em_hf.evaluation.grading import shares
-from em_hf.evaluation.programs import code_in
-from em_hf.evaluation.sandbox import Limits, passes
 from em_hf.evaluation.sources import rows_from
 from em_hf.evaluation.strategies import NEXT_TURN
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from em_hf.generation.compare import Comparison, Decoded
+from em_hf.compare.comparison import Comparison, Decoded
+from em_hf.compare.stream import PieceStream, stream_generate
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
-from em_hf.generation.mixin import base_of, enable_entropy_min
+from em_hf.generation.mixin import enable_entropy_min, unwrap_model
 from em_hf.generation.processors import EntropyMinLogitsProcessor
-from em_hf.generation.stream import PieceStream, stream_generate
 from em_hf.generation.trace import EntropyTrace
 
 TOP = 10
@@ -80,8 +80,8 @@ def decode_steps(
         temperature: of the draw, after EM-INF; 0 takes the most probable token (greedy).
     """
     enable_entropy_min(model)
-    device = base_of(model).device
-    watch = _Watch(list(rows), base_of(model).generation_config.eos_token_id, device)
+    device = unwrap_model(model).device
+    watch = _Watch(list(rows), unwrap_model(model).generation_config.eos_token_id, device)
     pieces = [PieceStream(tokenizer) for _ in rows]
     names: dict[int, str] = {}
     special = set(tokenizer.all_special_ids)

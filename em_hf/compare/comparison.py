@@ -7,7 +7,7 @@ import torch
 
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
-from em_hf.generation.mixin import base_of, enable_entropy_min
+from em_hf.generation.mixin import enable_entropy_min, unwrap_model
 from em_hf.generation.trace import EntropyTrace
 
 
@@ -57,7 +57,7 @@ def compare_decoding(
     """
     enable_entropy_min(model)
     trace = EntropyTrace()
-    pair = {name: value.repeat(2, 1).to(base_of(model).device) for name, value in inputs.items()}
+    pair = {name: value.repeat(2, 1).to(unwrap_model(model).device) for name, value in inputs.items()}
     sequences = model.generate(
         **pair,
         do_sample=True,

@@ -1,0 +1,1 @@
+"""One prompt decoded with and without EM-INF: what the app and `em-hf generate` show."""
