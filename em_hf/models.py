@@ -155,6 +155,17 @@ def explain(error: Exception, name: str) -> str:
     return text if name in text else f"{name}: {text}"
 
 
+def unwrap_model(model: Any) -> Any:
+    """Return the model that decodes: the one inside `torch.compile`'s wrapper and inside PEFT's."""
+    model = getattr(model, "_orig_mod", model)
+    return model.get_base_model() if is_peft_model(model) else model
+
+
+def is_peft_model(model: Any) -> bool:
+    """Return whether PEFT wraps the model; PEFT itself is not imported."""
+    return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+
+
 def encode_prompts(
     tokenizer: "PreTrainedTokenizerBase", prompts: list[str], *, chat_template: bool = True, limit: int | None = None
 ) -> Any:

@@ -20,7 +20,7 @@ LAYERS = [
 ]
 # Within a line: the loader of models knows the pocket reasoner, the data its problems; generation knows neither.
 # `em-hf app` starts the app.
-BESIDE = {("models", "pocket"), ("data", "pocket"), ("cli", "app")}
+BESIDE = {("generation", "models"), ("models", "pocket"), ("data", "pocket"), ("cli", "app")}
 
 
 def part_of(path: Path) -> str:

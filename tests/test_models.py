@@ -116,7 +116,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 LOAD = """if True:
     import json, sys
-    from em_hf.generation.mixin import unwrap_model
+    from em_hf.models import unwrap_model
     from em_hf.models import load_model
     told = {}
     for name in sys.argv[1:]:

@@ -7,8 +7,9 @@ import torch
 
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
-from em_hf.generation.mixin import enable_entropy_min, unwrap_model
+from em_hf.generation.mixin import enable_entropy_min
 from em_hf.generation.trace import EntropyTrace
+from em_hf.models import unwrap_model
 
 
 @dataclass

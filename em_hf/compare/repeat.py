@@ -11,7 +11,8 @@ from em_hf.answers import agreement, extract_answer, same_answer
 from em_hf.compare.stream import stream_generate
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
-from em_hf.generation.mixin import enable_entropy_min, unwrap_model
+from em_hf.generation.mixin import enable_entropy_min
+from em_hf.models import unwrap_model
 from em_hf.stats import paired_interval, share_interval
 
 SAMPLES_AT_ONCE = 16

@@ -12,9 +12,10 @@ from em_hf.compare.comparison import Comparison, Decoded
 from em_hf.compare.stream import PieceStream, stream_generate
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
-from em_hf.generation.mixin import enable_entropy_min, unwrap_model
+from em_hf.generation.mixin import enable_entropy_min
 from em_hf.generation.processors import EntropyMinLogitsProcessor
 from em_hf.generation.trace import EntropyTrace
+from em_hf.models import unwrap_model
 
 TOP = 10
 

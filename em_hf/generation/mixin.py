@@ -14,6 +14,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling, CoupledSamplingLogitsProcessor
 from em_hf.generation.processors import EntropyMinLogitsProcessor
 from em_hf.generation.trace import EntropyTrace
+from em_hf.models import is_peft_model, unwrap_model
 
 Model = TypeVar("Model")
 # One entry of `entropy_min=`: on with the stored settings, off, or settings for this call.
@@ -221,16 +222,6 @@ class _KeepsSettings:
         return result
 
 
-def unwrap_model(model: Any) -> Any:
-    """The object that decodes: inside `torch.compile`'s wrapper and inside PEFT's."""
-    model = getattr(model, "_orig_mod", model)
-    return model.get_base_model() if _is_peft(model) else model
-
-
-def _is_peft(model: Any) -> bool:
-    return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
-
-
 def _mix_in(model: Any, mixin: type) -> None:
     if not isinstance(model, mixin):
         model.__class__ = _mixed(type(model), mixin)  # type: ignore[arg-type]
@@ -280,7 +271,7 @@ def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> 
     _mix_in(base, EntropyMinGenerationMixin)
     if "generate" in base.__dict__:  # code of a repository, which would hide the class's
         base.__dict__[_SET_ASIDE] = base.__dict__.pop("generate")
-    if _is_peft(model):
+    if is_peft_model(model):
         _mix_in(model, _KeepsSettings)
     if config is not None:
         store_config(model, config)

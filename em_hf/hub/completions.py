@@ -111,9 +111,9 @@ def _sample(
 ) -> list[dict[str, Any]]:
     import torch
 
-    from em_hf.generation.mixin import enable_entropy_min, unwrap_model
+    from em_hf.generation.mixin import enable_entropy_min
     from em_hf.generation.trace import EntropyTrace
-    from em_hf.models import encode_prompts, load_model
+    from em_hf.models import encode_prompts, load_model, unwrap_model
 
     model, tokenizer = load_model(folder)
     enable_entropy_min(model)

@@ -7,7 +7,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from em_hf.generation.mixin import unwrap_model
+from em_hf.models import unwrap_model
 
 
 class BestWeights:

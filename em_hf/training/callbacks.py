@@ -8,7 +8,8 @@ from typing import Any
 from transformers import Trainer, TrainerCallback
 
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.mixin import EntropyMinGenerationMixin, disable_entropy_min, enable_entropy_min, unwrap_model
+from em_hf.generation.mixin import EntropyMinGenerationMixin, disable_entropy_min, enable_entropy_min
+from em_hf.models import unwrap_model
 from em_hf.training.probe import probe_model
 from em_hf.training.trace import Reading, Trace, plot
 

@@ -4,8 +4,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from em_hf.generation.mixin import unwrap_model
 from em_hf.methods import METHODS
+from em_hf.models import unwrap_model
 from em_hf.training.record import versions
 
 # The names that trainers' arguments and `em-hf train` share, and those that are not a setting of the method.

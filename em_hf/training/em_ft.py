@@ -12,8 +12,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 from transformers import GenerationConfig, Trainer, TrainerCallback, TrainingArguments
 
-from em_hf.generation.mixin import unwrap_model
-from em_hf.models import encode_prompts
+from em_hf.models import encode_prompts, unwrap_model
 from em_hf.training.card import EMCard
 from em_hf.training.losses import Distributions, completion_mask, distributions, summed_kl
 

@@ -39,7 +39,7 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, A
     Args:
         weights: the whole weights, where `model` is sharded over processes.
     """
-    from em_hf.generation.mixin import unwrap_model
+    from em_hf.models import unwrap_model
 
     made = folder / ".saving"
     shutil.rmtree(made, ignore_errors=True)

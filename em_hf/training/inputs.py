@@ -9,7 +9,7 @@ from em_hf.training.settings import RunSettings, load_precision
 
 def load_base(settings: RunSettings) -> tuple[Any, Any]:
     """The model to train, with the EM settings stored in it, and its tokenizer."""
-    from em_hf.generation.mixin import unwrap_model
+    from em_hf.models import unwrap_model
 
     model, tokenizer = load(settings, settings.model, revision=settings.revision)
     if unwrap_model(model) is not model:
@@ -23,8 +23,8 @@ def load_base(settings: RunSettings) -> tuple[Any, Any]:
 def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple[Any, Any]:
     """The model and tokenizer of that name, as this run has them: its precision, device and EM settings."""
     from em_hf.generation.config import EntropyMinConfig
-    from em_hf.generation.mixin import store_config, unwrap_model
-    from em_hf.models import load_model
+    from em_hf.generation.mixin import store_config
+    from em_hf.models import load_model, unwrap_model
 
     model, tokenizer = load_model(
         name,

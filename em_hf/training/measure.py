@@ -9,9 +9,9 @@ import torch
 
 from em_hf.answers import extract_answer, same_answer
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.mixin import enable_entropy_min, unwrap_model
+from em_hf.generation.mixin import enable_entropy_min
 from em_hf.generation.trace import EntropyTrace
-from em_hf.models import encode_prompts
+from em_hf.models import encode_prompts, unwrap_model
 from em_hf.stats import share_interval
 from em_hf.training.em_ft import eval_mode, sampling_config, using_generation_config
 

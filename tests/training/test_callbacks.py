@@ -13,7 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, Trainer, TrainerCallback, TrainingArguments
 
 from em_hf import EMFTConfig, EMFTTrainer, EntropyCallback, EntropyMinConfig, enable_entropy_min, entropy_loss
-from em_hf.generation.mixin import EntropyMinGenerationMixin, unwrap_model
+from em_hf.generation.mixin import EntropyMinGenerationMixin
+from em_hf.models import unwrap_model
 from em_hf.training.probe import forked_rng, probe_model, repetition
 from tests.reference import entropy
 
