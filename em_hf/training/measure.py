@@ -13,7 +13,7 @@ from em_hf.generation.mixin import enable_entropy_min
 from em_hf.generation.trace import EntropyTrace
 from em_hf.models import encode_prompts, unwrap_model
 from em_hf.stats import share_interval
-from em_hf.training.em_ft import eval_mode, sampling_config, using_generation_config
+from em_hf.training.sampling import eval_mode, sampling_config, using_generation_config
 
 ROWS_AT_A_TIME = 256
 

@@ -13,9 +13,9 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from em_hf.entropy import token_entropy
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import encode_prompts, unwrap_model
-from em_hf.training.em_ft import eval_mode, sampling_config, using_generation_config
 from em_hf.training.losses import completion_mask, distributions, summed_kl
 from em_hf.training.measure import share_right
+from em_hf.training.sampling import eval_mode, sampling_config, using_generation_config
 from em_hf.training.trace import Reading
 
 ROWS_AT_A_TIME = 256
