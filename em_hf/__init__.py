@@ -6,9 +6,8 @@ Importing this package imports neither torch nor transformers; a public name imp
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ below does it
+    __version__: str
     from em_hf.entropy import linear_entropy as linear_entropy
     from em_hf.entropy import token_entropy as token_entropy
     from em_hf.generation.config import EntropyMinConfig as EntropyMinConfig
@@ -55,12 +54,17 @@ __all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name == "__version__":
+        from importlib.metadata import version  # the version stands in pyproject.toml and nowhere else
+
+        value: Any = version("em-hf")
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
         raise AttributeError(f"module 'em_hf' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *__all__})
