@@ -139,7 +139,7 @@ def command(ctx: click.Context, **options: Any) -> None:
 
 def _launch(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> int:
     """Run this same command in several processes, all with the folder chosen here."""
-    from em_hf.training.processes import launch, launch_command
+    from em_hf.training.distributed import launch, launch_command
     from em_hf.training.settings import on_cpu
 
     own = {"--num-processes": 2, "--accelerate-config": 2, "--output": 2}
@@ -165,7 +165,7 @@ def _run(settings: Any, folder: Path, options: dict[str, Any], resume: bool) -> 
     quiet_libraries()
     from tqdm import tqdm
 
-    from em_hf.training.processes import is_main
+    from em_hf.training.distributed import is_main
     from em_hf.training.record import MARK
     from em_hf.training.run import Interrupted, train
 

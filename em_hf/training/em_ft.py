@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from em_hf.models import encode_prompts, unwrap_model
-from em_hf.training.card import EMCard
 from em_hf.training.losses import Distributions, completion_mask, distributions, summed_kl
 from em_hf.training.sampling import eval_mode, sampling_config, using_generation_config
+from em_hf.training.trainer_card import EMCard
 
 
 @dataclass

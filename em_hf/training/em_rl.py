@@ -13,8 +13,8 @@ from torch import Tensor
 from trl import RLOOConfig, RLOOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from em_hf.training.card import EMCard
 from em_hf.training.rewards import negative_entropy, sequence_log_prob
+from em_hf.training.trainer_card import EMCard
 
 REWARDS: dict[str, Any] = {"sequence": sequence_log_prob, "token": negative_entropy}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.methods import METHODS
-from em_hf.training.processes import any_process, is_main, world_size
+from em_hf.training.distributed import any_process, is_main, world_size
 from em_hf.training.settings import RunSettings
 
 MARK = "run.json"

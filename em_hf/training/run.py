@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.methods import METHODS
-from em_hf.training.best import BestWeights
-from em_hf.training.compute import compute_facts
-from em_hf.training.folder import (
+from em_hf.training.checkpoints import (
     CHECKPOINTS,
+    BestWeights,
     check_folder,
     drop_broken_checkpoints,
     last_checkpoint,
@@ -18,8 +17,9 @@ from em_hf.training.folder import (
     save_whole,
     steps_of,
 )
-from em_hf.training.inputs import check_lengths, load, load_base, load_data
-from em_hf.training.processes import check_launched, is_main, meet
+from em_hf.training.compute import compute_facts
+from em_hf.training.distributed import check_launched, is_main, wait_for_everyone
+from em_hf.training.prepare import check_lengths, load, load_base, load_data
 from em_hf.training.record import LOG, PROBE, RunRecord, read_log
 from em_hf.training.settings import RunSettings, lora_config
 
@@ -69,7 +69,7 @@ def train(
     with readable_disk_errors(folder):
         if not resume and is_main():
             make_folder(folder)
-        meet()
+        wait_for_everyone()
         revision = settings.revision or getattr(model.config, "_commit_hash", None)
         record = RunRecord(folder, settings, prompts, command=command, revision=revision, resume=resume)
 
@@ -94,7 +94,7 @@ def train(
                 record.write()
             measured(model, title, f"{title} + EM-INF")
             record.finish("finished")
-            meet()
+            wait_for_everyone()
         except BaseException as error:
             if is_main():
                 drop_broken_checkpoints(folder / CHECKPOINTS)  # which makes room for the record where the disk is full
@@ -171,8 +171,7 @@ def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> 
 
 def end_of_guard(model: Any, folder: Path, steps: int) -> Any:
     """What the guard had left to do in a run that was cut off between its last step and its end: the verdict."""
-    from em_hf.training.collapse import judged, put_best_back
-    from em_hf.training.judge import Limits
+    from em_hf.training.collapse import Limits, judged, put_best_back
     from em_hf.training.trace import Trace
 
     best = BestWeights(model, folder / CHECKPOINTS / "best")

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from em_hf import EMFTConfig, EMFTTrainer, EntropyCallback, EntropyCollapseCallback
 from em_hf.training import callbacks
-from em_hf.training.folder import last_checkpoint
+from em_hf.training.checkpoints import last_checkpoint
 from em_hf.training.trace import Reading
 from tests.training.processes import write_result
 

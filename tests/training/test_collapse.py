@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, Trainin
 from em_hf import EMFTConfig, EMFTTrainer, EntropyCallback, EntropyCollapseCallback
 from em_hf.models import load_model
 from em_hf.pocket import problems
-from em_hf.training.best import BestWeights
-from em_hf.training.judge import Limits, Verdict, judge
+from em_hf.training.checkpoints import BestWeights
+from em_hf.training.collapse import Limits, Verdict, judge
 from em_hf.training.measure import measure
 from em_hf.training.trace import Reading
 

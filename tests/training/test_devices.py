@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from em_hf.training.processes import own_device
+from em_hf.training.distributed import own_device
 
 
 @pytest.fixture

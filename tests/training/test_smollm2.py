@@ -12,8 +12,8 @@ import torch
 from em_hf import EntropyTrace, enable_entropy_min
 from em_hf.methods import METHODS
 from em_hf.models import encode_prompts, load_model, unwrap_model
-from em_hf.training.inputs import load_data
 from em_hf.training.measure import measure
+from em_hf.training.prepare import load_data
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from em_hf.methods import METHODS
-from em_hf.training.processes import own_device, world_size
+from em_hf.training.distributed import own_device, world_size
 from em_hf.training.settings import RunSettings, load_precision
 
 

@@ -60,7 +60,7 @@ def check_launched() -> None:
         raise RuntimeError(f"{wanted} processes were asked for, but the launcher started {world_size()}")
 
 
-def meet() -> None:
+def wait_for_everyone() -> None:
     """Wait until every process is here."""
     if world_size() > 1:
         import torch

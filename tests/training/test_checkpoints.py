@@ -9,8 +9,14 @@ import pytest
 import torch
 
 from em_hf.models import load_model
-from em_hf.training import folder as folders
-from em_hf.training.folder import check_folder, drop_broken_checkpoints, make_folder, readable_disk_errors, save_whole
+from em_hf.training import checkpoints
+from em_hf.training.checkpoints import (
+    check_folder,
+    drop_broken_checkpoints,
+    make_folder,
+    readable_disk_errors,
+    save_whole,
+)
 
 
 def test_a_new_an_empty_and_an_own_folder_may_be_written_and_nothing_else(tmp_path: Path) -> None:
@@ -79,7 +85,7 @@ def test_a_model_whose_writing_is_cut_short_never_loads(
         moved += 1
         return replace(self, target)
 
-    monkeypatch.setattr(folders.Path, "replace", cut)
+    monkeypatch.setattr(checkpoints.Path, "replace", cut)
     for limit in range(20):
         run, moved = tmp_path / f"run-{limit}", 0
         run.mkdir()

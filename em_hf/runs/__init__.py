@@ -1,0 +1,115 @@
+"""The run folder: its file names, the records in its files, and the one way in which they are written and read.
+
+    runs/NAME/
+      run.json               RunFacts: method, settings, versions, state
+      log.jsonl              LogLine: one per optimizer step
+      results.json           Results: the model before and after, measured
+      probe.jsonl            Reading: what the probe saw while the model trained
+      checkpoints/           the trainer's own, beside `best/` and `guard.jsonl` (Reading)
+      diagnose.json          Diagnosis, of `em-hf diagnose`
+      */eval.json            Evaluation, of `em-hf eval`, beside `answers/STRATEGY.jsonl` (Answer)
+      model.safetensors ...  the trained model, once the run is finished
+
+Every file is replaced whole or not at all, or grows by whole lines. A reader finds a record or a `RunFileError` of one
+line. The module imports no heavy library.
+"""
+
+from em_hf.runs.files import (
+    RunFileError,
+    append_lines,
+    drop_lines_after,
+    read_json,
+    read_lines,
+    read_record,
+    to_json,
+    write_file,
+    write_json,
+    write_lines,
+)
+from em_hf.runs.folder import (
+    ANSWERS_FOLDER,
+    BEST_FOLDER,
+    CHECKPOINTS_FOLDER,
+    DIAGNOSIS_FILE,
+    EVALUATION_FILE,
+    GUARD_FILE,
+    LOG_FILE,
+    PROBE_FILE,
+    RESULTS_FILE,
+    RUN_FILE,
+    Run,
+    check_steps,
+    diagnosis,
+    evaluations,
+    holds_run,
+    newest_run,
+    read_facts,
+    read_run,
+    unfinished,
+)
+from em_hf.runs.records import (
+    Answer,
+    Benchmark,
+    ComputeFacts,
+    DatasetFacts,
+    Diagnosis,
+    Evaluation,
+    EvaluationRow,
+    Figure,
+    LogLine,
+    Reading,
+    ResultRow,
+    Results,
+    RunFacts,
+    Verdict,
+    now,
+    versions,
+)
+
+__all__ = [
+    "ANSWERS_FOLDER",
+    "BEST_FOLDER",
+    "CHECKPOINTS_FOLDER",
+    "DIAGNOSIS_FILE",
+    "EVALUATION_FILE",
+    "GUARD_FILE",
+    "LOG_FILE",
+    "PROBE_FILE",
+    "RESULTS_FILE",
+    "RUN_FILE",
+    "Answer",
+    "Benchmark",
+    "ComputeFacts",
+    "DatasetFacts",
+    "Diagnosis",
+    "Evaluation",
+    "EvaluationRow",
+    "Figure",
+    "LogLine",
+    "Reading",
+    "ResultRow",
+    "Results",
+    "Run",
+    "RunFacts",
+    "RunFileError",
+    "Verdict",
+    "append_lines",
+    "check_steps",
+    "diagnosis",
+    "drop_lines_after",
+    "evaluations",
+    "holds_run",
+    "newest_run",
+    "now",
+    "read_facts",
+    "read_json",
+    "read_lines",
+    "read_record",
+    "read_run",
+    "to_json",
+    "unfinished",
+    "versions",
+    "write_file",
+    "write_json",
+    "write_lines",
+]
