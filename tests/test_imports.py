@@ -19,8 +19,8 @@ LAYERS = [
     {"cli", "app"},
 ]
 # Within a line: the loader of models knows the pocket reasoner, the data its problems; generation knows neither.
-# `em-hf app` starts the app.
-BESIDE = {("generation", "models"), ("models", "pocket"), ("data", "pocket"), ("cli", "app")}
+# `em-hf app` starts the app. A run's record says what its method is.
+BESIDE = {("runs", "methods"), ("generation", "models"), ("models", "pocket"), ("data", "pocket"), ("cli", "app")}
 
 
 def part_of(path: Path) -> str:
