@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 
@@ -33,17 +33,32 @@ class EntropyMinConfig:
         ValueError: a value is of the wrong type or out of range; the message names the field and the range.
     """
 
-    method: Literal["logit_optimization", "adaptive_temperature"] = "logit_optimization"
-    threshold: float = 0.3
-    n_grad_steps: int = 3
-    learning_rate: float = 0.1
-    kl_weight: float = 0.05
-    optimizer: Literal["adam", "sgd"] = "adam"
-    target_ratio: float = 0.5
-    tmin: float = 0.01
-    tmax: float = 1.0
-    tol: float = 1e-4
-    max_iter: int = 100
+    # The metadata is what the command line and the docs say of a field (em_hf.settings); the ranges are below.
+    method: Literal["logit_optimization", "adaptive_temperature"] = field(
+        default="logit_optimization", metadata={"help": "Gradient steps on the logits, or a temperature per step."}
+    )
+    threshold: float = field(
+        default=0.3, metadata={"help": "Entropy below which a step is left alone.", "unit": "nats", "low": 0}
+    )
+    n_grad_steps: int = field(default=3, metadata={"help": "Gradient steps per token.", "low": 0, "high": 100})
+    learning_rate: float = field(default=0.1, metadata={"help": "Step size on the logits.", "above": 0})
+    kl_weight: float = field(
+        default=0.05, metadata={"help": "Weight of the pull to the original distribution.", "low": 0, "high": 1e6}
+    )
+    optimizer: Literal["adam", "sgd"] = field(
+        default="adam",
+        metadata={"help": "Optimizer of the steps: adam (public code) or sgd (the paper's proposition)."},
+    )
+    target_ratio: float = field(
+        default=0.5,
+        metadata={"help": "Share of the entropy that adaptive temperature aims at.", "above": 0, "high": 1},
+    )
+    tmin: float = field(default=0.01, metadata={"help": "Lowest temperature searched.", "above": 0, "below": 1})
+    tmax: float = field(default=1.0, metadata={"help": "Highest temperature searched.", "above": 0, "high": 1})
+    tol: float = field(
+        default=1e-4, metadata={"help": "How close the search comes to the target entropy.", "unit": "nats", "above": 0}
+    )
+    max_iter: int = field(default=100, metadata={"help": "Most steps of that search.", "low": 1, "high": 1000})
 
     def __post_init__(self) -> None:
         self._one_of("method", ("logit_optimization", "adaptive_temperature"))
@@ -90,7 +105,7 @@ class EntropyMinConfig:
         Raises:
             ValueError: a key is not a field, or a value is out of range.
         """
-        known = [field.name for field in fields(cls)]
+        known = [one.name for one in fields(cls)]
         unknown = [key for key in values if key not in known]
         if unknown:
             raise ValueError(f"EntropyMinConfig has no field {unknown[0]!r}; its fields are {', '.join(known)}")

@@ -1,126 +1,164 @@
 """What decides a training run: its settings, the recipes that fill them, and their names in the libraries below."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from em_hf.methods import METHODS
+from em_hf.settings import ModelSettings, check, did_you_mean, from_dict, setting, shown
 
 POCKET = "pocket-reasoner"
 POCKET_MODELS = (POCKET, "pocket-misled")
 
 
-@dataclass
-class RunSettings:
-    """All that decides a run. What stands here goes into run.json, and `--resume` reads it back."""
+@dataclass(frozen=True)
+class RunSettings(ModelSettings):
+    """All that decides a run. It is written to run.json, and `--resume` reads it back.
 
-    method: str = "em-ft"
-    recipe: str | None = None
-    model: str = POCKET
-    revision: str | None = None
-    dtype: str = "auto"
-    device: str | None = None
-    trust_remote_code: bool = False
-    dataset: str | None = None
-    dataset_config: str | None = None
-    split: str = "train"
-    prompt_column: str | None = None
-    answer_column: str | None = None
-    chat_template: bool = True
-    limit: int | None = None
-    steps: int = 40
-    batch_size: int = 8
-    gradient_accumulation_steps: int = 1
-    learning_rate: float = 1e-6
-    max_grad_norm: float = 1.0
-    num_generations: int = 1
-    max_completion_length: int = 256
-    temperature: float = 1.0
-    loss_temperature: float = 1.0
-    loss_reduction: str = "sum"
-    beta: float = 0.0
-    reward_tokens: str = "all"
-    vllm: str | None = None
-    vllm_server: str | None = None
-    gradient_checkpointing: bool = False
-    lora: bool = False
-    lora_rank: int = 16
-    eval_problems: int = 64
-    eval_samples: int = 1
-    save_steps: int = 20
-    guard: bool = True
-    early_stopping: bool = False
-    probe_problems: int = 32
-    probe_every: int = 10
-    entropy_min: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    `resolve` makes one from a recipe and what the user gave; the constructor alone checks nothing.
+    """
+
+    method: str = setting("em-ft", help="Training method.", choices=tuple(METHODS))
+    recipe: str | None = setting(
+        None, help="Settings that belong together; options win over them.", unset="pocket or default"
+    )
+    dataset: str | None = setting(
+        None, help="Hub id or file (.jsonl, .json, .csv, .parquet, .txt).", group="data", unset="the pocket problems"
+    )
+    dataset_config: str | None = setting(None, help="Configuration of a Hub dataset.", group="data")
+    split: str = setting("train", help="Split of the dataset.", group="data")
+    prompt_column: str | None = setting(
+        None, help="Column of the prompts.", group="data", unset="the first of prompt, question, problem, input"
+    )
+    answer_column: str | None = setting(
+        None,
+        help="Column of the answers, to measure with or to train on.",
+        group="data",
+        unset="the first of answer, solution, target",
+    )
+    chat_template: bool = setting(
+        True,
+        help="Put prompts into the tokenizer's chat template.",
+        group="data",
+        flag="--chat-template/--no-chat-template",
+    )
+    limit: int | None = setting(None, help="Rows of the dataset to use.", group="data", low=1, unset="all")
+    steps: int = setting(40, help="Optimizer steps.", group="optimization", low=1)
+    batch_size: int = setting(8, help="Prompts per batch and process.", group="optimization", low=1)
+    gradient_accumulation_steps: int = setting(1, help="Batches per optimizer step.", group="optimization", low=1)
+    learning_rate: float = setting(1e-6, help="Learning rate of AdamW, constant.", group="optimization", above=0)
+    max_grad_norm: float = setting(
+        1.0, help="Largest norm of the gradient, to which it is clipped; 0: no clipping.", group="optimization", low=0
+    )
+    num_generations: int = setting(1, help="Samples per prompt.", group="sampling", low=1)
+    max_completion_length: int = setting(256, help="Longest sample.", group="sampling", unit="tokens", low=1)
+    temperature: float = setting(1.0, help="Sampling temperature.", group="sampling", above=0)
+    loss_temperature: float = setting(
+        1.0, help="Temperature of the distribution whose entropy EM-FT minimizes.", above=0
+    )
+    loss_reduction: Literal["sum", "token_mean"] = setting(
+        "sum", help="Entropy summed over each sample's tokens, or averaged over all tokens."
+    )
+    beta: float = setting(0.0, help="Coefficient of the KL penalty to the base model.", low=0)
+    reward_tokens: Literal["all", "last-third"] = setting("all", help="Tokens that RENT's reward looks at.")
+    vllm: Literal["colocate", "server"] | None = setting(
+        None, help="Sample with vLLM, in the training processes or on a server.", group="scale", unset="transformers"
+    )
+    vllm_server: str | None = setting(
+        None,
+        help="Where `trl vllm-serve` runs.",
+        group="scale",
+        metavar="URL",
+        unset="port 8000 of this machine",
+        label="vLLM server",
+    )
+    gradient_checkpointing: bool = setting(
+        False, help="Recompute activations: less memory, more time.", group="optimization"
+    )
+    lora: bool = setting(False, help="Train a LoRA adapter instead of all weights.", label="LoRA")
+    lora_rank: int = setting(16, help="Rank of the LoRA adapter.", low=1, label="LoRA rank")
+    eval_problems: int = setting(
+        64, help="Held-out prompts to measure on before and after; 0: none.", group="watching", low=0
+    )
+    eval_samples: int = setting(1, help="Samples per held-out prompt.", group="watching", low=1)
+    save_steps: int = setting(20, help="Steps between checkpoints.", group="output", low=1)
+    guard: bool = setting(
+        True,
+        help="Stop when the model collapses, and restore the last healthy weights.",
+        group="watching",
+        flag="--guard/--no-guard",
+    )
+    early_stopping: bool = setting(
+        False, help="Stop when the probe's accuracy falls, and keep the best weights.", group="watching"
+    )
+    probe_problems: int = setting(
+        32, help="Prompts that are sampled while training, for the guard; 0: none.", group="watching", low=0
+    )
+    probe_every: int = setting(10, help="Steps between probe readings.", group="watching", low=1)
+    entropy_min: dict[str, Any] = setting(
+        {},
+        help="EM-INF settings to store with the model, as JSON: '{\"n_grad_steps\": 10}'.",
+        metavar="JSON",
+        unset="EM-INF's defaults",
+        label="EM-INF",
+    )
 
     @classmethod
     def resolve(cls, given: dict[str, Any]) -> "RunSettings":
-        """The recipe, with what was given over it; without one named, that for this model and dataset.
+        """Return the recipe with what was given over it; without a recipe, that for this model and dataset.
 
         Raises:
-            ValueError: a value out of range, no dataset for a model that brings none, or no such recipe.
+            ValueError: A value is out of range, a model that brings no prompts has no dataset, or there is no such
+                recipe.
         """
         pocket = given.get("model", POCKET) in POCKET_MODELS and given.get("dataset", "pocket") == "pocket"
         name = given.get("recipe") or ("pocket" if pocket else "default")
-        settings = cls(**{**recipe_settings(name, given.get("method")), **given, "recipe": name})
-        settings.validate()
-        return settings
+        method = given.get("method")
+        recipe = recipe_settings(name, method if isinstance(method, str) else None)
+        return from_dict(cls, {**recipe, **given, "recipe": name}).validated()
 
     @classmethod
     def of_run(cls, facts: dict[str, Any]) -> "RunSettings":
-        """The settings in a run.json.
+        """Return the settings in a run.json.
 
         Raises:
-            ValueError: another version of em-hf wrote it, with settings that this one does not have.
+            ValueError: Another version of em-hf wrote it, with settings that this one does not have, or a value is
+                wrong.
         """
-        settings = facts.get("settings") or {}
-        unknown = sorted(set(settings) - {f.name for f in fields(cls)})
-        if unknown or not settings:
+        values = facts.get("settings") or {}
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown or not values:
             what = f"the unknown settings {', '.join(unknown)}" if unknown else "no settings"
-            raise ValueError(f"the run has {what}: it was made by em-hf {facts.get('em_hf')}; go on with that version")
-        return cls(**settings)
+            raise ValueError(
+                f"the run has {what}: it was made by em-hf {facts.get('em_hf')}; continue with that version"
+            )
+        return from_dict(cls, values, "run.json")
 
-    def validate(self) -> None:
+    def validated(self) -> "RunSettings":
+        """Return these settings, with those of EM-INF filled in.
+
+        Raises:
+            ValueError: A value is out of range, or two settings exclude each other.
+        """
         from em_hf.generation.config import EntropyMinConfig
 
+        check(self)
         if self.dataset is None:
             raise ValueError(
                 f"dataset is missing: {self.model} brings no prompts of its own; give --dataset a Hub id, or a "
                 ".jsonl, .csv, .parquet or .txt file"
             )
-        if self.method not in METHODS:
-            raise ValueError(f"method is {self.method!r}, but must be one of {', '.join(METHODS)}")
-        at_least = {"steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "num_generations": 1}
-        at_least |= {"max_completion_length": 1, "lora_rank": 1, "eval_problems": 0, "eval_samples": 1, "save_steps": 1}
-        at_least |= {"probe_problems": 0, "probe_every": 1}
-        for name, low in at_least.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
-        for name in ("learning_rate", "temperature", "loss_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be above 0")
-        if not self.beta >= 0:
-            raise ValueError(f"beta is {self.beta}, but must be at least 0")
-        allowed: dict[str, tuple[str | None, ...]] = {
-            "loss_reduction": ("sum", "token_mean"),
-            "reward_tokens": ("all", "last-third"),
-            "vllm": (None, "colocate", "server"),
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(map(str, values))}")
-        self._validate_for_method()
-        self.entropy_min = EntropyMinConfig.from_dict(self.entropy_min).to_dict()
+        self._check_for_method()
+        return replace(self, entropy_min=EntropyMinConfig.from_dict(self.entropy_min).to_dict())
 
-    def _validate_for_method(self) -> None:
+    def _check_for_method(self) -> None:
         method = METHODS[self.method]
         if self.early_stopping and not (self.guard and self.probe_problems):
             raise ValueError(
-                "early_stopping is the guard's, by the accuracy on the probe: it needs guard and probe_problems"
+                "early_stopping is on, but goes by the accuracy on the guard's probe: turn guard on, and set "
+                "probe_problems to at least 1"
             )
         if method.rollouts and self.num_generations < 2:
             raise ValueError(
@@ -128,7 +166,7 @@ class RunSettings:
                 "another: it must be at least 2"
             )
         if self.vllm and not method.rollouts:
-            raise ValueError(f"vllm is {self.vllm}, but {self.method} has no rollouts of TRL that vLLM could make")
+            raise ValueError(f"vllm is {self.vllm}, but {self.method} has no rollouts of TRL that vLLM could sample")
         if self.vllm_server is not None and (self.vllm != "server" or "://" not in self.vllm_server):
             raise ValueError(
                 f"vllm_server is {self.vllm_server!r}, but must be a URL such as http://host:8000, and vllm server"
@@ -138,24 +176,25 @@ class RunSettings:
 
 
 def recipe_names() -> list[str]:
-    """Those that come with em-hf."""
+    """Return the names of the recipes that come with em-hf."""
     folder = resources.files("em_hf.training") / "recipes"
     return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
 
 
 def recipe_text(name: str) -> str:
-    """The recipe as it was written, with the sources of its values.
+    """Return the recipe as it was written, with the sources of its values.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: There is none of that name.
     """
-    if name not in recipe_names():
-        raise ValueError(f"recipe is {name!r}, but must be one of {', '.join(recipe_names())}")
+    names = recipe_names()
+    if name not in names:
+        raise ValueError(f"recipe is {shown(name)}, but must be one of {', '.join(names)}{did_you_mean(name, names)}")
     return (resources.files("em_hf.training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def recipe_settings(name: str, method: str | None = None) -> dict[str, Any]:
-    """A recipe's settings for `method`, by default its own: what it says for all, and for this one under `methods`."""
+    """Return a recipe's settings for `method`, by default its own, with what it says under `methods` for this one."""
     import yaml
 
     values = yaml.safe_load(recipe_text(name))

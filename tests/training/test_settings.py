@@ -112,7 +112,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(given: dict[str, Any], messag
 def test_settings_are_read_back_from_a_run_and_those_of_another_version_are_named() -> None:
     settings = RunSettings.resolve({**MINE, "lora": True})
     assert RunSettings.of_run({"settings": dict(vars(settings))}) == settings
-    with pytest.raises(ValueError, match=r"unknown settings warmth: it was made by em-hf 9\.9; go on with"):
+    with pytest.raises(ValueError, match=r"unknown settings warmth: it was made by em-hf 9\.9; continue with"):
         RunSettings.of_run({"em_hf": "9.9", "settings": {**vars(settings), "warmth": 1}})
     with pytest.raises(ValueError, match="no settings"):
         RunSettings.of_run({"em_hf": "9.9"})

@@ -1,0 +1,331 @@
+"""One declaration per setting: a dataclass field that carries its help, range, unit and group.
+
+Command-line options, checks of YAML and JSON files, range errors, tables in the docs and labels on cards are made from
+these fields and never say any of it again. The standard library is all this module needs.
+"""
+
+import json
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+GROUPS = ("model", "data", "method", "sampling", "optimization", "watching", "output", "scale")
+MAX_SEED = 2**32 - 1  # NumPy takes no larger one
+REQUIRED: Any = object()  # the default of a setting that has none
+_MOST = 2**31 - 1  # of every whole number that states no bound of its own
+_KINDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", Path: "a path"}
+T = TypeVar("T")
+
+
+def setting(
+    default: Any = REQUIRED,
+    *,
+    help: str,
+    group: str = "method",
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    unset: str = "",
+    flag: str | None = None,
+    metavar: str | None = None,
+    exists: Literal["file", "folder"] | None = None,
+    label: str = "",
+) -> Any:
+    """Declare a setting: a dataclass field with everything that is ever said about it.
+
+    Args:
+        default: Its value where none is given; a dict or list is copied. Without one the field is required.
+        help: One sentence for `--help` and the docs, without default, unit and range.
+        group: Its heading in `--help`, one of `GROUPS`.
+        unit: Of a number, such as "tokens" or "nats".
+        low: Smallest value allowed.
+        high: Largest value allowed.
+        above: Bound that a value has to exceed.
+        below: Bound that a value has to stay under.
+        choices: The words allowed; a `Literal` annotation says the same.
+        unset: What None means, such as "all rows".
+        flag: The option's spelling where it is not the field's name, such as "--no-chat-template".
+        metavar: What stands for the value in `--help`.
+        exists: A path that has to be there, as a file or as a folder.
+        label: Its name on a card; by default the field's name in words.
+    """
+    given = {
+        "help": help,
+        "group": group,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "above": above,
+        "below": below,
+        "choices": choices,
+        "unset": unset,
+        "flag": flag,
+        "metavar": metavar,
+        "exists": exists,
+        "label": label,
+    }
+    metadata = {name: value for name, value in given.items() if value not in (None, "")}
+    if isinstance(default, dict | list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a dataclass field says about a setting; see `setting` for the arguments that both have."""
+
+    name: str
+    kind: type
+    optional: bool = False
+    many: bool = False
+    default: Any = REQUIRED
+    help: str = ""
+    group: str = "method"
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] | None = None
+    unset: str = ""
+    flag: str | None = None
+    metavar: str | None = None
+    exists: Literal["file", "folder"] | None = None
+    label: str = ""
+
+    @classmethod
+    def of(cls, declared: Field, hint: Any) -> "Setting":
+        """Return what is declared by a dataclass field whose annotation is `hint`."""
+        parts = [hint]
+        if get_origin(hint) in (Union, types.UnionType):
+            parts = [part for part in get_args(hint) if part is not type(None)]
+        kind, optional = parts[0], len(parts) < len(get_args(hint) or parts)
+        many, known = False, dict(declared.metadata)
+        if get_origin(kind) is tuple:
+            kind, many = get_args(kind)[0], True
+        if get_origin(kind) is Literal:
+            known.setdefault("choices", get_args(kind))
+            kind = str
+        kind = get_origin(kind) or kind
+        default = REQUIRED if declared.default is MISSING else declared.default
+        if declared.default_factory is not MISSING:
+            default = declared.default_factory()
+        names = {part.name for part in fields(cls)}
+        known = {name: value for name, value in known.items() if name in names}
+        return cls(declared.name, kind, optional, many, default, **known)
+
+    @property
+    def option(self) -> str:
+        """The option on the command line, such as `--num-generations`."""
+        return self.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def title(self) -> str:
+        """The name on a card, with its unit: `Learning rate`, `Max completion length (tokens)`."""
+        words = self.label or self.name.replace("_", " ").capitalize()
+        return f"{words} ({self.unit})" if self.unit else words
+
+    def bounds(self) -> str:
+        """Return the range in words, such as `above 0 and at most 1`; empty where there is none."""
+        if self.low is not None and self.high is not None:
+            return f"from {_number(self.low)} to {_number(self.high)}"
+        words = {"at least": self.low, "above": self.above, "at most": self.high, "below": self.below}
+        return " and ".join(f"{word} {_number(value)}" for word, value in words.items() if value is not None)
+
+    def allowed(self) -> str:
+        """Return what the setting may be, in words: `a whole number, at least 1`."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        words = "a JSON object" if self.kind is dict else _KINDS.get(self.kind, self.kind.__name__)
+        if self.many:
+            return f"a list of {'numbers' if self.kind in (int, float) else 'names'}" + self._comma(self.bounds())
+        return words + self._comma(self.bounds())
+
+    @staticmethod
+    def _comma(words: str) -> str:
+        return f", {words}" if words else ""
+
+    def problem(self, value: Any) -> str | None:
+        """Return what is wrong with a value, as `must be at least 1`; None where nothing is."""
+        if value is None:
+            return None if self.optional else f"must be {self.allowed()}"
+        if self.many:
+            items = value if isinstance(value, tuple | list) else None
+            return f"must be {self.allowed()}" if items is None else next(filter(None, map(self._wrong, items)), None)
+        return self._wrong(value)
+
+    def _wrong(self, value: Any) -> str | None:
+        if self.choices:
+            if isinstance(value, str) and value in self.choices:
+                return None
+            return f"must be {self.allowed()}{did_you_mean(value, self.choices)}"
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if self.kind is float:
+            fits = (whole and abs(value) < 1e300) or (isinstance(value, float) and math.isfinite(value))
+        elif self.kind is Path:
+            fits = isinstance(value, str | Path) and "\0" not in str(value)
+        else:
+            fits = whole if self.kind is int else isinstance(value, self.kind)
+        if not fits:
+            return f"must be {self.allowed()}"
+        if self.kind is str:
+            return _text_problem(value)
+        return self._out_of_range(value) if self.kind in (int, float) else None
+
+    def _out_of_range(self, value: float) -> str | None:
+        holds = (
+            (self.low is None or value >= self.low)
+            and (self.above is None or value > self.above)
+            and (self.high is None or value <= self.high)
+            and (self.below is None or value < self.below)
+        )
+        if not holds:
+            return f"must be {self.bounds()}"
+        unbounded = self.kind is int and self.high is None and self.below is None
+        return f"must be at most {_MOST:,}" if unbounded and value > _MOST else None
+
+    def parse(self, text: str) -> Any:
+        """Return the value that a word on the command line stands for.
+
+        Raises:
+            ValueError: The word stands for no such value; the message begins with `must be`.
+        """
+        value: Any = text
+        if self.many:
+            words = [word.strip() for word in text.split(",")]
+            value = tuple(self._parsed(word) for word in words if word)
+        else:
+            value = self._parsed(text)
+        problem = self.problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+    def _parsed(self, word: str) -> Any:
+        try:
+            if self.kind is dict:
+                return json.loads(word)
+            return self.kind(word) if self.kind in (int, float, Path) else word
+        except (ValueError, OverflowError, RecursionError) as error:
+            why = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
+            raise ValueError(f"must be {self.allowed()}{why}") from error
+
+    def shown_default(self) -> str:
+        """Return the default as `--help` and the docs show it."""
+        if self.default is REQUIRED:
+            return "required"
+        if self.default is None or self.default == {} or self.default == ():
+            return self.unset or "none"
+        if isinstance(self.default, bool):
+            return "on" if self.default else "off"
+        if isinstance(self.default, tuple):
+            return ",".join(map(str, self.default))
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+
+@cache
+def settings_of(declared: type) -> dict[str, Setting]:
+    """Return the settings that a dataclass declares, by name, in their order."""
+    hints = get_type_hints(declared)
+    return {part.name: Setting.of(part, hints[part.name]) for part in fields(declared) if part.init}
+
+
+def check(settings: Any) -> None:
+    """Check the type and the range of every field of a settings object.
+
+    Raises:
+        ValueError: `steps is 0, but must be at least 1`.
+    """
+    for name, declared in settings_of(type(settings)).items():
+        value = getattr(settings, name)
+        problem = declared.problem(value)
+        if problem:
+            raise ValueError(f"{name} is {shown(value)}, but {problem}")
+
+
+def from_dict(declared: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Return a settings object from the values of a JSON or YAML file, checked.
+
+    Args:
+        declared: The settings' dataclass.
+        values: Some of its fields; lists become tuples.
+        where: What the values were read from, for the error.
+
+    Raises:
+        ValueError: A key is unknown, or a value has the wrong type or is out of range.
+    """
+    known = settings_of(declared)
+    for name in values:
+        if name not in known:
+            place = f" in {where}" if where else ""
+            raise ValueError(f"there is no setting {shown(name)}{place}{did_you_mean(name, known)}")
+    made = declared(**{name: tuple(v) if isinstance(v, list) and known[name].many else v for name, v in values.items()})
+    check(made)
+    return made
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
+
+
+def did_you_mean(word: Any, names: Any) -> str:
+    """Return `; did you mean 'sampling'?` where one of the names is close to the word, else nothing."""
+    if not isinstance(word, str):
+        return ""
+    by_key = {name.replace("_", "-").lower(): name for name in names}
+    near = get_close_matches(word.replace("_", "-").lower(), list(by_key), 1)
+    return f"; did you mean {by_key[near[0]]!r}?" if near else ""
+
+
+def shown(value: Any) -> str:
+    """Return a value for an error message: on one line, and not too long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of too many digits, or nested too deeply
+        text = f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text):,} characters)"
+
+
+def _text_problem(text: str) -> str | None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "must be UTF-8 text"
+    return "must be text without null characters" if "\0" in text else None
+
+
+def markdown_table(declared: type) -> str:
+    """Return a Markdown table of a settings dataclass for the docs: setting, option, default, allowed, meaning."""
+    lines = ["| setting | default | allowed | meaning |", "|---|---|---|---|"]
+    for name, one in settings_of(declared).items():
+        unit = f" {one.unit}" if one.unit and one.default not in (None, REQUIRED) else ""
+        allowed = one.allowed() + (f"; {one.unit}" if one.unit else "")
+        cells = (f"`{name}`", f"{one.shown_default()}{unit}", allowed, one.help)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model is used and where it runs, as every command asks it."""
+
+    model: str = setting("pocket-reasoner", help="Hub id, folder, pocket-reasoner or pocket-misled.", group="model")
+    revision: str | None = setting(None, help="Branch, tag or commit of a Hub model.", group="model", unset="main")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
+        "auto",
+        help="Precision to load the model in; auto is the checkpoint's on a GPU and float32 on a CPU.",
+        group="model",
+    )
+    device: str | None = setting(
+        None, help="cpu, cuda, cuda:1, mps and the like.", group="model", unset="the best there is"
+    )
+    trust_remote_code: bool = setting(False, help="Run the code that comes in the model's repository.", group="model")
+    seed: int = setting(0, help="Seed of all random numbers.", group="sampling", low=0, high=MAX_SEED)
