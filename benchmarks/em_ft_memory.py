@@ -97,12 +97,12 @@ def measure_step(method: str, count: int = STEP["prompts"], new_tokens: int = ST
     from benchmarks.rows import QUESTIONS, smollm2
     from em_hf.entropy import token_entropy
     from em_hf.models import encode_prompts
-    from em_hf.training.em_ft import sampling_config, using_generation_config
-    from em_hf.training.losses import completion_mask, summed_entropy
+    from em_hf.sampling import completion_mask, generation_config, using_generation_config
+    from em_hf.training.losses import summed_entropy
 
     torch.set_num_threads(1)
     model, tokenizer = smollm2()
-    settings = sampling_config(model, tokenizer, do_sample=True, temperature=1.0, max_new_tokens=new_tokens)
+    settings = generation_config(model, tokenizer, do_sample=True, temperature=1.0, max_new_tokens=new_tokens)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     inputs = encode_prompts(tokenizer, QUESTIONS[:count])
     before = process_peak()

@@ -5,7 +5,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks import common  # noqa: F401  (takes the Hub offline before anything is loaded)
-from em_hf.models import encode_prompts, load_model
+from em_hf.models import load_model
+from em_hf.sampling import Batch, SamplingConfig, sample
 from tests.reference import entropy
 from tests.smollm2 import smollm2_folder
 
@@ -59,22 +60,15 @@ def decoded_rows(
 
     `chat`: questions in the chat template; otherwise bare openings of texts, where the model runs on like a base model.
     """
-    torch.manual_seed(seed)
-    inputs = encode_prompts(tokenizer, QUESTIONS if chat else OPENINGS, chat_template=chat)
-    out = model.generate(
-        **inputs,
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=steps,
-        output_logits=True,
-        return_dict_in_generate=True,
-    )
-    tokens = out.sequences[:, inputs["input_ids"].shape[1] :]
-    ended = (tokens == tokenizer.eos_token_id).cumsum(1)
-    running = ended - (tokens == tokenizer.eos_token_id).long() == 0  # the end token's own step counts too
-    return torch.stack(out.logits, 1)[running].float()
+    kept: list[Tensor] = []
+
+    def keep(batch: Batch) -> None:
+        assert batch.logits is not None
+        kept.append(batch.logits[batch.mask])
+
+    config = SamplingConfig(max_new_tokens=steps, seed=seed, chat_template=chat, sort_by_length=False)
+    sample(model, tokenizer, QUESTIONS if chat else OPENINGS, config, keep_logits=True, on_batch=keep)
+    return torch.cat(kept)
 
 
 def stretched(rows: Tensor, vocabulary: int, seed: int = 0) -> Tensor:

@@ -1,13 +1,17 @@
 """Model and tokenizer by name: a Hub id, a folder, or a pocket model. Errors say what to do."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# A text, or messages with a role and a content each.
+Prompt = str | Sequence[Mapping[str, Any]]
 POCKET_NAME, MISLED_NAME = "pocket-reasoner", "pocket-misled"
 POCKET_NAMES = (POCKET_NAME, MISLED_NAME)
 
@@ -167,27 +171,32 @@ def is_peft_model(model: Any) -> bool:
 
 
 def encode_prompts(
-    tokenizer: "PreTrainedTokenizerBase", prompts: list[str], *, chat_template: bool = True, limit: int | None = None
-) -> Any:
-    """Prompts as a left-padded batch of `input_ids` and `attention_mask`, `[prompts, longest prompt]`.
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Prompt],
+    *,
+    chat_template: bool = True,
+    limit: int | None = None,
+) -> dict[str, Tensor]:
+    """Return prompts as a left-padded batch: `input_ids` and `attention_mask`, `[prompts, longest prompt]`.
 
     Args:
-        chat_template: put each prompt into the tokenizer's chat template as a user's message, where it has one.
+        tokenizer: of the model that is to continue the prompts.
+        prompts: each a text or a list of messages (`{"role": ..., "content": ...}`), system messages included.
+        chat_template: put each text into the tokenizer's chat template as a user message, where it has one. Messages
+            always need the template.
         limit: the most tokens a prompt may have, such as the model's context.
 
     Raises:
-        ValueError: a prompt is longer than `limit`.
+        ValueError: a prompt is longer than `limit`, is neither text nor messages, or is a list of messages that the
+            tokenizer has no template for.
     """
-    if chat_template and tokenizer.chat_template:
-        prompts = [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
-            )
-            for prompt in prompts
-        ]
     # A chat template writes its own special tokens.
-    own = bool(chat_template and tokenizer.chat_template)
-    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=not own)
+    rendered, templated = zip(*(_render(tokenizer, prompt, chat_template) for prompt in prompts), strict=True)
+    if len(set(templated)) > 1:
+        raise ValueError("prompts mix text and lists of messages with chat_template=False: give one kind, or True")
+    batch = tokenizer(
+        list(rendered), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=not templated[0]
+    )
     longest = int(batch["attention_mask"].sum(1).max())
     if limit is not None and longest > limit:
         raise ValueError(
@@ -195,6 +204,43 @@ def encode_prompts(
             "ask for fewer new tokens"
         )
     return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+
+def _render(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt, chat_template: bool) -> tuple[str, bool]:
+    """Return the prompt's text, and whether the chat template wrote it."""
+    if isinstance(prompt, str):
+        if not (chat_template and tokenizer.chat_template):
+            return prompt, False
+        prompt = [{"role": "user", "content": prompt}]
+    _check_messages(prompt)
+    if not tokenizer.chat_template:
+        raise ValueError(
+            "a prompt is a list of messages, but the tokenizer has no chat template: give the prompt as text, or use "
+            "an instruction-tuned model"
+        )
+    # An assistant's last message is the beginning of the answer.
+    begun = prompt[-1]["role"] == "assistant"
+    text = tokenizer.apply_chat_template(
+        [dict(message) for message in prompt],
+        add_generation_prompt=not begun,
+        continue_final_message=begun,
+        tokenize=False,
+    )
+    return str(text), True
+
+
+def _check_messages(prompt: Any) -> None:
+    what = f"a prompt is {type(prompt).__name__}"
+    if isinstance(prompt, Sequence) and not isinstance(prompt, bytes):
+        if prompt and all(isinstance(m, Mapping) and isinstance(m.get("content"), str) and "role" in m for m in prompt):
+            return
+        what = "a prompt is a list of something else" if prompt else "a prompt is an empty list"
+    raise ValueError(f'{what}, but must be text or a list of messages such as {{"role": "user", "content": "Hi"}}')
+
+
+def prompt_length(prompt: Prompt) -> int:
+    """Return the number of characters of a prompt, by which like lengths are batched together."""
+    return len(prompt) if isinstance(prompt, str) else sum(len(message["content"]) for message in prompt)
 
 
 def context_length(model: "PreTrainedModel") -> int | None:

@@ -81,3 +81,19 @@ def tiny_llama() -> Callable:
         return LlamaForCausalLM(LlamaConfig(**{**sizes, **changes})).eval()
 
     return make
+
+
+@pytest.fixture
+def letters() -> object:
+    """A tokenizer with one token per letter."""
+    from tests.letters import letter_tokenizer
+
+    return letter_tokenizer()
+
+
+@pytest.fixture
+def letter_model() -> Callable:
+    """Makes a random Llama over the letters, small enough to enumerate; the same for the same seed."""
+    from tests.letters import letter_model
+
+    return letter_model

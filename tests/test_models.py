@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
+from transformers import AutoTokenizer
 
 from em_hf import EntropyMinConfig, enable_entropy_min
 from em_hf.models import context_length, encode_prompts, load_model, place_of
@@ -191,3 +192,43 @@ def test_a_chat_template_is_used_where_there_is_one_and_wanted() -> None:
 def test_the_context_is_known_where_there_is_a_bound(kind: Any, config: Any, length: int | None) -> None:
     with torch.device("meta"):
         assert context_length(kind(config)) == length
+
+
+CHAT = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def test_a_text_and_its_message_are_the_same_prompt_and_a_system_message_stands_before_it() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
+    tokenizer.chat_template = CHAT
+    user = {"role": "user", "content": "1 + 2"}
+    begun = {"role": "assistant", "content": "It is"}
+    prompts = ["1 + 2", [user], [{"role": "system", "content": "Be brief."}, user], [user, begun]]
+    batch = encode_prompts(tokenizer, prompts)
+    rows = zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    texts = [tokenizer.decode(ids[mask.bool()]) for ids, mask in rows]
+    plain = "<user>1 + 2<assistant>"
+    assert texts == [plain, plain, f"<system>Be brief.{plain}", "<user>1 + 2<assistant>It is"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ([{"role": "user", "content": "1"}], "the tokenizer has no chat template"),
+        ([], "a prompt is an empty list, but must be text or a list of messages"),
+        ([{"role": "user"}], "a prompt is a list of something else"),
+        ([{"role": "user", "content": None}], "a prompt is a list of something else"),
+        (["1", "2"], "a prompt is a list of something else"),
+        (7, "a prompt is int"),
+        (None, "a prompt is NoneType"),
+        (b"1", "a prompt is bytes"),
+    ],
+)
+def test_what_is_no_prompt_is_refused_in_one_line(prompt: object, message: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
+    tokenizer.chat_template = None
+    with pytest.raises(ValueError, match=message) as error:
+        encode_prompts(tokenizer, [prompt])  # type: ignore[list-item]
+    assert "\n" not in str(error.value)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-import torch
 from lm_eval.api.instance import Instance
 
 from em_hf.evaluation.strategies import NEXT_TURN, Completion, Strategy, together
+from em_hf.sampling import seed_batch
 
 # One answer that was asked for: the task, the number of the problem in it, the number of the answer to it.
 Key = tuple[str, int, int]
@@ -51,7 +51,7 @@ class Answering:
             if all(key in self.answered for key in wanted):
                 self.completions |= {key: self.answered[key] for key in wanted}
                 continue
-            torch.manual_seed(self.seed * 1_000_003 + start)
+            seed_batch(self.seed, start)
             started = time.perf_counter()
             found = self._in_turns([requests[place] for place in places])
             share = (time.perf_counter() - started) / len(places)

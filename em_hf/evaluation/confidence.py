@@ -1,18 +1,17 @@
 """How sure a model was of each answer it sampled, in every measure that an EM method goes by; and was it right?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
 
 from em_hf.answers import agreement, extract_answer, same_answer
-from em_hf.evaluation.strategies import Strategy
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.minimize import minimize_entropy
-from em_hf.models import encode_prompts
+from em_hf.models import Prompt
+from em_hf.sampling import Completion, SamplingConfig, sample
 
 MEASURES = {
     "sequence": "log-probability of the whole answer",
@@ -39,39 +38,24 @@ class Sample:
     log_weights: dict[float, float] = field(default_factory=dict)
 
 
-class _Recorder(LogitsProcessor):
-    """Reads along while plain sampling runs: of each token drawn, what it tells of the answer. Changes nothing."""
+def _observe(configs: Mapping[float, EntropyMinConfig], logits: Tensor) -> dict[str, Tensor]:
+    """Return each row's self-certainty `[rows]`, and log-probabilities `[rows, V]` under each setting of EM-INF."""
+    log_p = logits.float().log_softmax(-1)
+    allowed = log_p.isfinite()
+    n = allowed.sum(-1)
+    certainty = -log_p.masked_fill(~allowed, 0).sum(-1) / n - n.log()
+    changed = {_under(name): minimize_entropy(logits, c).float().log_softmax(-1) for name, c in configs.items()}
+    return {"certainty": certainty, **changed}
 
-    def __init__(self, configs: Sequence[EntropyMinConfig]) -> None:
-        self.configs = configs
-        self.waiting: tuple[Tensor, ...] = ()
-        self.tokens: list[Tensor] = []  # a step's numbers [rows, 3 + settings]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self.settle(input_ids[:, -1])
-        log_p = scores.float().log_softmax(-1)
-        p = log_p.exp()
-        entropy = -(p * log_p.masked_fill(p == 0, 0)).sum(-1)
-        allowed = log_p.isfinite()
-        n = allowed.sum(-1)
-        certainty = -log_p.masked_fill(~allowed, 0).sum(-1) / n - n.log()
-        changed = [minimize_entropy(scores, config).float().log_softmax(-1) for config in self.configs]
-        self.waiting = (entropy, certainty, log_p, *changed)
-        return scores
-
-    def settle(self, drawn: Tensor) -> None:
-        """Note the numbers of the step before, now that its token `[rows]` is known."""
-        if self.waiting:
-            entropy, certainty, *logs = self.waiting
-            log_p, *log_q = (log.gather(-1, drawn[:, None])[:, 0] for log in logs)
-            self.tokens.append(torch.stack([log_p, entropy, certainty, *(q - log_p for q in log_q)], -1).cpu())
-        self.waiting = ()
+def _under(name: float) -> str:
+    return f"log_prob under {name!r}"
 
 
 def sample_answers(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     answers: Sequence[str],
     *,
     samples: int = 8,
@@ -82,82 +66,36 @@ def sample_answers(
     chat_template: bool = True,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[Sample]:
-    """`samples` answers to each prompt at temperature 1 (top_k 0, top_p 1), with all their measures.
+    """Return `samples` answers per prompt at temperature 1 (top_k 0, top_p 1), with every measure of confidence.
 
     Args:
-        configs: settings of EM-INF to weigh the answers under, by the number to know them by; none if None.
+        configs: settings of EM-INF to reweigh the answers under, keyed by a number (the threshold); none if None.
         batch_size: answers decoded together.
         on_progress: called with the number of prompts done.
     """
     configs = configs or {}
-    found: list[Sample] = []
-    at_once = max(1, batch_size // samples)
-    with torch.random.fork_rng():
-        for start in range(0, len(prompts), at_once):
-            part = range(start, min(start + at_once, len(prompts)))
-            torch.manual_seed(seed * 1_000_003 + start)
-            texts, numbers = _draw(
-                model,
-                tokenizer,
-                [prompts[i] for i in part],
-                list(configs.values()),
-                samples,
-                max_new_tokens,
-                chat_template,
-            )
-            for place, i in enumerate(part):
-                rows = slice(place * samples, (place + 1) * samples)
-                found += _samples_of(i, answers[i], texts[rows], numbers[rows], list(configs))
-            on_progress(part.stop)
-    return found
-
-
-def _draw(
-    model: Any,
-    tokenizer: Any,
-    prompts: list[str],
-    configs: list[EntropyMinConfig],
-    samples: int,
-    max_new_tokens: int,
-    chat_template: bool,
-) -> tuple[list[str], list[Tensor]]:
-    """Texts, and for each the numbers of its tokens `[tokens, 3 + settings]`."""
-    batch = encode_prompts(tokenizer, prompts, chat_template=chat_template)
-    recorder = _Recorder(configs)
-    drawn_plainly = Strategy("sampling").generation()
-    del drawn_plainly["entropy_min"]  # the model's class may be transformers' own
-    out = model.generate(
-        **{name: value.to(model.device) for name, value in batch.items()},
-        **drawn_plainly,
-        num_return_sequences=samples,
+    config = SamplingConfig(
+        samples=samples,
         max_new_tokens=max_new_tokens,
-        pad_token_id=tokenizer.pad_token_id,
-        logits_processor=LogitsProcessorList([recorder]),
+        seed=seed,
+        batch_size=batch_size,
+        chat_template=chat_template,
+        sort_by_length=False,
     )
-    recorder.settle(out[:, -1])
-    drawn = out[:, batch["input_ids"].shape[1] :].cpu()
-    numbers = torch.stack(recorder.tokens[: drawn.shape[1]], 1)
-    ends = torch.isin(drawn, torch.tensor(_ends(model, tokenizer)))
-    lengths = torch.where(ends.any(1), ends.int().argmax(1) + 1, drawn.shape[1])
-    texts = tokenizer.batch_decode(drawn, skip_special_tokens=True)
-    return texts, [row[:length] for row, length in zip(numbers, lengths.tolist(), strict=True)]
+    found = sample(model, tokenizer, prompts, config, observe=partial(_observe, configs), on_progress=on_progress)
+    groups = zip(answers, found, strict=True)
+    return [one for answer, completions in groups for one in _samples_of(answer, completions, list(configs))]
 
 
-def _ends(model: Any, tokenizer: Any) -> list[int]:
-    end = model.generation_config.eos_token_id
-    end = tokenizer.eos_token_id if end is None else end
-    return [end] if isinstance(end, int) else list(end or [])
-
-
-def _samples_of(
-    problem: int, answer: str, texts: Sequence[str], numbers: Sequence[Tensor], names: Sequence[float]
-) -> list[Sample]:
-    given = [extract_answer(text) for text in texts]
+def _samples_of(answer: str, completions: Sequence[Completion], names: Sequence[float]) -> list[Sample]:
+    given = [extract_answer(completion.text) for completion in completions]
     made = []
-    for text, theirs, share, rows in zip(texts, given, agreement(given), numbers, strict=True):
-        log_p, entropy, certainty, *weights = rows.double().sum(0).tolist()
-        n = len(rows)
+    for completion, theirs, share in zip(completions, given, agreement(given), strict=True):
+        n, entropy = len(completion), completion.nats
+        log_p = float(completion.log_probs.double().sum())
+        certainty = float(completion.observed["certainty"].double().sum())
         confidence = dict(zip(MEASURES, (log_p, -entropy, -entropy / n, certainty / n, share), strict=True))
+        weights = {name: float(completion.observed[_under(name)].double().sum()) - log_p for name in names}
         right = same_answer(answer, theirs)
-        made.append(Sample(problem, text, right, n, confidence, dict(zip(names, weights, strict=True))))
+        made.append(Sample(completion.prompt, completion.text, right, n, confidence, weights))
     return made

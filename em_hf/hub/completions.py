@@ -17,7 +17,7 @@ from em_hf.hub.remote import Remote
 from em_hf.hub.repository import MARK, Repository, make_repository
 from em_hf.hub.runs import Run
 
-ROWS_AT_A_TIME = 32
+BATCH_SIZE = 32
 CARD = """---
 {{ card_data }}
 ---
@@ -109,39 +109,27 @@ def publish_completions(
 def _sample(
     folder: str, data: Any, config: EntropyMinConfig, *, limit: int, chat_template: bool, seed: int
 ) -> list[dict[str, Any]]:
-    import torch
-
-    from em_hf.generation.mixin import enable_entropy_min
-    from em_hf.generation.trace import EntropyTrace
-    from em_hf.models import encode_prompts, load_model, unwrap_model
+    from em_hf.models import load_model
+    from em_hf.sampling import SamplingConfig, sample
 
     model, tokenizer = load_model(folder)
-    enable_entropy_min(model)
-    device = unwrap_model(model).device
+    runs = []
+    for em_inf in (False, True):
+        how = SamplingConfig(
+            max_new_tokens=limit,
+            entropy_min=config if em_inf else None,
+            seed=seed,
+            batch_size=BATCH_SIZE,
+            chat_template=chat_template,
+            sort_by_length=False,
+        )
+        runs.append((em_inf, [found for (found,) in sample(model, tokenizer, data.prompts, how)]))
     rows: list[dict[str, Any]] = []
-    for start in range(0, len(data), ROWS_AT_A_TIME):
-        prompts = data.prompts[start : start + ROWS_AT_A_TIME]
-        batch = encode_prompts(tokenizer, prompts, chat_template=chat_template)
-        batch = {key: value.to(device) for key, value in batch.items()}
-        for em_inf in (False, True):
-            trace = EntropyTrace()
-            torch.manual_seed(seed * 1_000_003 + start)
-            out = model.generate(
-                **batch,
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                max_new_tokens=limit,
-                entropy_min=config if em_inf else False,
-                entropy_trace=trace,
-            )
-            texts = tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-            for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
-                entropy = trace.before[i]
-                row = {"prompt": prompt, "completion": text, "em_inf": em_inf}
-                row["entropy"] = [round(value, 6) for value in entropy[entropy.isfinite()].tolist()]
-                if data.answers is not None:
-                    row["correct"] = same_answer(data.answers[start + i], extract_answer(text))
-                rows.append(row)
+    for i, prompt in enumerate(data.prompts):
+        for em_inf, found in runs:
+            row: dict[str, Any] = {"prompt": prompt, "completion": found[i].text, "em_inf": em_inf}
+            row["entropy"] = [round(value, 6) for value in found[i].entropies.tolist()]
+            if data.answers is not None:
+                row["correct"] = same_answer(data.answers[i], extract_answer(found[i].text))
+            rows.append(row)
     return rows

@@ -4,8 +4,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from em_hf.answers import extract_answer, same_answer
 from em_hf.evaluation.model import EntropyMinLM
 from em_hf.evaluation.strategies import Completion, Strategy, make_strategy
@@ -13,6 +11,7 @@ from em_hf.flops import inference_flops, parameter_count
 from em_hf.lab.plan import AT_EQUAL_ENTROPY, EM_INF, Measuring
 from em_hf.pocket import problems
 from em_hf.pocket.misread import WORD, fewer_problems
+from em_hf.sampling import forked_rng, seed_batch
 
 LENGTH = 64  # new tokens at most, as in training; the longest solution has 60
 ANSWERS_AT_ONCE = 256
@@ -53,11 +52,11 @@ def marked_answers(model: Any, tokenizer: Any, job: Measuring, matched: dict[str
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["prompt"]))
     at_once = max(1, ANSWERS_AT_ONCE // (job.samples * strategy.answers))
     found: dict[int, list[Completion]] = {}
-    with torch.random.fork_rng(devices=[]):
+    with forked_rng(lm.device):
         for start in range(0, len(order), at_once):
             part = order[start : start + at_once]
             contexts = [rows[i]["prompt"] for i in part for _ in range(job.samples)]
-            torch.manual_seed(start)
+            seed_batch(0, start)
             started = time.process_time()
             drawn = strategy.run(lm, contexts, {"max_gen_toks": LENGTH})
             share = (time.process_time() - started) / len(drawn)

@@ -12,7 +12,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.minimize import adaptive_temperature, minimize_entropy
 from em_hf.lab.measure import LENGTH, rows_of
 from em_hf.lab.plan import EM_INF, Matching
-from em_hf.models import encode_prompts
+from em_hf.sampling import Batch, SamplingConfig, sample
 
 HALVINGS = 14
 
@@ -64,23 +64,16 @@ def where(entropy: Callable[[float], float], wanted: float, high: float, low: fl
 
 
 def sampled_logits(model: Any, tokenizer: Any, prompts: list[str]) -> Tensor:
-    """The model's logits `[tokens, V]` at every token of one sampled answer to each prompt."""
-    batch = encode_prompts(tokenizer, prompts)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        out = model.generate(
-            **batch,
-            do_sample=True,
-            temperature=1.0,
-            top_k=0,
-            top_p=1.0,
-            max_new_tokens=LENGTH,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-    drawn = out.sequences[:, batch["input_ids"].shape[1] :]
-    ended = (drawn == tokenizer.eos_token_id).int().cumsum(1) - (drawn == tokenizer.eos_token_id).int() > 0
-    return torch.stack(out.logits, 1).float()[~ended]
+    """Return the model's logits `[tokens, V]` at every token of one sampled answer per prompt."""
+    kept: list[Tensor] = []
+
+    def keep(batch: Batch) -> None:
+        assert batch.logits is not None
+        kept.append(batch.logits[batch.mask])
+
+    config = SamplingConfig(max_new_tokens=LENGTH, batch_size=len(prompts), sort_by_length=False)
+    sample(model, tokenizer, prompts, config, keep_logits=True, on_batch=keep)
+    return torch.cat(kept)
 
 
 def _mean(logits: Tensor) -> float:

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from em_hf.models import encode_prompts, unwrap_model
-from em_hf.training.losses import Distributions, completion_mask, distributions, summed_kl
-from em_hf.training.sampling import eval_mode, sampling_config, using_generation_config
+from em_hf.sampling import completion_mask, eval_mode, generation_config, using_generation_config
+from em_hf.training.losses import Distributions, distributions, summed_kl
 from em_hf.training.trainer_card import EMCard
 
 
@@ -115,13 +115,14 @@ class EMFTTrainer(EMCard, Trainer):
                 raise ValueError("beta above 0 keeps a whole copy of the model, which is not sharded: train with LoRA")
             self._frozen = deepcopy(self.model).eval().requires_grad_(False).to(self.accelerator.device)
         self.loss_is_scaled_for_ga = False  # a mean over the micro-batch: the parent divides it by their number
-        self.sampling = sampling_config(
+        self.sampling = generation_config(
             unwrap_model(model),
             processing_class,
             do_sample=True,
             temperature=args.temperature,
             num_return_sequences=args.num_generations,
             max_new_tokens=args.max_completion_length,
+            stop_strings=None,  # a sample ends at an end-of-sequence token alone
         )
         self._sums = dict.fromkeys(("entropy", "kl", "tokens", "tokens_with_prompts", "samples"), 0.0)
         if self.accelerator.num_processes > 1:

@@ -12,12 +12,6 @@ from torch.utils.checkpoint import checkpoint
 from em_hf.entropy import TILE_TOKENS, linear_entropy, token_entropy
 
 
-def completion_mask(completion_ids: Tensor, eos_token_ids: list[int]) -> Tensor:
-    """Which tokens of `[samples, tokens]` count: those up to and including the first end-of-sequence token."""
-    ends = torch.isin(completion_ids, torch.tensor(eos_token_ids, device=completion_ids.device, dtype=torch.long))
-    return (ends.long().cumsum(-1) - ends.long()) == 0
-
-
 @dataclass(frozen=True)
 class Distributions:
     """The next-token distributions of the tokens that count.

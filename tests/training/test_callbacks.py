@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig, Trainer, Traine
 from em_hf import EMFTConfig, EMFTTrainer, EntropyCallback, EntropyMinConfig, enable_entropy_min, entropy_loss
 from em_hf.generation.mixin import EntropyMinGenerationMixin
 from em_hf.models import unwrap_model
-from em_hf.training.probe import forked_rng, probe_model, repetition
+from em_hf.sampling import forked_rng
+from em_hf.training.probe import probe_model, repetition
 from tests.reference import entropy
 
 PROMPTS = ["ab", "c", "bca", "d"]

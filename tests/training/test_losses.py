@@ -7,7 +7,8 @@ import pytest
 import torch
 import transformers
 
-from em_hf.training.losses import Distributions, completion_mask, summed_entropy, summed_kl
+from em_hf.sampling import completion_mask
+from em_hf.training.losses import Distributions, summed_entropy, summed_kl
 from tests.reference import entropy
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.letters import letter_tokenizer
 from tests.reference import entropy
 from tests.training import processes_worker as one_process
-from tests.training.conftest import letter_tokenizer
 from tests.training.processes import in_two_processes
 from tests.training.sharded_worker import CASES, batch, make_model, sampled
 
