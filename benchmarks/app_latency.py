@@ -24,8 +24,7 @@ from em_hf.app.ui import build, launch_options
 
 from benchmarks.common import describe, environment, quartiles, ratios, spread, table, write
 from benchmarks.rows import QUESTIONS
-from em_hf.compare.comparison import compare_decoding
-from em_hf.compare.side_by_side import decode_steps
+from em_hf.compare.side_by_side import compare_decoding, decode_steps
 from tests.smollm2 import smollm2_folder
 
 KINDS = {

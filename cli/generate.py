@@ -7,7 +7,7 @@ import click
 from .common import config_option, model_options, note, print_json, quiet_libraries
 
 if TYPE_CHECKING:
-    from em_hf.compare.comparison import Comparison, Decoded
+    from em_hf.compare.side_by_side import Comparison, Decoded
 
 BARS = " ▁▂▃▄▅▆▇█"
 FULL_BAR_NATS = 3.0
@@ -56,7 +56,7 @@ def command(prompt: str | None, **options: Any) -> None:
     if options["method"]:
         settings["method"] = options["method"].replace("-", "_")
     quiet_libraries()
-    from em_hf.compare.comparison import compare_decoding
+    from em_hf.compare.side_by_side import compare_decoding
     from em_hf.generation.config import EntropyMinConfig
     from em_hf.generation.mixin import STORED
     from em_hf.models import context_length, encode_prompts, load_model

@@ -13,6 +13,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.models import unwrap_model
+from em_hf.sampling import NEUTRAL, SamplingConfig
 from em_hf.stats import paired_interval, share_interval
 
 SAMPLES_AT_ONCE = 16
@@ -61,6 +62,8 @@ def repeat(
     seed: int = 0,
     max_new_tokens: int = 128,
     temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> Iterator[Repeated]:
     """Draw `n` samples of one prompt plain and `n` with EM-INF, the i-th of both from the same noise.
 
@@ -71,12 +74,16 @@ def repeat(
         inputs: what `encode_prompts` returned for one prompt, `[1, prompt tokens]`.
         answer: the known answer, if any.
         temperature: above 0, since greedy samples would all be the same.
+        top_k, top_p: as in transformers; 0 and 1 cut nothing off.
 
     Raises:
-        ValueError: `n` below 1.
+        ValueError: `n` is below 1, or another setting is out of range.
     """
     if n < 1:
         raise ValueError(f"n is {n!r}, but must be at least 1")
+    how = SamplingConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    if how.greedy:
+        raise ValueError("temperature is 0, but must be above 0: greedy samples would all be the same")
     enable_entropy_min(model)
     texts: tuple[list[str], list[str]] = ([], [])
     for start in range(0, n, SAMPLES_AT_ONCE):
@@ -86,11 +93,10 @@ def repeat(
                 model,
                 lambda drawn: drawn.cpu(),
                 **{k: v.repeat(2 * len(groups), 1).to(unwrap_model(model).device) for k, v in inputs.items()},
-                do_sample=True,
-                temperature=temperature,
-                top_k=0,
-                top_p=1.0,
+                **NEUTRAL,
+                **how.draw(),
                 max_new_tokens=max_new_tokens,
+                tokenizer=tokenizer,
                 entropy_min=[False] * len(groups) + [config] * len(groups),
                 coupled=CoupledSampling(seed, groups=groups * 2),
             )

@@ -2,20 +2,21 @@
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessor
 
-from em_hf.compare.comparison import Comparison, Decoded
 from em_hf.compare.stream import PieceStream, stream_generate
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
-from em_hf.generation.mixin import enable_entropy_min
+from em_hf.generation.mixin import enable_entropy_min, stored_settings
 from em_hf.generation.processors import EntropyMinLogitsProcessor
 from em_hf.generation.trace import EntropyTrace
 from em_hf.models import unwrap_model
+from em_hf.sampling import NEUTRAL, EndOfSequence, SamplingConfig
 
 TOP = 10
 
@@ -60,6 +61,30 @@ class Step:
     em_seconds: float
 
 
+@dataclass
+class Decoded:
+    """One continuation. Entropies in nats, one per token; `tokens` join to `text`, except for special tokens."""
+
+    text: str
+    tokens: list[str]
+    entropy_before: list[float]
+    entropy_after: list[float]
+    adjusted: list[bool]
+
+
+@dataclass
+class Comparison:
+    """Two continuations, and the index of the first token in which they differ (None: they are identical)."""
+
+    plain: Decoded
+    em: Decoded
+    diverges_at: int | None
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 def decode_steps(
     model: Any,
     tokenizer: Any,
@@ -69,20 +94,31 @@ def decode_steps(
     seed: int = 0,
     max_new_tokens: int = 128,
     temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> Generator[Step, None, None]:
     """Decode one prompt in as many rows as there are settings, all from the noise of `CoupledSampling(seed)`.
 
-    Rows with equal settings give equal tokens; where two rows part, their settings are the cause. All rows are one
+    Rows with equal settings give equal tokens; where two rows diverge, their settings are the cause. All rows are one
     batch, so that a step costs one forward pass. Closing the generator stops the decoding.
 
     Args:
+        model: left with EM-INF enabled, which switches nothing on.
+        tokenizer: the model's.
         inputs: what `encode_prompts` returned for one prompt: `input_ids` and `attention_mask`, `[1, prompt tokens]`.
         rows: EM-INF's settings for each row, None for plain decoding.
+        seed: of the noise.
+        max_new_tokens: the most tokens per row.
         temperature: of the draw, after EM-INF; 0 takes the most probable token (greedy).
+        top_k, top_p: as in transformers; 0 and 1 cut nothing off.
+
+    Raises:
+        ValueError: a setting is out of range.
     """
+    how = SamplingConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     enable_entropy_min(model)
     device = unwrap_model(model).device
-    watch = _Watch(list(rows), unwrap_model(model).generation_config.eos_token_id, device)
+    watch = _Watch(list(rows), EndOfSequence(model, tokenizer))
     pieces = [PieceStream(tokenizer) for _ in rows]
     names: dict[int, str] = {}
     special = set(tokenizer.all_special_ids)
@@ -100,16 +136,15 @@ def decode_steps(
         index += 1
         return result
 
-    draw: dict[str, Any] = {"do_sample": False}
-    if temperature > 0:
-        draw = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        draw["coupled"] = CoupledSampling(seed)
     return stream_generate(
         model,
         step,
         **{name: value.repeat(len(rows), 1).to(device) for name, value in inputs.items()},
-        **draw,
+        **NEUTRAL,
+        **how.draw(),
+        **({} if how.greedy else {"coupled": CoupledSampling(seed)}),
         max_new_tokens=max_new_tokens,
+        tokenizer=tokenizer,
         logits_processor=[watch],
     )
 
@@ -134,31 +169,37 @@ class _Latest(EntropyTrace):
         super().record(before, after, adjusted, finished)
 
 
-class _Watch(EntropyMinLogitsProcessor):
-    """EM-INF that remembers the distributions of its last step and how long it took."""
+class _Watch(LogitsProcessor):
+    """EM-INF that remembers the distributions of its last step, which rows had ended before it, and its duration."""
 
-    def __init__(self, rows: list[EntropyMinConfig | None], eos: int | list[int] | None, device: torch.device) -> None:
-        self.latest = _Latest()
-        super().__init__(rows, self.latest)
-        self.eos_token_ids = None if eos is None else torch.tensor(eos, device=device).flatten()
+    def __init__(self, rows: list[EntropyMinConfig | None], end: EndOfSequence) -> None:
+        self._latest = _Latest()
+        self._step = EntropyMinLogitsProcessor(rows, self._latest)
+        self._end = end
+        self._ended: Tensor | None = None
         self.seconds = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if self._ended is None:  # what stands before the first step is the prompt
+            self._ended = torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+        else:
+            self._ended = self._ended | self._end.ended(input_ids)
         start = _now(scores)
-        out = super().__call__(input_ids, scores)
+        out = self._step(input_ids, scores)
         self.seconds = _now(out) - start
-        self.before, self.after = scores.float().softmax(-1), out.float().softmax(-1)
+        self._before, self._after = scores.float().softmax(-1), out.float().softmax(-1)
         return out
 
     def rows(self, tokens: Tensor) -> list[_Seen | None]:
-        """For the step that drew `tokens` `[rows]`: each row's view of it, None for a row that had ended."""
-        count = min(TOP, self.before.shape[-1])
-        tokens = tokens.to(self.before.device)
-        ids = torch.cat([self.before.topk(count).indices, self.after.topk(count).indices, tokens[:, None]], -1)
-        columns = [self.latest.before[:, 0], self.latest.after[:, 0], self.latest.adjusted[:, 0]]
-        columns += [ids, self.before.gather(-1, ids), self.after.gather(-1, ids)]
+        """Return each row's view of the step that drew `tokens` `[rows]`, None for a row that had ended."""
+        assert self._ended is not None
+        count = min(TOP, self._before.shape[-1])
+        tokens = tokens.to(self._before.device)
+        ids = torch.cat([self._before.topk(count).indices, self._after.topk(count).indices, tokens[:, None]], -1)
+        columns = [self._latest.before[:, 0], self._latest.after[:, 0], self._latest.adjusted[:, 0]]
+        columns += [ids, self._before.gather(-1, ids), self._after.gather(-1, ids)]
         seen = [_Seen(*row) for row in zip(*(column.tolist() for column in columns))]
-        return [row if row.entropy_before == row.entropy_before else None for row in seen]
+        return [None if ended else row for row, ended in zip(seen, self._ended.tolist(), strict=True)]
 
 
 def _now(tensor: Tensor) -> float:
@@ -185,6 +226,38 @@ def _token(
         seen.adjusted,
         candidates,
     )
+
+
+def compare_decoding(
+    model: Any,
+    tokenizer: Any,
+    inputs: Any,
+    config: EntropyMinConfig | None = None,
+    *,
+    seed: int = 0,
+    max_new_tokens: int = 128,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Comparison:
+    """Return one prompt's continuations with and without EM-INF, both from the noise of `CoupledSampling(seed)`.
+
+    Args:
+        config: EM-INF's settings; those stored with the model, else the defaults, if None.
+        others: as for `decode_steps`.
+    """
+    steps = decode_steps(
+        model,
+        tokenizer,
+        inputs,
+        [None, config or stored_settings(model) or EntropyMinConfig()],
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+    )
+    return collect(list(steps), seed=seed)
 
 
 def collect(steps: Sequence[Step], *, seed: int) -> Comparison:

@@ -371,6 +371,14 @@ def store_config(model: Any, config: EntropyMinConfig) -> None:
         generation_config._original_object_hash = hash(generation_config)
 
 
+def stored_settings(model: Any) -> EntropyMinConfig | None:
+    """Return the settings stored with the model, None where there are none."""
+    stored = getattr(unwrap_model(model).generation_config, STORED, None)
+    if stored is None or isinstance(stored, EntropyMinConfig):
+        return stored
+    return EntropyMinConfig.from_dict(stored)
+
+
 def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> Model:
     """Let this model object's `generate` take `entropy_min`, `entropy_trace` and `coupled`.
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from gradio_client import Client
 
-from em_hf.compare.comparison import compare_decoding
+from em_hf.compare.side_by_side import compare_decoding
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import encode_prompts, load_model
 from em_hf.pocket import problems

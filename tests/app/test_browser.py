@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from em_hf.compare.comparison import compare_decoding
+from em_hf.compare.side_by_side import compare_decoding
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import encode_prompts, load_model
 from tests.app.conftest import PROMPT, Served

@@ -11,7 +11,7 @@ from em_hf.app.asked import Asked
 from em_hf.app.decoding import comparison
 from em_hf.app.view import live, message
 
-from em_hf.compare.comparison import compare_decoding
+from em_hf.compare.side_by_side import compare_decoding
 from em_hf.models import encode_prompts, load_model
 from tests.app.conftest import PROMPT
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from em_hf.pocket import POCKET_REASONER, problems
+from em_hf.pocket import problems
 
 RUN = "import sys; from em_hf.cli.main import main; main()"
 
@@ -80,22 +80,6 @@ def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int,
     assert done.returncode == code, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
     assert sum(line.startswith("Error:") for line in done.stderr.splitlines()) == 1
-
-
-def test_half_characters_and_emoji_are_shown_whole() -> None:
-    from transformers import AutoTokenizer
-
-    from em_hf.compare.comparison import token_pieces
-
-    tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
-    text = "Zoë has 3 🍎 and 日本 <b>"
-    ids = tokenizer(text)["input_ids"]
-    assert len(ids) > 12  # most characters are several tokens
-    pieces = token_pieces(tokenizer, ids)
-    assert len(pieces) == len(ids) and "".join(pieces) == text
-    assert all("\ufffd" not in piece for piece in pieces)
-    cut = token_pieces(tokenizer, tokenizer("🍎")["input_ids"][:-1])
-    assert "".join(cut[:-1]) == ""
 
 
 def test_env_prints_versions_as_text_and_json() -> None:

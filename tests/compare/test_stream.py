@@ -6,13 +6,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, LogitsProcessor
+from transformers import AutoTokenizer, LogitsProcessor, PreTrainedTokenizerBase
 
-from em_hf.compare.comparison import token_pieces
 from em_hf.compare.stream import PieceStream, stream_generate
 from em_hf.pocket import POCKET_REASONER
 
 TOKENIZER = AutoTokenizer.from_pretrained(POCKET_REASONER)
+
+
+def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
+    """The text that each token adds, from decoding every prefix again."""
+    found, shown = [], ""
+    for end in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        whole = text if end == len(ids) else text.rstrip("\ufffd")
+        found.append(whole[len(shown) :])
+        shown = whole
+    return found
 
 
 def pieces(ids: list[int], tokenizer: object = TOKENIZER) -> list[str]:
@@ -38,6 +48,15 @@ def test_an_emoji_of_many_tokens_shows_whole_with_its_last_one() -> None:
     ids = TOKENIZER("a 👩‍🚀 b")["input_ids"]
     made = pieces(ids)
     assert "".join(made) == "a 👩‍🚀 b" and "" in made and all("\ufffd" not in piece for piece in made)
+
+
+def test_half_a_character_is_shown_only_where_no_other_half_comes() -> None:
+    text = "Zoë has 3 🍎 and 日本 <b>"
+    ids = TOKENIZER(text)["input_ids"]
+    assert len(ids) > 12  # most characters are several tokens
+    made = pieces(ids)
+    assert len(made) == len(ids) and "".join(made) == text and all("\ufffd" not in piece for piece in made)
+    assert "".join(pieces(TOKENIZER("🍎")["input_ids"][:-1])[:-1]) == ""
 
 
 def test_real_tokens_of_smollm2_join_too(smollm2: object) -> None:

@@ -1,12 +1,13 @@
-"""The live decode against `compare_decoding`, and its distributions against logits worked out anew."""
+"""The live decode against one call of `generate`, and its distributions against logits worked out anew."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 
-from em_hf.compare.comparison import compare_decoding
-from em_hf.compare.side_by_side import Step, collect, decode_steps, first_difference
+from em_hf import CoupledSampling, EntropyTrace
+from em_hf.compare.side_by_side import Step, collect, compare_decoding, decode_steps, first_difference
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import encode_prompts, load_model
 from em_hf.pocket import problems
@@ -26,12 +27,61 @@ def steps_of(pocket: tuple[Any, Any], prompt: str, rows: list[EntropyMinConfig |
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_collected_steps_are_what_the_command_line_shows(pocket: tuple[Any, Any], seed: int) -> None:
-    prompt = problems("test", 1, seed)[0]["prompt"]
+@pytest.mark.parametrize("draw", [{}, {"temperature": 0.7, "top_k": 5, "top_p": 0.9}], ids=["plain", "cut off"])
+def test_a_comparison_is_what_one_call_of_generate_gives(
+    pocket: tuple[Any, Any], seed: int, draw: dict[str, Any]
+) -> None:
     model, tokenizer = pocket
-    live = collect(steps_of(pocket, prompt, [None, CONFIG], seed=seed), seed=seed)
-    whole = compare_decoding(model, tokenizer, encode_prompts(tokenizer, [prompt]), CONFIG, seed=seed)
-    assert live == whole
+    inputs = encode_prompts(tokenizer, [problems("test", 1, seed)[0]["prompt"]])
+    found = compare_decoding(model, tokenizer, inputs, CONFIG, seed=seed, **draw)
+    trace = EntropyTrace()
+    out = model.generate(
+        **{name: value.repeat(2, 1) for name, value in inputs.items()},
+        do_sample=True,
+        **{"temperature": 1.0, "top_k": 0, "top_p": 1.0, **draw},
+        max_new_tokens=128,
+        entropy_min=[False, CONFIG],
+        entropy_trace=trace,
+        coupled=CoupledSampling(seed),
+    )[:, inputs["input_ids"].shape[1] :]
+    for row, decoded in enumerate((found.plain, found.em)):
+        count = int(trace.before[row].isfinite().sum())
+        assert decoded.text == tokenizer.decode(out[row, :count], skip_special_tokens=True)
+        assert decoded.entropy_before == trace.before[row, :count].tolist()
+        assert decoded.entropy_after == trace.after[row, :count].tolist()
+        assert decoded.adjusted == trace.adjusted[row, :count].tolist()
+    differ = (out[0] != out[1]).nonzero().flatten().tolist()
+    assert found.diverges_at == (differ[0] if differ else None)
+
+
+def test_a_models_own_settings_are_used_and_its_penalties_are_not(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    inputs = encode_prompts(tokenizer, [problems("test", 1, 1)[0]["prompt"]])
+    wanted = compare_decoding(model, tokenizer, inputs, CONFIG)
+    own = copy.deepcopy(model.generation_config)
+    try:
+        model.generation_config.repetition_penalty = 5.0
+        model.generation_config.min_new_tokens = 100
+        model.generation_config.entropy_min_config = CONFIG.to_dict()
+        assert compare_decoding(model, tokenizer, inputs) == wanted
+    finally:
+        model.generation_config = own
+
+
+def test_a_models_stop_strings_end_each_row(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    inputs = encode_prompts(tokenizer, [problems("test", 6, 3)[5]["prompt"]])
+    whole = compare_decoding(model, tokenizer, inputs, CONFIG, seed=4)
+    own = copy.deepcopy(model.generation_config)
+    try:
+        model.generation_config.stop_strings = ["####"]
+        cut = compare_decoding(model, tokenizer, inputs, CONFIG, seed=4)
+    finally:
+        model.generation_config = own
+    for decoded, before in ((cut.plain, whole.plain), (cut.em, whole.em)):
+        assert "####" in decoded.text and decoded.text == before.text[: len(decoded.text)]
+        assert decoded.tokens == before.tokens[: len(decoded.tokens)]
+        assert not any("####" in "".join(decoded.tokens[:i]) for i in range(len(decoded.tokens)))
 
 
 def test_with_em_inf_off_in_both_rows_they_are_the_same_to_the_last_candidate(pocket: tuple[Any, Any]) -> None:
