@@ -12,52 +12,53 @@ from .zero import on_gpu  # isort: skip  (before torch)
 from em_hf.compare.repeat import Repeated, repeat
 from em_hf.compare.side_by_side import Step, collect, decode_steps
 
-from .asked import Asked
+from .fence import while_heard
 from .models import loaded
+from .request import DecodeRequest
 
 REDRAW_SECONDS = 0.08  # the panes are redrawn a dozen times a second at most
 
 
-def _seconds(sources: Sequence[str], asked: Asked, *others: Any) -> int:
+def _seconds(sources: Sequence[str], request: DecodeRequest, *others: Any) -> int:
     """For how long to borrow a GPU: half a minute, and a twentieth of a second a token."""
-    return 30 + asked.max_new_tokens // 20
+    return 30 + request.max_new_tokens // 20
 
 
 @on_gpu(_seconds)
-def batches(sources: Sequence[str], asked: Asked) -> Iterator[list[Step]]:
+def batches(sources: Sequence[str], request: DecodeRequest) -> Iterator[list[Step]]:
     """The steps of a decode as they come, the first at once, then those of each twelfth of a second together.
 
     One source: its two rows are plain and with EM-INF. Two: each is a row, decoded plain.
     """
     waiting: list[Step] = []
-    told = 0.0
-    with closing(_steps(sources, asked)) as steps:
+    sent_at = 0.0
+    with closing(_steps(sources, request)) as steps:
         for step in steps:
             waiting.append(step)
-            if time.monotonic() - told >= REDRAW_SECONDS:
+            if time.monotonic() - sent_at >= REDRAW_SECONDS:
                 yield waiting
-                waiting, told = [], time.monotonic()
+                waiting, sent_at = [], time.monotonic()
     if waiting:
         yield waiting
 
 
-def _steps(sources: Sequence[str], asked: Asked) -> Generator[Step, None, None]:
+def _steps(sources: Sequence[str], request: DecodeRequest) -> Generator[Step, None, None]:
     if len(sources) == 1:
-        return _rows(sources[0], asked, [None, asked.config()])
-    return _paired(*(_rows(source, asked, [None]) for source in sources))
+        return _rows(sources[0], request, [None, request.config()])
+    return _paired(*(_rows(source, request, [None]) for source in sources))
 
 
-def _rows(source: str, asked: Asked, rows: list[Any]) -> Generator[Step, None, None]:
+def _rows(source: str, request: DecodeRequest, rows: list[Any]) -> Generator[Step, None, None]:
     one = loaded(source)
-    inputs, room = one.encode(asked.prompt, asked.max_new_tokens)
+    inputs, room = one.encode(request.prompt, request.max_new_tokens)
     return decode_steps(
         one.model,
         one.tokenizer,
         inputs,
         rows,
-        seed=asked.seed,
+        seed=request.seed,
         max_new_tokens=room,
-        temperature=asked.temperature,
+        temperature=request.temperature,
     )
 
 
@@ -70,21 +71,21 @@ def _paired(first: Generator[Step, None, None], second: Generator[Step, None, No
             yield Step(there[0].index, rows, max(step.seconds for step in there), 0.0)
 
 
-@on_gpu(_seconds)
-def comparison(sources: Sequence[str], asked: Asked) -> dict[str, Any]:
-    """The whole of a decode: `plain` and `em`, `diverges_at`, `seed`."""
-    return collect(list(_steps(sources, asked)), seed=asked.seed).to_dict()
+def comparison(sources: Sequence[str], request: DecodeRequest) -> dict[str, Any]:
+    """Return a whole decode: `plain` and `em`, `diverges_at`, `seed`."""
+    steps = [step for batch in while_heard(batches(sources, request)) for step in batch]
+    return collect(steps, seed=request.seed).to_dict()
 
 
 @on_gpu(_seconds)
-def repeats(sources: Sequence[str], asked: Asked, n: int, answer: str | None) -> Iterator[Repeated]:
+def repeats(sources: Sequence[str], request: DecodeRequest, n: int, answer: str | None) -> Iterator[Repeated]:
     """`n` samples of the prompt with and without EM-INF; what there is after each batch."""
     one = loaded(sources[0])
-    inputs, room = one.encode(asked.prompt, asked.max_new_tokens)
-    config = asked.config()
+    inputs, room = one.encode(request.prompt, request.max_new_tokens)
+    config = request.config()
     if config is None:
         raise ValueError("Repeat compares plain decoding with EM-INF: switch EM-INF on")
-    if asked.temperature == 0:
+    if request.temperature == 0:
         raise ValueError("Repeat needs a temperature above 0: greedy samples are all the same")
     yield from repeat(
         one.model,
@@ -93,9 +94,9 @@ def repeats(sources: Sequence[str], asked: Asked, n: int, answer: str | None) ->
         config,
         n=n,
         answer=answer,
-        seed=asked.seed,
+        seed=request.seed,
         max_new_tokens=room,
-        temperature=asked.temperature,
+        temperature=request.temperature,
     )
 
 

@@ -1,22 +1,48 @@
-"""Prompts to begin with, the settings that suit a model, and the address line's settings."""
+"""Prompts to begin with, the settings stored with a model, and the settings in a page's address."""
 
 import math
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
-from em_hf.models import POCKET_NAMES
+from em_hf.generation.config import EntropyMinConfig
+from em_hf.models import POCKET_NAMES, resolve_model
 from em_hf.pocket import problems
 
-from .asked import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_SEED, MAX_TEMPERATURE
+from .models import Models
+from .request import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_SEED, MAX_TEMPERATURE
 
-PLAIN_PROMPTS = [
+OPEN_QUESTIONS = [
     "Why is the sky blue? Explain it to a child.",
     "Write a short poem about the sea in winter.",
     "Name three differences between a frog and a toad.",
 ]
-# The settings of `em-hf train`'s pocket recipe, chosen on validation problems: most of its slips are thin.
-POCKET_SETTINGS = {"threshold": 0.1, "n_grad_steps": 10}
-OTHER_SETTINGS = {"threshold": 0.3, "n_grad_steps": 3}
+POCKET_ONLY = (
+    "The pocket reasoner is a tiny model that solves short word problems and nothing else: it has no knowledge of the "
+    "world. Serve a larger model with `em-hf app --model OWNER/NAME` for open questions."
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt, the model it is for, its answer where that is known, and the seed to begin with."""
+
+    prompt: str
+    model: str
+    answer: str | None = None
+    seed: int = 0
+
+
+def examples(models: Models) -> list[Example]:
+    """Word problems with answers for the pocket models, open questions for the others, by the models offered."""
+    found = []
+    for name in models.names:
+        if name in POCKET_NAMES:
+            found += [Example(problem, name, answer) for problem, answer in problems_with_answers(3)]
+        else:
+            found += [Example(text, name) for text in OPEN_QUESTIONS]
+    return found[:8]
 
 
 def problems_with_answers(n: int = 6) -> list[tuple[str, str]]:
@@ -24,8 +50,35 @@ def problems_with_answers(n: int = 6) -> list[tuple[str, str]]:
     return [(problem["prompt"], problem["answer"]) for problem in problems("test", n, 3)]
 
 
-def settings_for(model: str) -> dict[str, Any]:
-    return POCKET_SETTINGS if model in POCKET_NAMES else OTHER_SETTINGS
+def opening(models: Models) -> Example:
+    """The example that the page opens with, for the first model offered."""
+    name = models.names[0]
+    if name not in POCKET_NAMES:
+        return Example(OPEN_QUESTIONS[0], name)
+    # With this seed the two rows part, and EM-INF's alone reaches the answer.
+    prompt, answer = problems_with_answers()[OPENING_PROBLEM]
+    return Example(prompt, name, answer, OPENING_SEED)
+
+
+OPENING_PROBLEM, OPENING_SEED = 5, 4
+POCKET_SETTINGS = {"threshold": 0.1, "n_grad_steps": 10}
+
+
+@cache
+def settings_for(source: str) -> dict[str, Any]:
+    """The threshold and number of steps stored with a model, else the defaults.
+
+    Args:
+        source: a Hub id, a folder or a pocket model's name, as `Models.source` returns it.
+    """
+    from transformers import GenerationConfig
+
+    try:
+        stored = getattr(GenerationConfig.from_pretrained(resolve_model(source)), "entropy_min_config", None)
+        config = EntropyMinConfig.from_dict(stored or (POCKET_SETTINGS if source in POCKET_NAMES else {}))
+    except (OSError, ValueError):  # no generation_config.json, or settings of another version
+        config = EntropyMinConfig()
+    return {"threshold": config.threshold, "n_grad_steps": config.n_grad_steps}
 
 
 def from_address(search: str, names: list[str]) -> dict[str, Any]:
@@ -56,9 +109,3 @@ def from_address(search: str, names: list[str]) -> dict[str, Any]:
     if given.get("entropy_min") in ("true", "false"):
         found["entropy_min"] = given["entropy_min"] == "true"
     return found
-
-
-def opening(model: str) -> tuple[str, int]:
-    """The prompt and the seed that the page begins with."""
-    # With this seed the two rows part, and one of them reaches the answer.
-    return (problems_with_answers()[5][0], 4) if model in POCKET_NAMES else (PLAIN_PROMPTS[0], 0)

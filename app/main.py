@@ -64,7 +64,7 @@ def serve(
 
     Raises:
         ValueError, OSError: a run folder that is none, or two models of one name.
-        ImportError: gradio is missing, or the `mcp` package where `mcp` is asked for.
+        ImportError: gradio is missing, or the `mcp` package where `mcp` is request for.
     """
     if mcp and find_spec("mcp") is None:
         raise ImportError("--mcp needs the mcp package: pip install 'gradio[mcp]'")

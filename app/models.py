@@ -23,7 +23,9 @@ class Loaded:
     context: int | None
 
     def encode(self, prompt: str, max_new_tokens: int) -> tuple[Any, int]:
-        """A prompt's `input_ids` and `attention_mask`, `[1, tokens]`, and how many new tokens fit, at most those asked.
+        """Return a prompt's `input_ids` and `attention_mask`, `[1, tokens]`, and how many new tokens to draw.
+
+        That is `max_new_tokens`, or as many as the model's context has room for.
 
         Raises:
             ValueError: the prompt leaves no room for a single new token.

@@ -19,15 +19,15 @@ def report(
 ) -> str:
     """The tables of what there is so far; before there is anything, the note alone."""
     if result is None:
-        note = note or "Press Repeat: accuracy, agreement and the number of different answers come here."
+        note = note or "The answers of 32 samples with and without EM-INF, as bars."
     elif busy:
-        note = f"{result.n} of {of} samples of each …"
+        note = f"{result.n} of {of} samples …"
     else:
-        note = f"{result.n} samples of each."
+        note = f"{result.n} samples with and {result.n} without EM-INF, from the same random numbers."
     state = "error" if error else "busy" if busy else ""
     parts = [f'<div class="em-status {state}" role="status">{escape(note)}</div>']
     if result is not None:
-        parts += [_numbers(result), _gain(result), _answers(result, answer), _samples(result)]
+        parts += [_answers(result, answer), _gain(result), _numbers(result), _samples(result)]
     return f'<div class="em-view" data-state="{state or ("done" if result else "idle")}">{"".join(parts)}</div>'
 
 
@@ -48,9 +48,9 @@ def _accuracy(tally: Tally) -> str:
 
 def _gain(result: Repeated) -> str:
     if result.gain is None:
-        return "<p>No known answer: agreement and variety only.</p>"
+        return "<p>No known answer given, so no accuracy.</p>"
     mean, low, high = (100 * value for value in result.gain)
-    return f"<p>EM-INF minus plain: {mean:+.0f} points ({low:+.0f} to {high:+.0f}), paired over the samples.</p>"
+    return f"<p>EM-INF minus plain: {mean:+.0f} points ({low:+.0f} to {high:+.0f}), 95% interval, paired by sample.</p>"
 
 
 def _answers(result: Repeated, answer: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The page: four tabs around the view, and the API. All that uses the model shares one place in the queue."""
+"""The page: one prompt in two panes, then many samples of it; what uses the model shares one place in the queue."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -7,19 +7,23 @@ from typing import Any
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
-from .asked import Asked
+from em_hf.models import POCKET_NAMES
+
+from .about import about_tab
 from .decoding import comparison
-from .examples import from_address, opening
-from .fields import ERRORS, FIELDS, ON_MODEL, example_buttons, one_line, settings_fields, told
+from .examples import POCKET_ONLY, from_address, opening
+from .fence import middleware
+from .fields import ERRORS, FIELDS, ON_MODEL, QUIET, example_table, notify_js, one_line, settings_fields
 from .models import Models
-from .tab_about import about_tab
-from .tab_repeat import repeat_tab
-from .tab_trained import trained_tab
-from .view import asset, live, message, view
+from .repeated import repeat_section
+from .request import DecodeRequest, known_answer
+from .trained import trained_tab
+from .view import asset, example, live, message, view
 
 QUEUE = 64
 # The semibold of gradio 6.31 lacks most letters.
 FONT = LocalFont("Source Sans Pro", weights=(400, 700))
+TITLE = "### Decoding with and without entropy minimization (EM-INF): same model, same prompt, same random numbers"
 
 
 def build(models: Models, *, run: str | None = None) -> gr.Blocks:
@@ -28,13 +32,11 @@ def build(models: Models, *, run: str | None = None) -> gr.Blocks:
     Raises:
         ValueError, OSError: `run` is no run folder.
     """
-    with gr.Blocks(title="EM-INF, side by side", analytics_enabled=False, fill_width=False) as demo:
-        gr.Markdown("# Decoding with and without entropy minimization\nSame model, same prompt, same random numbers.")
+    with gr.Blocks(title="EM-INF, side by side", analytics_enabled=False, fill_width=True) as demo:
+        gr.Markdown(TITLE, elem_id="em-title")
         with gr.Tabs():
             with gr.Tab("Side by side", id="rows"):
                 compare_tab(demo, models)
-            with gr.Tab("Repeat", id="repeat"):
-                repeat_tab(models)
             if run is not None:
                 with gr.Tab("Trained run", id="trained"):
                     trained_tab(run)
@@ -45,19 +47,25 @@ def build(models: Models, *, run: str | None = None) -> gr.Blocks:
 
 
 def compare_tab(demo: gr.Blocks, models: Models) -> None:
-    text, seed = opening(models.names[0])
-    prompt = gr.Textbox(text, label="Prompt", lines=2, max_lines=10, elem_id="em-prompt")
-    example_buttons(models, prompt)
-    fields = {"prompt": prompt, **settings_fields(models, seed=seed)}
-    with gr.Row():
-        generate = gr.Button("Generate", variant="primary", elem_id="em-generate", min_width=90, scale=2)
-        stop = gr.Button("Stop", elem_id="em-stop", min_width=70)
-        another = gr.Button("Next seed", elem_id="em-next", min_width=90)
-    shown = view("rows")
+    begin = opening(models)
+    with gr.Row(elem_id="em-columns"):
+        with gr.Column(scale=3, min_width=340, elem_id="em-main"):
+            prompt = gr.Textbox(begin.prompt, label="Prompt", lines=2, max_lines=6, elem_id="em-prompt")
+            with gr.Row():
+                generate = gr.Button("Generate", variant="primary", elem_id="em-generate", min_width=90, scale=2)
+                stop = gr.Button("Stop", elem_id="em-stop", min_width=60)
+                another = gr.Button("Next seed", elem_id="em-next", min_width=80)
+            shown = view("rows", example(models))
+            repeat = repeat_section()
+        with gr.Column(scale=1, min_width=280, elem_id="em-side"):
+            fields = {"prompt": prompt, **settings_fields(models, begin)}
+            example_table(models, fields)
+            if set(models.names) <= set(POCKET_NAMES):
+                gr.Markdown(POCKET_ONLY)
 
-    inputs = [fields[name] for name in FIELDS]
+    inputs = [fields[name] for name in (*FIELDS, "answer")]
     handler = partial(live_rows, models)
-    waiting = told("rows", "waiting")
+    waiting = notify_js("rows", "waiting")
     shared: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented", **ON_MODEL}
     runs: list[Any] = [
         generate.click(handler, inputs, shown, js=waiting, api_name="live", **shared),
@@ -68,20 +76,13 @@ def compare_tab(demo: gr.Blocks, models: Models) -> None:
     )
     runs.append(bumped.then(handler, inputs, shown, js=waiting, api_name="live_next", **shared))
     for run in runs:
-        run.failure(None, js=told("rows", "failed"))
-    stop.click(None, cancels=runs, js=told("rows", "stopped"))
+        run.failure(None, js=notify_js("rows", "failed"))
+    stop.click(None, cancels=runs, js=notify_js("rows", "stopped"))
+    repeat(models, inputs)
 
     search = gr.Textbox(visible=False)
     outputs = [fields[name] for name in FIELDS]
-    demo.load(
-        lambda search: fill(search, models),
-        search,
-        outputs,
-        js="() => [window.location.search]",
-        queue=False,
-        api_visibility="private",
-        show_progress="hidden",
-    )
+    demo.load(lambda search: fill(search, models), search, outputs, js="() => [window.location.search]", **QUIET)
 
 
 def fill(search: str, models: Models) -> list[Any]:
@@ -91,10 +92,11 @@ def fill(search: str, models: Models) -> list[Any]:
 
 
 def live_rows(models: Models, *values: Any) -> Iterator[str]:
-    """The view's messages for what the fields hold; an error is a message too."""
+    """Yield the view's messages for what the fields and the known answer hold; an error is a message too."""
     try:
-        asked = Asked.checked(**dict(zip(FIELDS, values)))
-        yield from live([models.source(asked.model)], asked)
+        request = DecodeRequest.checked(**dict(zip(FIELDS, values)))
+        answer = known_answer(values[len(FIELDS)]) if len(values) > len(FIELDS) else None
+        yield from live([models.source(request.model)], request, answer)
     except ERRORS as error:
         yield message("error", message=one_line(error))
 
@@ -120,8 +122,8 @@ def compare_api(models: Models) -> Any:
             seed: of the random numbers, 0 to 4294967295.
             max_new_tokens: 1 to 1024.
             temperature: 0 (greedy) to 2.
-            threshold: entropy in nats from which on EM-INF acts.
-            n_grad_steps: EM-INF's steps a token, 0 to 100.
+            threshold: entropy in nats from which EM-INF acts.
+            n_grad_steps: EM-INF's gradient steps per token, 0 to 100.
             entropy_min: False decodes both rows plain.
 
         Returns:
@@ -129,8 +131,8 @@ def compare_api(models: Models) -> Any:
         """
         values = (prompt, model, seed, max_new_tokens, temperature, threshold, n_grad_steps, entropy_min)
         try:
-            asked = Asked.checked(**dict(zip(FIELDS, values)))
-            return comparison([models.source(asked.model)], asked)
+            request = DecodeRequest.checked(**dict(zip(FIELDS, values)))
+            return comparison([models.source(request.model)], request)
         except ERRORS as error:
             raise gr.Error(one_line(error), print_exception=False) from error
 
@@ -146,12 +148,32 @@ def launch(demo: gr.Blocks, *, host: str | None, port: int | None, share: bool, 
     demo.launch(**launch_options(), server_name=host, server_port=port, share=share, mcp_server=mcp)
 
 
+def theme() -> gr.themes.Default:
+    """gradio's own theme, with the contrast that WCAG asks for where it has less."""
+    made = gr.themes.Default(primary_hue="blue", font=[FONT, "ui-sans-serif", "system-ui", "sans-serif"])
+    return made.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_700",
+        block_title_text_color_dark="*neutral_200",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
+    )
+
+
 def launch_options() -> dict[str, Any]:
     """What every way to serve the app has in common."""
     return {
         # As "css" it would be rewritten rule by rule, and some would be lost.
         "head": f"<style>{asset('view.css')}</style>",
-        "theme": gr.themes.Default(primary_hue="blue", font=[FONT, "ui-sans-serif", "system-ui", "sans-serif"]),
+        "theme": theme(),
+        "app_kwargs": middleware(),
         "footer_links": ["api", "settings"],
         "max_file_size": "1mb",
         "run_history": False,

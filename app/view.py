@@ -1,8 +1,8 @@
 """The component that shows a decode: a gr.HTML whose browser half is `assets/*.js`, fed with increments.
 
-Each message is a JSON string. `start` opens a run; `steps` brings the new steps and, again, those of the message
-before, since a busy browser may miss one; `done` brings all; `error` ends it too. So what is sent at a step
-does not grow with the length.
+Each message is a JSON string. `start` opens a run; `steps` brings the new steps and repeats those of the message
+before, since a busy browser may miss one; `done` brings all steps and the verdict; `error` ends a run too. So what is
+sent per step does not grow with the length. `example` is a whole run in one message, shown when the page opens.
 """
 
 import json
@@ -13,15 +13,23 @@ from typing import Any
 
 import gradio as gr
 
-from .asked import Asked
+from . import zero  # isort: skip  (before torch)
+
+from em_hf.compare.side_by_side import Step
+
 from .decoding import batches, step_payload
-from .models import loaded, shown_name
+from .examples import opening, settings_for
+from .fence import while_heard
+from .models import Models, loaded, shown_name
+from .request import DecodeRequest
 from .snippets import command_line, python_program
+from .verdict import verdict
 
 GREEDY_NOTE = (
     "Temperature 0 is greedy: the largest logit stays the largest under EM-INF, so both panes say the same. "
     "Raise the temperature to see a difference."
 )
+EXAMPLE_TOKENS = 96
 _PARTS = ("state.js", "chart.js", "exports.js", "view.js")
 
 
@@ -29,10 +37,10 @@ def asset(name: str) -> str:
     return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
-def view(kind: str) -> gr.HTML:
-    """An empty view; `kind` is "rows" (one model, plain and EM-INF) or "models" (two models)."""
+def view(kind: str, value: str = "") -> gr.HTML:
+    """The view; `kind` is "rows" (one model, plain and EM-INF) or "models" (two models), `value` its first message."""
     return gr.HTML(
-        value="",
+        value=value,
         html_template=f'<div class="em-view" data-kind="{kind}"></div>',
         js_on_load="\n".join(asset(part) for part in _PARTS),
         apply_default_css=False,
@@ -45,26 +53,54 @@ def message(kind: str, **content: Any) -> str:
     return json.dumps({"kind": kind, **content}, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def live(sources: Sequence[str], asked: Asked) -> Iterator[str]:
-    """The messages of one decode: of one model's two rows, or of two models."""
+def live(sources: Sequence[str], request: DecodeRequest, answer: str | None = None) -> Iterator[str]:
+    """Yield the messages of one decode: of one model's two rows, or of two models.
+
+    Args:
+        sources: one model, decoded plain and with EM-INF, or two, decoded plain.
+        answer: the known answer, if any.
+    """
     run = token_urlsafe(12)
-    one = loaded(sources[0])
-    room = one.encode(asked.prompt, asked.max_new_tokens)[1]
-    two = len(sources) > 1
-    yield message(
-        "start",
-        run=run,
-        names=[shown_name(source) for source in sources] if two else ["Plain", "EM-INF"],
-        two_models=two,
-        settings=asked.to_dict(),
-        note=GREEDY_NOTE if asked.temperature == 0 and not two else "",
-        python=None if two else python_program(asked, room),
-        command=None if two else command_line(asked),
-    )
+    head = _head(sources, request)
+    yield message("start", run=run, **head)
     steps: list[list[Any]] = []
+    decoded: list[Step] = []
     sent = 0
-    for batch in batches(sources, asked):
+    for batch in while_heard(batches(sources, request)):
         again, sent = sent, len(steps)
         steps.extend(step_payload(step) for step in batch)
+        decoded.extend(batch)
         yield message("steps", run=run, **{"from": again}, steps=steps[again:])
-    yield message("done", run=run, **{"from": 0}, steps=steps)
+    said = verdict(decoded, names=head["names"], em=request.entropy_min and len(sources) == 1, answer=answer)
+    yield message("done", run=run, **{"from": 0}, steps=steps, verdict=said.to_dict())
+
+
+def example(models: Models) -> str:
+    """The run that stands on the page when it opens, as one message; empty where a GPU has to be borrowed first."""
+    if zero.spaces is not None:
+        return ""
+    begin = opening(models)
+    preset = settings_for(models.source(begin.model))
+    request = DecodeRequest(begin.prompt, begin.model, begin.seed, max_new_tokens=EXAMPLE_TOKENS, **preset)
+    sources = [models.source(begin.model)]
+    steps = [step for batch in batches(sources, request) for step in batch]
+    said = verdict(steps, answer=begin.answer)
+    payload = [step_payload(step) for step in steps]
+    return message(
+        "example", run="example", **_head(sources, request), **{"from": 0}, steps=payload, verdict=said.to_dict()
+    )
+
+
+def _head(sources: Sequence[str], request: DecodeRequest) -> dict[str, Any]:
+    """What a run's first message says of it."""
+    one = loaded(sources[0])
+    room = one.encode(request.prompt, request.max_new_tokens)[1]
+    two = len(sources) > 1
+    return {
+        "names": [shown_name(source) for source in sources] if two else ["Plain", "EM-INF"],
+        "two_models": two,
+        "settings": request.to_dict(),
+        "note": GREEDY_NOTE if request.temperature == 0 and not two else "",
+        "python": None if two else python_program(request, room),
+        "command": None if two else command_line(request),
+    }

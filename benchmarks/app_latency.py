@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from em_hf.app.asked import Asked
 from em_hf.app.models import Models, loaded
+from em_hf.app.request import DecodeRequest
 from em_hf.app.ui import build, launch_options
 
 from benchmarks.common import describe, environment, quartiles, ratios, spread, table, write
@@ -76,7 +76,7 @@ def served(folder: str) -> Iterator[tuple[str, Any]]:
         demo.close()
 
 
-def over_http(url: str, demo: Any, asked: Asked, session: str) -> list[Message]:
+def over_http(url: str, demo: Any, asked: DecodeRequest, session: str) -> list[Message]:
     """Every line of the event stream that carries something of this decode, with its time of arrival."""
     fn = next(f for f in demo.fns.values() if f.api_name == "live")
     body = {"data": list(asked.to_dict().values()), "fn_index": fn._id, "session_hash": session}
@@ -98,7 +98,7 @@ class Clocks:
         self.url, self.demo, self.page = url, demo, page
         self.sessions = 0
 
-    def generate(self, asked: Asked) -> tuple[float | None, float]:
+    def generate(self, asked: DecodeRequest) -> tuple[float | None, float]:
         start = time.perf_counter()
         inputs, room = self.one.encode(asked.prompt, asked.max_new_tokens)
         compare_decoding(
@@ -106,7 +106,7 @@ class Clocks:
         )
         return None, time.perf_counter() - start
 
-    def live(self, asked: Asked) -> tuple[float | None, float]:
+    def live(self, asked: DecodeRequest) -> tuple[float | None, float]:
         start = time.perf_counter()
         inputs, room = self.one.encode(asked.prompt, asked.max_new_tokens)
         rows = [None, asked.config()]
@@ -117,26 +117,26 @@ class Clocks:
             pass
         return first, time.perf_counter() - start
 
-    def http(self, asked: Asked) -> tuple[float | None, float]:
+    def http(self, asked: DecodeRequest) -> tuple[float | None, float]:
         self.sessions += 1
         start = time.perf_counter()
         found = over_http(self.url, self.demo, asked, f"bench-{self.sessions}")
         first = next(message.at for message in found if '\\"kind\\":\\"steps\\"' in message.text)
         return first - start, found[-1].at - start
 
-    def in_page(self, asked: Asked) -> tuple[float | None, float]:
+    def in_page(self, asked: DecodeRequest) -> tuple[float | None, float]:
         self.page.fill("#em-prompt textarea", asked.prompt)
         milliseconds = self.page.evaluate(CLOCK_IN_PAGE)
         return milliseconds[0] / 1000, milliseconds[1] / 1000
 
 
 def measure(
-    calls: dict[str, Callable[[Asked], tuple[float | None, float]]], runs: int, tokens: int
+    calls: dict[str, Callable[[DecodeRequest], tuple[float | None, float]]], runs: int, tokens: int
 ) -> dict[str, Taken]:
     times = {name: Taken() for name in calls}
     names = list(calls)
     for run in range(-1, runs):  # the first warms up
-        asked = Asked(QUESTIONS[run % len(QUESTIONS)], "SmolLM2-135M-Instruct", max_new_tokens=tokens)
+        asked = DecodeRequest(QUESTIONS[run % len(QUESTIONS)], "SmolLM2-135M-Instruct", max_new_tokens=tokens)
         turn = run % len(names)
         for name in names[turn:] + names[:turn]:
             first, whole = calls[name](asked)
@@ -152,7 +152,7 @@ def long_run(folder: str, url: str, demo: Any, tokens: int) -> dict[str, Any]:
     one = loaded(folder)
     kept, one.model.generation_config.eos_token_id = one.model.generation_config.eos_token_id, None
     try:
-        asked = Asked(QUESTIONS[1], "SmolLM2-135M-Instruct", max_new_tokens=tokens)
+        asked = DecodeRequest(QUESTIONS[1], "SmolLM2-135M-Instruct", max_new_tokens=tokens)
         found = over_http(url, demo, asked, "bench-long")
     finally:
         one.model.generation_config.eos_token_id = kept

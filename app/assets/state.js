@@ -1,6 +1,7 @@
 // The browser's half of the view: what has come so far, and the numbers drawn from it. No data ever becomes markup.
 const SVG = "http://www.w3.org/2000/svg";
 const CAP_NATS = 3;
+const SHOWN = 7; // candidates of the chosen token
 
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -50,6 +51,11 @@ class Run {
 
   row(which) {
     return this.steps.map((step) => step.rows[which]).filter(Boolean);
+  }
+
+  // The highest entropy a token was drawn from, at least a tenth of a nat, so that a sure run stays pale.
+  highest() {
+    return Math.max(0.1, ...this.steps.flatMap((step) => step.rows.map((row) => (row ? row.after : 0))));
   }
 
   // Nats of the distribution a row's tokens were drawn from, share of adjusted steps, tokens.

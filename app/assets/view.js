@@ -1,16 +1,19 @@
 // The view itself: two panes, the chart, the numbers, the distribution of the chosen token, and the way out.
 const TWO_MODELS = element.querySelector(".em-view").dataset.kind === "models";
-let run = null, selected = null, nearest = () => 0, drawing = false, listening = false;
+let run = null, selected = null, hovered = null, nearest = () => 0, drawing = false, listening = false;
 
 const status = make("div", { class: "em-status", role: "status", "aria-live": "polite" });
 const panes = [0, 1].map((which) => {
   const text = make("div", {
     class: "em-text", tabindex: "0", role: "group",
     onclick: (event) => event.target.dataset.at && select(which, Number(event.target.dataset.at)),
+    onmouseover: (event) => hover(which, event.target.dataset.at),
+    onmouseleave: () => hover(which),
     onkeydown: (event) => keys(event, which),
   });
-  const title = make("h3", {});
-  return { text, title, shown: 0, node: make("section", { class: `em-pane em-row-${which}` }, title, text) };
+  const title = make("h3", {}), mark = make("span", { class: "em-mark" });
+  const head = make("div", { class: "em-head" }, title, mark);
+  return { text, title, mark, shown: 0, node: make("section", { class: `em-pane em-row-${which}` }, head, text) };
 });
 const colours = make("input", { type: "checkbox", checked: "" });
 const hidden = make("input", { type: "checkbox" });
@@ -20,17 +23,25 @@ const numbers = make("div", { class: "em-numbers" });
 const detail = make("div", { class: "em-detail", "aria-live": "polite" });
 const ways = make("div", { class: "em-ways" });
 
+const top = make("span", {});
+
 function legendOf() {
-  const steps = [0, 0.5, 1, 1.5, 2, 2.5, 3].map((nats) => make("i", { style: `--shade:${shade(nats)}` }));
-  const key = TWO_MODELS ? [] : [make("span", {}, make("b", { class: "em-adjusted" }, "abc"), " adjusted by EM-INF")];
+  const steps = [0, 1, 2, 3, 4, 5].map((i) => make("i", { style: `--nats:${i};--top:5` }));
+  const cut = (share) => make("b", { class: "em-adjusted", style: `--cut:${share}` }, "abc");
+  const key = TWO_MODELS ? [] : [make("span", {}, cut(0), cut(1), " adjusted by EM-INF, a little and a lot")];
   legend.replaceChildren(
-    make("span", { class: "em-scale" }, "0", ...steps, `${CAP_NATS} nats and more`), ...key,
+    make("span", { class: "em-scale" }, "entropy 0", ...steps, top), ...key,
     make("span", {}, make("b", { class: "em-parting" }, "abc"), " first token that differs"),
     make("label", {}, colours, " colours"), make("label", {}, hidden, " spaces and special tokens"),
   );
 }
 
-const shade = (nats) => Math.min(1, Math.max(0, nats) / CAP_NATS).toFixed(3);
+// Shades are relative to the run: the darkest is its highest entropy.
+function rescale() {
+  const nats = run ? run.highest() : CAP_NATS;
+  element.firstElementChild.style.setProperty("--top", nats.toFixed(3));
+  top.textContent = `${nats.toFixed(2)} nats`;
+}
 
 function visible(text) {
   return text.replaceAll(" ", "␣").replaceAll("\n", "⏎\n").replaceAll("\t", "⇥\t").replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, (c) =>
@@ -38,8 +49,11 @@ function visible(text) {
 }
 
 function span(t, at, which) {
-  const node = make("span", { id: `${element.id}-${which}-${at}`, "data-at": at, style: `--shade:${shade(t.after)}` });
-  if (t.adjusted) node.classList.add("em-adjusted");
+  const node = make("span", { id: `${element.id}-${which}-${at}`, "data-at": at, style: `--nats:${t.after.toFixed(3)}` });
+  if (t.adjusted) {
+    node.classList.add("em-adjusted");
+    node.style.setProperty("--cut", t.before > 0 ? Math.max(0, 1 - t.after / t.before).toFixed(3) : "0");
+  }
   if (t.special) node.classList.add("em-special");
   if (at === run.parts) node.classList.add("em-parting");
   node.textContent = hidden.checked ? visible(t.text) || "∅" : t.special ? "" : t.text;
@@ -61,7 +75,8 @@ function redraw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    nearest = chart(svg, run, selected);
+    nearest = chart(svg, run, hovered ?? selected);
+    rescale();
     tellNumbers();
   });
 }
@@ -85,9 +100,9 @@ function tellNumbers() {
   };
   const heads = ["", "tokens", TWO_MODELS ? "mean entropy, nats" : "entropy before", ...(TWO_MODELS ? [] : ["after", "adjusted"])];
   const speed = run.speed();
-  const where = run.parts === null ? (run.live ? "not so far" : "nowhere: both are the same") : `at token ${run.parts}`;
-  const facts = [`They part ${where}.`, `${fixed(speed.perSecond, 1)} steps a second, both rows together.`];
-  if (!TWO_MODELS) facts.push(`EM-INF adds ${fixed(speed.addedMs, 2)} ms a step.`);
+  const where = run.parts === null ? (run.live ? "No difference so far." : "The outputs are identical.") : `First difference: token ${run.parts}.`;
+  const facts = [where, `${fixed(speed.perSecond, 1)} steps per second for both panes together.`];
+  if (!TWO_MODELS) facts.push(`EM-INF adds ${fixed(speed.addedMs, 2)} ms per step.`);
   numbers.replaceChildren(
     make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => cell("th", h)))), make("tbody", {}, line(run.names[0], 0), line(run.names[1], 1))),
     make("p", {}, facts.join(" ")),
@@ -98,13 +113,22 @@ function select(which, at) {
   const row = run ? run.row(which) : [];
   if (!row.length) return;
   selected = { which, at: Math.min(row.length - 1, Math.max(0, at)) };
+  hovered = null;
   mark();
   redraw();
 }
 
+function hover(which, at) {
+  const next = at === undefined || !run ? null : { which, at: Number(at) };
+  if (next === hovered || (next && hovered && next.which === hovered.which && next.at === hovered.at)) return;
+  hovered = next;
+  if (hovered ?? selected) distribution();
+  else mark();
+}
+
 function mark() {
   element.querySelectorAll(".em-selected").forEach((node) => node.classList.remove("em-selected"));
-  if (!selected || !run) return detail.replaceChildren(make("p", { class: "em-hint" }, "Choose a token, by click or arrow keys, to see what it was drawn from."));
+  if (!selected || !run) return detail.replaceChildren(make("p", { class: "em-hint" }, "Point at a token, click it or use the arrow keys to see the probabilities it was drawn from."));
   panes.forEach((pane, which) => {
     const node = pane.text.children[selected.at];
     if (node) node.classList.add("em-selected");
@@ -124,32 +148,36 @@ function keys(event, which) {
   select(which, (selected && selected.which === which ? selected.at : move > 0 ? -1 : 0) + move);
 }
 
-// Ranks before and after within what was sent, which holds the first ten of both; further down a rank is not known.
+// What a token was drawn from: before EM-INF and, where it acted, after. Up to the first difference both panes have the
+// same distribution, so one table shows which token each of them drew.
 function distribution() {
-  const t = run.row(selected.which)[selected.at];
-  if (!t) return detail.replaceChildren();
+  const { which, at } = hovered ?? selected;
+  const own = run.row(which)[at];
+  if (!own) return detail.replaceChildren();
+  const other = run.row(1 - which)[at];
+  const shared = !TWO_MODELS && other && (run.parts === null || at <= run.parts);
+  const t = shared ? run.row(1)[at] : own;
+  const drew = shared ? run.names.map((name, i) => [name, run.row(i)[at].id]) : [["drawn", own.id]];
   const list = t.candidates.map(([id, text, before, after]) => ({ id, text, before, after: after ?? before }));
-  const order = [...list].sort((a, b) => b.before - a.before);
-  const rows = list.map((c, i) => {
-    const was = order.indexOf(c), moved = was - i;
-    const known = was < 10 && i < 10;
-    const change = t.adjusted && known && moved ? (moved > 0 ? `▲${moved}` : `▼${-moved}`) : "";
-    const bar = (p, kind) => make("span", { class: `em-bar ${kind}`, style: `--p:${p}` }, make("em", {}, p >= 0.0005 || p === 0 ? `${(100 * p).toFixed(1)}%` : "<0.1%"));
-    return make("tr", { class: c.id === t.id ? "em-drawn" : "" },
-      make("td", { class: "em-name" }, visible(c.text) || "∅", c.id === t.id ? make("small", {}, " drawn") : ""),
-      make("td", {}, bar(c.before, "em-before")), ...(t.adjusted ? [make("td", {}, bar(c.after, "em-after"))] : []),
-      make("td", { class: "em-change" }, change));
+  for (const [id, text, before] of shared ? run.row(0)[at].candidates : [])
+    if (drew.some((one) => one[1] === id) && !list.some((c) => c.id === id)) list.push({ id, text, before, after: null });
+  const shown = list.filter((c, i) => i < SHOWN || drew.some((one) => one[1] === c.id));
+  const bar = (p, kind) => make("td", {}, p === null ? "–" : make("span", { class: `em-bar ${kind}`, style: `--p:${p}` },
+    make("em", {}, p >= 0.0005 || p === 0 ? `${(100 * p).toFixed(1)}%` : "<0.1%")));
+  const rows = shown.map((c) => {
+    const by = drew.filter((one) => one[1] === c.id).map((one) => one[0]);
+    return make("tr", { class: by.length ? "em-drawn" : "" },
+      make("td", { class: "em-name" }, visible(c.text) || "∅", by.length ? make("small", {}, ` ${by.join(", ")}`) : ""),
+      bar(c.before, "em-before"), ...(t.adjusted ? [bar(c.after, "em-after")] : []));
   });
-  const change = t.adjusted
-    ? `${t.before.toFixed(3)} nats before, ${t.after.toFixed(3)} after`
-    : `${t.before.toFixed(3)} nats; ` + (TWO_MODELS ? "plain sampling" : selected.which === 0 ? "plain: not adjusted" : run.settings.entropy_min ? "below the threshold: not adjusted" : "EM-INF is off");
-  const swaps = rows.some((row) => row.lastChild.textContent);
-  const heads = ["token", ...(t.adjusted ? ["before", "after"] : ["probability"]), ""];
+  const why = t.adjusted
+    ? `${t.before.toFixed(3)} nats before EM-INF, ${t.after.toFixed(3)} nats after`
+    : `${t.before.toFixed(3)} nats; ` + (TWO_MODELS ? "plain sampling" : !shared && which === 0 ? "plain sampling" : run.settings.entropy_min ? "below the threshold, so EM-INF left it alone" : "EM-INF is off");
+  const heads = ["token", ...(t.adjusted ? ["before", "after"] : ["probability"])];
   detail.replaceChildren(
-    make("h3", {}, `${run.names[selected.which]}, token ${selected.at}: `, make("code", {}, visible(t.text) || "∅")),
-    make("p", {}, change + ". Probabilities at temperature 1."),
-    make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", h ? {} : { class: "em-change" }, h)))), make("tbody", {}, ...rows)),
-    swaps ? make("p", { class: "em-hint" }, "▲▼ Ranks changed. A temperature never does that; EM-INF may swap logits other than the largest (Proposition 1).") : "",
+    make("h3", {}, `${run.names[which]}, token ${at}: `, make("code", {}, visible(own.text) || "∅")),
+    make("p", {}, why),
+    make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", {}, h)))), make("tbody", {}, ...rows)),
   );
 }
 
@@ -167,7 +195,7 @@ function waysOut() {
     ...(TWO_MODELS ? [] : [button("Copy link", () => copyText(location.origin + address(run.settings)), "copy-link")]),
   ];
   const blocks = [["Python", run.python, "copy-python"], ["Command line", run.command, "copy-command"]].filter(([, text]) => text).map(([name, text, key]) =>
-    make("details", {}, make("summary", {}, `Repeat this: ${name}`), button("Copy", () => copyText(text), key), make("pre", {}, text)));
+    make("details", {}, make("summary", {}, `Reproduce this: ${name}`), button("Copy", () => copyText(text), key), make("pre", {}, text)));
   ways.replaceChildren(make("div", { class: "em-buttons" }, ...list), ...blocks);
 }
 
@@ -180,14 +208,20 @@ function say(text, kind = "") {
 function begin(message) {
   run = new Run(message);
   run.live = true;
-  selected = null;
+  selected = hovered = null;
   panes.forEach((pane, which) => {
     pane.title.textContent = run.names[which];
+    markPane(pane, "");
     pane.text.setAttribute("aria-label", `${run.names[which]}: tokens; arrow keys choose one`);
   });
   rewrite();
   ways.replaceChildren();
-  if (!TWO_MODELS) history.replaceState(null, "", address(run.settings));
+  if (!TWO_MODELS && message.kind === "start") history.replaceState(null, "", address(run.settings));
+}
+
+function markPane(pane, word) {
+  pane.mark.textContent = { right: "✓ right", wrong: "✗ wrong" }[word] ?? "";
+  pane.mark.className = `em-mark ${word}`;
 }
 
 function finish(kind, text) {
@@ -208,20 +242,32 @@ function finish(kind, text) {
   say(text, kind);
 }
 
+function conclude(message) {
+  finish("done", run.note || message.verdict.sentence);
+  panes.forEach((pane, which) => markPane(pane, message.verdict.marks[which]));
+}
+
 // From the moment the button is pressed until the decode is stopped or has failed.
 function receive(message) {
+  if (message.kind === "example") {
+    if (run || location.search.includes("prompt=")) return;
+    begin(message);
+    run.take(message);
+    return conclude(message);
+  }
   if (!listening) return;
   if (message.kind === "start") begin(message), say(message.note || "Decoding …", "busy");
   else if (message.kind === "error") finish("error", message.message);
   else if (run && run.run === message.run && run.live) {
     const news = run.take(message);
-    if (message.kind === "done") finish("done", run.note || `Done: ${run.steps.length} steps.`);
+    if (message.kind === "done") conclude(message);
     else if (news) grow(), redraw();
   }
 }
 
 element.querySelector(".em-view").append(
-  status, make("div", { class: "em-panes" }, ...panes.map((pane) => pane.node)), legend, svg, numbers, detail, ways);
+  status, make("div", { class: "em-panes" }, ...panes.map((pane) => pane.node)), legend,
+  make("div", { class: "em-lower" }, make("div", { class: "em-figure" }, svg, numbers), detail), ways);
 const names = TWO_MODELS ? ["Base", "Trained"] : ["Plain", "EM-INF"];
 panes.forEach((pane, which) => (pane.title.textContent = names[which]));
 legendOf();
@@ -244,3 +290,4 @@ told("em-failed", () => {
   listening = false;
 });
 watch("value", () => props.value && receive(JSON.parse(props.value)));
+if (props.value) receive(JSON.parse(props.value));

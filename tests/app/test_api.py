@@ -64,7 +64,8 @@ def test_switched_off_both_sides_are_the_same(client: Client) -> None:
     [
         ({"prompt": ""}, "empty"),
         ({"prompt": "x" * 1_000_000}, "1,000,000 characters"),
-        ({"prompt": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}}, "prompt"),
+        # The client would upload the file first, which is refused.
+        ({"prompt": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}}, "403 Forbidden"),
         ({"model": "/etc/passwd"}, "this app has"),
         ({"model": "../../etc"}, "this app has"),
         ({"model": "openai/gpt2"}, "this app has"),
@@ -103,7 +104,7 @@ def test_visitors_at_once_each_get_their_own_tokens(served: Served, visitors: in
 
     def visit(seed: int) -> tuple[dict[str, Any], list[str]]:
         visitor = Client(served.url, verbose=False)
-        job = visitor.submit(prompts[seed], "pocket-reasoner", seed, 128, 1.0, 0.3, 3, True, api_name="/live")
+        job = visitor.submit(prompts[seed], "pocket-reasoner", seed, 128, 1.0, 0.3, 3, True, "", api_name="/live")
         answer = visitor.predict(prompts[seed], seed=seed, api_name="/compare")
         job.result()
         return answer, job.outputs()
@@ -134,7 +135,7 @@ def wait_until(holds: Any, seconds: float = 60) -> bool:
 
 def join_queue(served: Served, session: str, api_name: str = "live") -> None:
     fn = next(f for f in served.demo.fns.values() if f.api_name == api_name)
-    data = ["hello", "endless", 0, 1024, 1.0, 0.3, 3, True]
+    data = ["hello", "endless", 0, 1024, 1.0, 0.3, 3, True, ""]
     body = {"data": data, "fn_index": fn._id, "session_hash": session}
     httpx.post(f"{served.url}gradio_api/queue/join", json=body).raise_for_status()
 
@@ -153,7 +154,7 @@ def test_a_visitor_who_leaves_stops_costing(served: Served, slow_steps: list[flo
 
 def test_a_cancelled_decode_ends_and_frees_its_place(served: Served, slow_steps: list[float]) -> None:
     visitor = Client(served.url, verbose=False)
-    job = visitor.submit("hello", "endless", 0, 1024, 1.0, 0.3, 3, True, api_name="/live")
+    job = visitor.submit("hello", "endless", 0, 1024, 1.0, 0.3, 3, True, "", api_name="/live")
     assert wait_until(lambda: len(slow_steps) > 3)
     job.cancel()
     assert wait_until(lambda: not decoding())
@@ -188,7 +189,7 @@ def clear(served: Served, sessions: list[str]) -> bool:
 def test_memory_returns_after_two_hundred_runs(client: Client) -> None:
     def runs(n: int) -> None:
         for seed in range(n):
-            job = client.submit(PROMPT, "pocket-reasoner", seed, 32, 1.0, 0.1, 10, True, api_name="/live")
+            job = client.submit(PROMPT, "pocket-reasoner", seed, 32, 1.0, 0.1, 10, True, "", api_name="/live")
             job.result()
 
     process = psutil.Process()

@@ -1,9 +1,11 @@
 """Settings in the address: what is right is taken, what is not is left out, and it comes back as it went."""
 
 import json
+from pathlib import Path
 from urllib.parse import urlencode
 
-from em_hf.app.examples import from_address, opening, problems_with_answers, settings_for
+from em_hf.app.examples import examples, from_address, opening, settings_for
+from em_hf.app.models import Models
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,19 +45,32 @@ def test_no_address_raises(search: str) -> None:
     assert isinstance(from_address(search, NAMES), dict)
 
 
-def test_the_page_opens_on_a_prompt_whose_rows_part_and_em_inf_is_right() -> None:
-    prompt, seed = opening("pocket-reasoner")
-    answer = dict(problems_with_answers())[prompt]
+def test_the_page_opens_on_a_prompt_where_the_rows_differ_and_em_inf_alone_is_right() -> None:
+    begin = opening(Models(["pocket-reasoner"]))
     model, tokenizer = load_model("pocket-reasoner", device="cpu")
-    rows = [None, EntropyMinConfig(threshold=0.1, n_grad_steps=10)]
-    both = collect(
-        list(decode_steps(model, tokenizer, encode_prompts(tokenizer, [prompt]), rows, seed=seed)), seed=seed
-    )
+    rows = [None, EntropyMinConfig(**settings_for("pocket-reasoner"))]
+    inputs = encode_prompts(tokenizer, [begin.prompt])
+    both = collect(list(decode_steps(model, tokenizer, inputs, rows, seed=begin.seed)), seed=begin.seed)
     assert both.diverges_at is not None
-    assert f"#### {answer}" in both.em.text and f"#### {answer}" not in both.plain.text
+    assert f"#### {begin.answer}" in both.em.text and f"#### {begin.answer}" not in both.plain.text
 
 
-def test_both_pocket_models_begin_with_the_settings_of_the_pocket_recipe() -> None:
+def test_a_model_begins_with_the_settings_stored_with_it_and_others_with_the_defaults(tmp_path: Path) -> None:
+    from transformers import GenerationConfig
+
+    GenerationConfig(entropy_min_config={"threshold": 0.7, "n_grad_steps": 4}).save_pretrained(tmp_path / "stored")
+    GenerationConfig().save_pretrained(tmp_path / "plain")
+    GenerationConfig(entropy_min_config={"unknown": 1}).save_pretrained(tmp_path / "newer")
+    assert settings_for(str(tmp_path / "stored")) == {"threshold": 0.7, "n_grad_steps": 4}
+    default = {"threshold": EntropyMinConfig().threshold, "n_grad_steps": EntropyMinConfig().n_grad_steps}
+    assert settings_for(str(tmp_path / "plain")) == settings_for(str(tmp_path / "newer")) == default
     of_recipe = recipe_settings("pocket")["entropy_min"]
-    assert settings_for("pocket-reasoner") == settings_for("pocket-misled") == of_recipe != settings_for("some/model")
-    assert opening("pocket-misled") == opening("pocket-reasoner")
+    assert settings_for("pocket-reasoner") == settings_for("pocket-misled") == of_recipe
+
+
+def test_every_example_names_a_model_that_is_served_and_open_questions_are_for_real_models() -> None:
+    pocket = examples(Models(["pocket-reasoner"]))
+    assert {one.model for one in pocket} == {"pocket-reasoner"} and all(one.answer for one in pocket)
+    both = examples(Models(["pocket-reasoner", "some/model"]))
+    assert {one.model for one in both if one.answer is None} == {"some/model"}
+    assert {one.model for one in both} == {"pocket-reasoner", "some/model"}

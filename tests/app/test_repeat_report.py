@@ -10,7 +10,7 @@ ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)> #### <b>4</b>"
 def test_numbers_stand_in_the_tables() -> None:
     plain, em = tally(["#### 4", "#### 5"], "4"), tally(["#### 4", "#### 4"], "4")
     page = report(Repeated(2, plain, em, (0.5, 0.0, 1.0)), of=2, answer="4")
-    assert "2 samples of each." in page and 'data-state="done"' in page
+    assert "2 samples with and 2 without EM-INF" in page and 'data-state="done"' in page
     assert "50% (0% to 100%)" in page and "100% (16% to 100%)" in page  # √0.025
     assert "+50 points (+0 to +100)" in page and "4 (known)" in page
 
@@ -24,4 +24,4 @@ def test_no_text_becomes_markup() -> None:
 
 
 def test_before_anything_is_drawn_it_says_what_to_do() -> None:
-    assert "Press Repeat" in report(None) and 'data-state="idle"' in report(None)
+    assert "bars" in report(None) and 'data-state="idle"' in report(None)

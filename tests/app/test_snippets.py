@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from em_hf.app.asked import Asked
 from em_hf.app.decoding import comparison
+from em_hf.app.request import DecodeRequest
 from em_hf.app.snippets import command_line, python_program
 
 PROMPT = 'Kim\'s 51 "oranges".\nOmar has 19 more; $HOME `id` \\ how many? é🍎'
@@ -27,27 +27,27 @@ PROMPT = 'Kim\'s 51 "oranges".\nOmar has 19 more; $HOME `id` \\ how many? é🍎
     ids=str,
 )
 def test_the_python_program_prints_both_texts(changes: dict) -> None:
-    asked = Asked(prompt=PROMPT, max_new_tokens=24, **changes)
-    shown = comparison(["pocket-reasoner"], asked)
+    request = DecodeRequest(prompt=PROMPT, max_new_tokens=24, **changes)
+    shown = comparison(["pocket-reasoner"], request)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(python_program(asked, 24), {})
+        exec(python_program(request, 24), {})
     assert printed.getvalue() == f"{shown['plain']['text']}\n\n{shown['em']['text']}\n"
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, "--help"])
 def test_the_command_line_gives_the_same_comparison(prompt: str) -> None:
-    asked = Asked(prompt=prompt, max_new_tokens=20, seed=5, threshold=0.05, n_grad_steps=8)
-    line = command_line(asked)
+    request = DecodeRequest(prompt=prompt, max_new_tokens=20, seed=5, threshold=0.05, n_grad_steps=8)
+    line = command_line(request)
     assert line is not None
     words = shlex.split(line)
     run = "import sys; from em_hf.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", run, words[1], "--json", *words[2:]], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    shown = comparison(["pocket-reasoner"], asked)
+    shown = comparison(["pocket-reasoner"], request)
     printed = json.loads(done.stdout)
     assert {name: printed[name] for name in shown} == shown
 
 
 def test_greedy_decoding_has_no_command() -> None:
-    assert command_line(Asked(prompt="x", temperature=0.0)) is None
+    assert command_line(DecodeRequest(prompt="x", temperature=0.0)) is None

@@ -14,7 +14,7 @@ MAX_REPEATS = 128
 
 
 @dataclass(frozen=True)
-class Asked:
+class DecodeRequest:
     """The settings of one decode, under the names of the API. `temperature` 0 is greedy decoding."""
 
     prompt: str
@@ -27,13 +27,13 @@ class Asked:
     entropy_min: bool = True
 
     @classmethod
-    def checked(cls, **values: Any) -> "Asked":
+    def checked(cls, **values: Any) -> "DecodeRequest":
         """Settings from raw values.
 
         Raises:
             ValueError: a value of the wrong type or out of range; the message names it and the range.
         """
-        asked = cls(
+        request = cls(
             prompt=_prompt(values["prompt"]),
             model=_text("model", values["model"]),
             seed=whole("seed", values["seed"], 0, MAX_SEED),
@@ -43,8 +43,8 @@ class Asked:
             n_grad_steps=whole("n_grad_steps", values["n_grad_steps"], 0, 100),
             entropy_min=_switch("entropy_min", values["entropy_min"]),
         )
-        asked.config()
-        return asked
+        request.config()
+        return request
 
     def config(self) -> EntropyMinConfig | None:
         """EM-INF's settings; None where it is off."""

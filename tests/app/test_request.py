@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from em_hf.app.asked import Asked, known_answer, whole
+from em_hf.app.request import DecodeRequest, known_answer, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,11 +21,11 @@ RIGHT = {
 
 
 def test_right_values_pass_and_whole_floats_become_whole_numbers() -> None:
-    asked = Asked.checked(**{**RIGHT, "seed": 7.0, "n_grad_steps": 2.0, "temperature": 1})
-    assert (asked.seed, asked.n_grad_steps, asked.temperature) == (7, 2, 1.0)
-    config = asked.config()
+    request = DecodeRequest.checked(**{**RIGHT, "seed": 7.0, "n_grad_steps": 2.0, "temperature": 1})
+    assert (request.seed, request.n_grad_steps, request.temperature) == (7, 2, 1.0)
+    config = request.config()
     assert config is not None and (config.threshold, config.n_grad_steps) == (0.3, 2)
-    assert Asked.checked(**{**RIGHT, "entropy_min": False}).config() is None
+    assert DecodeRequest.checked(**{**RIGHT, "entropy_min": False}).config() is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_right_values_pass_and_whole_floats_become_whole_numbers() -> None:
 )
 def test_a_wrong_value_is_one_short_line_that_names_it(name: str, value: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says) as error:
-        Asked.checked(**{**RIGHT, name: value})
+        DecodeRequest.checked(**{**RIGHT, name: value})
     assert name in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 200
 
 
@@ -78,10 +78,10 @@ ANYTHING = st.recursive(
 @given(st.fixed_dictionaries(dict.fromkeys(RIGHT, ANYTHING)))
 def test_no_value_at_all_raises_anything_but_a_value_error(values: dict[str, Any]) -> None:
     try:
-        asked = Asked.checked(**values)
+        request = DecodeRequest.checked(**values)
     except ValueError:
         return
-    assert 0 <= asked.temperature <= 2 and 1 <= asked.max_new_tokens <= 1024 and asked.prompt.strip()
+    assert 0 <= request.temperature <= 2 and 1 <= request.max_new_tokens <= 1024 and request.prompt.strip()
 
 
 def test_a_known_answer_may_be_left_out_and_is_short() -> None:

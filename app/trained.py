@@ -1,5 +1,6 @@
 """The tab that shows a run of `em-hf train` beside the model it was trained from: same prompt, same noise."""
 
+import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import Any
 
 import gradio as gr
 
-from .asked import MAX_NEW_TOKENS, Asked
 from .examples import opening
-from .fields import ERRORS, ON_MODEL, example_buttons, one_line, told
+from .fields import ERRORS, ON_MODEL, notify_js, one_line
 from .main import base_of_run
-from .models import Models
+from .models import Models, loaded
+from .request import MAX_NEW_TOKENS, DecodeRequest
 from .view import live, message, view
 
+logger = logging.getLogger(__name__)
 PLAIN = {"threshold": 0.0, "n_grad_steps": 0, "entropy_min": False}
 
 
@@ -22,11 +24,10 @@ def trained_tab(run: str) -> None:
     models = Models([base])
     name = models.names[0]
     gr.Markdown(f"`{name}` and what `em-hf train` made of it in `{Path(run).resolve().name}`, both sampled plain.")
-    prompt = gr.Textbox(opening(name)[0], label="Prompt", lines=2, max_lines=10)
-    example_buttons(models, prompt)
+    prompt = gr.Textbox(opening(models).prompt, label="Prompt", lines=2, max_lines=10)
     with gr.Row():
         temperature = gr.Slider(0, 2, 1.0, step=0.05, label="Temperature", info="0: greedy", min_width=200)
-        tokens = gr.Slider(1, MAX_NEW_TOKENS, 128, step=1, label="New tokens at most", min_width=200)
+        tokens = gr.Slider(1, MAX_NEW_TOKENS, 128, step=1, label="Maximum number of new tokens", min_width=200)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=100)
     with gr.Row():
         start = gr.Button("Generate", variant="primary", elem_id="em-trained-generate", min_width=90, scale=2)
@@ -36,20 +37,38 @@ def trained_tab(run: str) -> None:
         partial(live_models, base, run, name),
         [prompt, seed, tokens, temperature],
         shown,
-        js=told("models", "waiting"),
+        js=notify_js("models", "waiting"),
         api_name="trained",
         api_visibility="undocumented",
         show_progress="hidden",
         **ON_MODEL,
     )
-    running.failure(None, js=told("models", "failed"))
-    stop.click(None, cancels=[running], js=told("models", "stopped"))
+    running.failure(None, js=notify_js("models", "failed"))
+    stop.click(None, cancels=[running], js=notify_js("models", "stopped"))
+
+
+def _load(source: str, shown: str) -> None:
+    """Load a model.
+
+    Raises:
+        ValueError: it cannot be loaded; the reason is in the server's log.
+    """
+    try:
+        loaded(source)
+    except Exception as error:  # whatever a broken folder leads to
+        logger.error("%s cannot be loaded: %s", source, error)
+        raise ValueError(f"{shown} cannot be loaded; the server's log has the reason") from error
 
 
 def live_models(base: str, run: str, name: str, *values: Any) -> Iterator[str]:
-    """The view's messages for both models."""
+    """Yield the view's messages for both models.
+
+    What is wrong with the run's folder is for the owner's log: its path is not for visitors.
+    """
     try:
+        for source in (base, run):
+            _load(source, name if source == base else Path(run).name)
         fields = dict(zip(("prompt", "seed", "max_new_tokens", "temperature"), values))
-        yield from live([base, run], Asked.checked(model=name, **fields, **PLAIN))
+        yield from live([base, run], DecodeRequest.checked(model=name, **fields, **PLAIN))
     except ERRORS as error:
         yield message("error", message=one_line(error))

@@ -1,0 +1,60 @@
+"""The section that draws many samples with and without EM-INF and compares what they come to."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from .decoding import repeats
+from .fence import while_heard
+from .fields import ERRORS, FIELDS, ON_MODEL, one_line
+from .models import Models
+from .repeat_report import report
+from .request import DecodeRequest, known_answer
+
+SAMPLES = 32
+# What there is stays on the page, with the reason why no more comes.
+SAY = """() => {{
+  const status = document.querySelector("#em-repeat-out .em-status.busy");
+  if (!status) return;
+  status.className = "em-status";
+  status.textContent += " {words}";
+  status.parentElement.dataset.state = "stopped";
+}}"""
+
+
+def repeat_section() -> Callable[[Models, list[Any]], None]:
+    """Put the button and the report on the page; returns what connects them to the fields of the decode."""
+    with gr.Row():
+        start = gr.Button(f"Run it {SAMPLES} times", elem_id="em-repeat", min_width=120, scale=2)
+        stop = gr.Button("Stop", elem_id="em-repeat-stop", min_width=60)
+    out = gr.HTML(report(None), apply_default_css=False, elem_id="em-repeat-out")
+
+    def connect(models: Models, inputs: list[Any]) -> None:
+        running = start.click(
+            partial(repeated, models),
+            inputs,
+            out,
+            api_name="repeat",
+            api_visibility="undocumented",
+            show_progress="hidden",
+            **ON_MODEL,
+        )
+        running.failure(None, js=SAY.format(words="The server gave no answer: it is too busy, or failed."))
+        stop.click(None, cancels=[running], js=SAY.format(words="Stopped."))
+
+    return connect
+
+
+def repeated(models: Models, *values: Any) -> Iterator[str]:
+    """Yield the report after each batch of samples, as HTML in which every text is escaped."""
+    try:
+        request = DecodeRequest.checked(**dict(zip(FIELDS, values[: len(FIELDS)])))
+        answer = known_answer(values[len(FIELDS)])
+        source = models.source(request.model)
+        yield report(None, note="Drawing …", busy=True)
+        for result in while_heard(repeats([source], request, SAMPLES, answer)):
+            yield report(result, of=SAMPLES, answer=answer, busy=result.n < SAMPLES)
+    except ERRORS as error:
+        yield report(None, note=one_line(error), error=True)
