@@ -148,7 +148,7 @@ def launch(demo: gr.Blocks, *, host: str | None, port: int | None, share: bool, 
     demo.launch(**launch_options(), server_name=host, server_port=port, share=share, mcp_server=mcp)
 
 
-def theme() -> gr.themes.Default:
+def theme() -> gr.themes.Base:
     """gradio's own theme, with the contrast that WCAG asks for where it has less."""
     made = gr.themes.Default(primary_hue="blue", font=[FONT, "ui-sans-serif", "system-ui", "sans-serif"])
     return made.set(
