@@ -9,28 +9,42 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class EntropyMinConfig:
-    """How the logits of one decoding step are changed before a token is drawn.
+    """Settings of EM-INF: how the logits of one decoding step change before a token is drawn.
 
-    Two methods. `"logit_optimization"` (EM-INF, paper section 4.3) takes gradient steps on the logits to lower
-    `H(softmax(z)) + kl_weight · KL(p_0 ‖ p)` while the entropy is at or above `threshold`. `"adaptive_temperature"`
-    (the paper's baseline) divides the logits by the largest temperature at which the entropy is at most
-    `max(target_ratio · H, threshold)`. The defaults of the first are those of the runs in the public code; the
-    defaults of the second are the paper's text.
+    There are two methods. `"logit_optimization"` (EM-INF, section 4.3 of the paper) takes gradient steps on the logits
+    to lower `H(softmax(z)) + kl_weight · KL(p_0 ‖ p)` while the entropy is at or above `threshold`; its defaults are
+    those of the runs in the public code. `"adaptive_temperature"` (the paper's baseline) divides the logits by the
+    largest temperature at which the entropy is at most `max(target_ratio · H, threshold)`; its defaults are those of
+    the paper's text.
 
     Args:
-        method: `"logit_optimization"` or `"adaptive_temperature"`.
-        threshold: entropy in nats under which a step is left alone (the paper's δ); at least 0.
-        n_grad_steps: gradient steps a token; 0 to 100.
-        learning_rate: step size on the logits; in (0, 1] for Adam, in (0, 1e6] for sgd.
-        kl_weight: weight of the pull towards the original distribution; 0 to 1e6.
-        optimizer: `"adam"` (as in the public code, fresh state at each token) or `"sgd"` (as in Proposition 1).
-        target_ratio: the paper's α: the share of the entropy that adaptive temperature aims at; in (0, 1].
-        tmin, tmax: the temperatures searched; 0 < tmin < tmax <= 1.
-        tol: how close to the target entropy, in nats, the search has to come; above 0.
-        max_iter: steps of that search at most; 1 to 1000.
+        method (`"logit_optimization"` or `"adaptive_temperature"`, default `"logit_optimization"`): What is done.
+        threshold (float, default 0.3): Entropy in nats below which a step is left alone (the paper's δ); at least 0.
+        n_grad_steps (int, default 3): Gradient steps per token; 0 to 100.
+        learning_rate (float, default 0.1): Step size on the logits; in (0, 1] for Adam, in (0, 1e6] for SGD.
+        kl_weight (float, default 0.05): Weight of the pull towards the original distribution; 0 to 1e6.
+        optimizer (`"adam"` or `"sgd"`, default `"adam"`): Adam with fresh state at each token, as in the public code,
+            or plain gradient descent, as in Proposition 1.
+        target_ratio (float, default 0.5): Share of the entropy that adaptive temperature aims at (the paper's α);
+            in (0, 1].
+        tmin (float, default 0.01), tmax (float, default 1.0): Temperatures searched; 0 < tmin < tmax <= 1.
+        tol (float, default 1e-4): How close to the target entropy the search has to come, in nats; above 0.
+        max_iter (int, default 100): Most steps of that search; 1 to 1000.
 
     Raises:
-        ValueError: a value is of the wrong type or out of range; the message names the field and the range.
+        ValueError: A value has the wrong type or is out of range; the message names the field and the range.
+
+    Example:
+
+    ```python
+    >>> from em_hf import EntropyMinConfig
+    >>> config = EntropyMinConfig(n_grad_steps=10)
+    >>> config.n_grad_steps, config.threshold
+    (10, 0.3)
+    >>> EntropyMinConfig.from_json(config.to_json()) == config
+    True
+
+    ```
     """
 
     # The metadata is what the command line and the docs say of a field (em_hf.settings); the ranges are below.
@@ -95,32 +109,70 @@ class EntropyMinConfig:
             self._reject(name, allowed)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, as plain values that JSON can hold."""
+        """Return all fields as plain values that JSON can hold."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "EntropyMinConfig":
-        """Settings from some of the fields; the others keep their defaults.
+    def from_dict(cls, values: "Mapping[str, Any] | EntropyMinConfig") -> "EntropyMinConfig":
+        """Return settings made from some of the fields; the others keep their defaults.
 
         Raises:
-            ValueError: a key is not a field, or a value is out of range.
+            ValueError: `values` is no mapping, a key is not a field, or a value is out of range.
         """
+        if isinstance(values, cls):
+            return values
+        if not isinstance(values, Mapping):
+            raise ValueError(f"EntropyMinConfig is made from a dict of its fields, not from {_short(values)}")
         known = [one.name for one in fields(cls)]
         unknown = [key for key in values if key not in known]
         if unknown:
-            raise ValueError(f"EntropyMinConfig has no field {unknown[0]!r}; its fields are {', '.join(known)}")
+            raise ValueError(f"EntropyMinConfig has no field {_short(unknown[0])}; its fields are {', '.join(known)}")
         return cls(**values)
 
     def to_json(self) -> str:
+        """Return all fields as the text of a JSON object."""
         return json.dumps(self.to_dict(), indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> "EntropyMinConfig":
-        """Settings from the text of a JSON object; see `from_dict`."""
+        """Return settings made from the text of a JSON object; see `from_dict`."""
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"EntropyMinConfig: not JSON: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"EntropyMinConfig: a JSON object of fields is needed, not {type(values).__name__}")
         return cls.from_dict(values)
+
+
+def requested(value: Any, stored: Any = None, name: str = "entropy_min") -> EntropyMinConfig | None:
+    """Return the settings that an `entropy_min` argument stands for, None where it switches EM-INF off.
+
+    Every way into EM-INF reads its argument here, so that all take the same values and refuse the same ones.
+
+    Args:
+        value: True, False or None, 1 or 0, an `EntropyMinConfig`, a dict of its fields, or a JSON text of one of these.
+        stored: The settings stored with the model, which True stands for; the defaults if None.
+        name (str): What the argument is called in messages.
+
+    Raises:
+        ValueError: `value` is none of these, or a setting is wrong; one line that names the argument or the field.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:  # not JSON, nested too deeply, or a number of too many digits
+            raise ValueError(f"{name} is {_short(value)}: {_ALLOWED}") from error
+    if isinstance(value, (EntropyMinConfig, Mapping)):
+        return EntropyMinConfig.from_dict(value)
+    if value is None or (isinstance(value, int) and value in (0, 1)):
+        return EntropyMinConfig.from_dict({} if stored is None else stored) if value else None
+    raise ValueError(f"{name} is {_short(value)}: {_ALLOWED}")
+
+
+_ALLOWED = "give True, False, an EntropyMinConfig, or its fields as a dict or as JSON text"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."

@@ -1,5 +1,6 @@
 """`generate(..., entropy_min=...)` for one model object, without patching any class of transformers."""
 
+import copy
 import copyreg
 import inspect
 import warnings
@@ -8,11 +9,19 @@ from functools import cache
 from typing import Any, TypeVar
 
 import torch
-from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+from transformers.utils import ModelOutput
 
-from em_hf.generation.config import EntropyMinConfig
+from em_hf.generation.config import EntropyMinConfig, requested
 from em_hf.generation.coupling import CoupledSampling, CoupledSamplingLogitsProcessor
-from em_hf.generation.processors import EntropyMinLogitsProcessor
+from em_hf.generation.processors import EntropyMinLogitsProcessor, checked_trace
 from em_hf.generation.trace import EntropyTrace
 from em_hf.models import is_peft_model, unwrap_model
 
@@ -30,9 +39,25 @@ _SET_ASIDE = "_em_hf_generate"
 class EntropyMinGenerationMixin(GenerationMixin):
     """Adds `entropy_min`, `entropy_trace` and `coupled` to `generate`; everything else is the parent's.
 
-    Overrides `generate` and, where the processors are put together, `_get_logits_processor`. Use
-    `enable_entropy_min(model)` to mix it into a loaded model, or it as a first base class:
-    `class M(EntropyMinGenerationMixin, LlamaForCausalLM): ...`.
+    Overrides `generate` and, where the processors and the stopping criteria are put together, `_get_logits_processor`
+    and `_get_stopping_criteria`. Use `enable_entropy_min(model)` to mix it into a loaded model, or it as a first base
+    class.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> from em_hf import EntropyMinGenerationMixin
+    >>> class MyModel(EntropyMinGenerationMixin, LlamaForCausalLM):
+    ...     pass
+    >>> model = MyModel(LlamaConfig(vocab_size=50, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+    ...                             num_attention_heads=2))
+    >>> prompt = torch.tensor([[5, 9]])
+    >>> model.generate(prompt, do_sample=True, max_new_tokens=3, min_new_tokens=3, entropy_min=True).shape
+    torch.Size([1, 5])
+
+    ```
     """
 
     @torch.no_grad()
@@ -44,51 +69,88 @@ class EntropyMinGenerationMixin(GenerationMixin):
         coupled: CoupledSampling | None = None,
         **kwargs: Any,
     ) -> Any:
-        """transformers' `generate`, with EM-INF before each token is drawn.
+        """Run transformers' `generate`, with EM-INF before each token is drawn.
+
+        Greedy decoding gives the tokens it gives without EM-INF: where the settings would make another logit the
+        largest (possible with `kl_weight` above 0 and large steps only), that row of that step is left as it is.
 
         Args:
-            entropy_min: True (the stored settings, else the defaults), False or None (off), an `EntropyMinConfig` or a
-                dict of its fields for this call, or a list of these with one entry a prompt, each repeated for
-                `num_return_sequences`.
-            entropy_trace: filled while generation runs. With `return_dict_in_generate=True` the output has the trace as
-                `entropy_trace`, whether one was passed or not.
-            coupled: the random numbers to draw with, shared between rows and between calls; needs `do_sample=True`.
-            *args, **kwargs: as for the parent.
+            entropy_min (bool, EntropyMinConfig, dict or list, optional): True (the stored settings, else the
+                defaults), False or None (off), an `EntropyMinConfig` or a dict of its fields for this call, or a list
+                of these with one entry per prompt, each repeated for `num_return_sequences`.
+            entropy_trace (EntropyTrace, optional): Filled while generation runs. With EM-INF, a trace or coupled
+                sampling asked for and `return_dict_in_generate=True`, the output has the trace as `entropy_trace`,
+                whether one was passed or not.
+            coupled (CoupledSampling, optional): The random numbers to draw with, shared between rows and between
+                calls; needs `do_sample=True`.
+            *args, **kwargs: As for the parent.
+
+        Returns:
+            What the parent returns.
 
         Raises:
-            ValueError: settings out of range, a list of another length than the batch, or a decoding mode in which
-                EM-INF has no meaning (beam search, assisted decoding, continuous batching).
+            ValueError: An argument has the wrong type, settings are out of range, a list has another length than the
+                batch, EM-INF is asked for twice, or in a decoding mode in which it has no meaning (beam search,
+                assisted decoding, paged caches).
         """
         parent = super().generate
-        if _SET_ASIDE in self.__dict__:
-            # With EM-INF the standard loop runs; without, what the repository's own code defined.
-            parent = parent if _is_on(entropy_min) or entropy_trace or coupled else self.__dict__[_SET_ASIDE]
-        if entropy_min is None and entropy_trace is None and coupled is None:
-            return parent(*args, **kwargs)
+        if STORED in kwargs:
+            raise ValueError(f"{STORED} is where settings are stored with a model; pass them as entropy_min=")
+        checked_trace(entropy_trace)
+        if coupled is not None and not isinstance(coupled, CoupledSampling):
+            raise ValueError(f"coupled is {coupled!r}, but must be a CoupledSampling, such as CoupledSampling(0)")
+        _plain_stored(self.generation_config)
+        is_list = isinstance(entropy_min, Sequence) and not isinstance(entropy_min, str)
+        asked: list[Any] = list(entropy_min) if is_list else [entropy_min]  # type: ignore[arg-type]
+        wanted = any(list(map(_is_on, asked)))  # all are looked at, so that a wrong one is told
+        if not wanted and entropy_trace is None and coupled is None:
+            # What the repository's own code defined, where there is such code; with EM-INF the standard loop runs.
+            return self.__dict__.get(_SET_ASIDE, parent)(*args, **kwargs)
+        if args:
+            kwargs = _by_name(parent, args, kwargs)
         if isinstance(kwargs.get("custom_generate"), str):  # that repository's code is asked for, with all arguments
             given = {"entropy_min": entropy_min, "entropy_trace": entropy_trace, "coupled": coupled}
-            return parent(*args, **kwargs, **{name: value for name, value in given.items() if value is not None})
-        if kwargs.get("cache_implementation") == "paged":
-            raise ValueError("entropy_min, entropy_trace and coupled do not work with cache_implementation='paged'")
+            return parent(**kwargs, **{name: value for name, value in given.items() if value is not None})
+        own = kwargs.get("generation_config")
+        if isinstance(getattr(own, STORED, None), EntropyMinConfig):
+            kwargs["generation_config"] = own = copy.copy(own)  # the caller's stays as it is
+            _plain_stored(own)
+        if "paged" in (kwargs.get("cache_implementation"), getattr(own, "cache_implementation", None)):
+            raise ValueError(
+                "entropy_min, entropy_trace and coupled do not work with cache_implementation='paged' in generate: "
+                "leave it out"
+            )
         if kwargs.get("assistant_model") is not None:
             raise ValueError("entropy_min, entropy_trace and coupled do not work with assisted decoding")
-        if args:
-            bound = inspect.signature(parent).bind(*args, **kwargs).arguments
-            extra = [p.name for p in inspect.signature(parent).parameters.values() if p.kind is p.VAR_KEYWORD]
-            kwargs = {**bound, **(bound.pop(extra[0], {}) if extra else {})}
-            kwargs = {name: value for name, value in kwargs.items() if name not in extra}
-        settings = self._entropy_min_settings(entropy_min, kwargs.get("generation_config"))
+        stored = getattr(own, STORED, None) or getattr(self.generation_config, STORED, None)
+        entries = [requested(entry, stored) for entry in asked]
+        processors = list(kwargs.get("logits_processor") or [])
+        if wanted and any(isinstance(processor, EntropyMinLogitsProcessor) for processor in processors):
+            raise ValueError(
+                "EM-INF is asked for twice, by entropy_min= and by a processor in logits_processor: leave one out"
+            )
+        for module in self.modules():  # type: ignore[attr-defined]
+            if isinstance(module, GenerationMixin) and type(module).can_generate():
+                _mix_in(module, EntropyMinGenerationMixin)  # BLIP and others call the `generate` of a model inside
         if entropy_trace is not None:
             entropy_trace.clear()
-        step = _OneCall(settings, entropy_trace)
+        repeats = kwargs.get("num_return_sequences") or (own or self.generation_config).num_return_sequences or 1
+        step = _OneCall(entries if is_list else entries[0], entropy_trace, repeats)
         ours: list[Any] = [step] if coupled is None else [step, CoupledSamplingLogitsProcessor(coupled)]
-        kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or []), *ours])
+        kwargs["logits_processor"] = LogitsProcessorList([*processors, *ours])
+        kwargs["stopping_criteria"] = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or []), _Watch(step)])
         result = parent(**kwargs)
+        if not step.has_begun:
+            raise ValueError(
+                f"{type(self).__name__}.generate does not use transformers' logits processors: entropy_min, "
+                "entropy_trace and coupled have no effect in this model, leave them out"
+            )
         if step.trace is not None:
-            sequences = result if isinstance(result, torch.Tensor) else result.sequences
-            step.trace.trim(sequences.shape[1] - step.prompt_length)
-            if not isinstance(result, torch.Tensor):
+            step.trace.trim()
+            if isinstance(result, ModelOutput):
                 result.entropy_trace = step.trace
+            elif isinstance(result, dict):  # Whisper's segments
+                result["entropy_trace"] = step.trace
         return result
 
     def generate_batch(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,27 +160,10 @@ class EntropyMinGenerationMixin(GenerationMixin):
                 raise ValueError(f"{name} does not work with generate_batch (continuous batching); use generate")
         return super().generate_batch(*args, **kwargs)
 
-    def _entropy_min_settings(
-        self, entropy_min: Setting | Sequence[Setting], generation_config: GenerationConfig | None
-    ) -> EntropyMinConfig | list[EntropyMinConfig | None] | None:
-        def settings(value: Setting) -> EntropyMinConfig | None:
-            if value is None or value is False:
-                return None
-            if value is True:
-                stored = getattr(generation_config, STORED, None) or getattr(self.generation_config, STORED, None)
-                return EntropyMinConfig.from_dict(stored or {})
-            if isinstance(value, EntropyMinConfig):
-                return value
-            if isinstance(value, Mapping):
-                return EntropyMinConfig.from_dict(value)
-            raise ValueError(
-                f"entropy_min is {value!r}, but must be True, False, an EntropyMinConfig, a dict of its fields, or a "
-                "list of these with one entry a prompt"
-            )
-
-        if isinstance(entropy_min, Sequence) and not isinstance(entropy_min, str):
-            return [settings(value) for value in entropy_min]
-        return settings(entropy_min)
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        """Save the model as the parent does; settings stored as an object are saved as their fields."""
+        _plain_stored(self.generation_config)
+        return super().save_pretrained(*args, **kwargs)  # type: ignore[misc]
 
     def _get_logits_processor(self, generation_config: GenerationConfig, *args: Any, **kwargs: Any) -> Any:
         """The parent's list; ours learn here what they need of this call, and the coupling goes to its end."""
@@ -127,7 +172,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
         inputs = kwargs.get("encoder_input_ids")
         for processor in processors:
             if isinstance(processor, _OneCall):
-                processor.begin(generation_config, prompt_length, None if inputs is None else inputs.shape[0])
+                processor.begin(generation_config, None if inputs is None else inputs.shape[0])
         coupled = [p for p in processors if isinstance(p, CoupledSamplingLogitsProcessor)]
         for processor in coupled:
             if not generation_config.do_sample:
@@ -137,35 +182,49 @@ class EntropyMinGenerationMixin(GenerationMixin):
         processors.extend(coupled)
         return processors
 
+    def _get_stopping_criteria(self, *args: Any, **kwargs: Any) -> Any:
+        """The parent's list; where the call has a trace, it learns from the list which rows have stopped."""
+        criteria = super()._get_stopping_criteria(*args, **kwargs)
+        watches = [criterion for criterion in criteria if isinstance(criterion, _Watch)]
+        return _WatchedCriteria(criteria, watches[0].step) if watches else criteria
+
 
 class _OneCall(EntropyMinLogitsProcessor):
-    """The processor of one `generate` call: it knows the call's batch, prompt length and end-of-sequence tokens."""
+    """The processor of one `generate` call: it knows the call's batch, its mode and which rows have stopped."""
 
     def __init__(
-        self, settings: EntropyMinConfig | list[EntropyMinConfig | None] | None, trace: EntropyTrace | None
+        self,
+        settings: EntropyMinConfig | list[EntropyMinConfig | None] | None,
+        trace: EntropyTrace | None,
+        returned: int,
     ) -> None:
         super().__init__(trace=trace)
         self.settings = settings
-        self.prompt_length = 0
+        self.returned = returned
+        self.has_begun = self.greedy = False
 
-    def begin(self, generation_config: GenerationConfig, prompt_length: int, prompts: int | None) -> None:
+    def begin(self, generation_config: GenerationConfig, prompts: int | None) -> None:
+        """Learn what a decoding loop is about to do; a call may run several, one after the other."""
         mode = generation_config.get_generation_mode()
         if mode not in ("sample", "greedy_search"):
             raise ValueError(
                 f"entropy_min, entropy_trace and coupled work with sampling and greedy decoding, not {mode.value}: "
                 "leave num_beams at 1 and assisted decoding off"
             )
-        repeats = generation_config.num_return_sequences or 1
         if isinstance(self.settings, list):
-            if prompts is not None and len(self.settings) != prompts:
-                raise ValueError(
-                    f"entropy_min has {len(self.settings)} entries, but there are {prompts} prompts: give one for each"
-                )
+            count, repeats = len(self.settings), generation_config.num_return_sequences or 1
+            if prompts is not None and count != prompts:
+                # A model may have repeated the prompts itself, as Whisper does.
+                if repeats > 1 or count * self.returned != prompts:
+                    raise ValueError(
+                        f"entropy_min has {count} entries, but there are {prompts} prompts: give one entry per prompt"
+                    )
+                repeats = self.returned
             self.config = [config for config in self.settings for _ in range(repeats)]
-        else:
-            self.config = [self.settings] * (repeats * (prompts or 1)) if self.settings is None else self.settings
-        on = self.settings if isinstance(self.settings, list) else [self.settings]
-        if not generation_config.do_sample and any(on):
+        elif self.settings is not None:
+            self.config = self.settings
+        self.greedy = not generation_config.do_sample
+        if self.greedy and not self.has_begun and self.settings:
             warnings.warn(
                 "entropy_min does not change the output of greedy decoding, since the largest logit stays the largest; "
                 "pass do_sample=True",
@@ -173,14 +232,80 @@ class _OneCall(EntropyMinLogitsProcessor):
             )
         if self.trace is None and generation_config.return_dict_in_generate:
             self.trace = EntropyTrace()
-        self.prompt_length = prompt_length
-        self.eos_token_ids = generation_config._eos_token_tensor
+        elif self.trace is not None:
+            self.trace.clear()
+        self._finished = None
+        self.has_begun = True
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if not self.has_begun:
+            raise ValueError(
+                "entropy_min does not know this decoding loop: the model that decodes is not the one it was given to; "
+                "call enable_entropy_min on that one and use its generate"
+            )
+        if self.settings is None:
+            return self._traced(input_ids, scores, scores, None, None)
+        return super().__call__(input_ids, scores)
+
+    def _traced(
+        self, input_ids: Tensor, scores: Tensor, out: Tensor, before: Tensor | None, adjusted: Tensor | None
+    ) -> Tensor:
+        if self.greedy and adjusted is not None:
+            same = out.argmax(-1) == scores.argmax(-1)
+            out, adjusted = torch.where(same[:, None], out, scores), adjusted & same
+        return super()._traced(input_ids, scores, out, before, adjusted)
+
+    def _ended(self, input_ids: Tensor) -> Tensor | None:
+        return self._finished
+
+    def stopped(self, rows: Tensor) -> None:
+        """Take note of rows `[rows]` that a stopping criterion has ended."""
+        self._finished = rows if self._finished is None else self._finished | rows
 
 
-def _is_on(entropy_min: Setting | Sequence[Setting]) -> bool:
-    if isinstance(entropy_min, Sequence) and not isinstance(entropy_min, str):
-        return any(_is_on(value) for value in entropy_min)
-    return entropy_min is not None and entropy_min is not False
+class _Watch(StoppingCriteria):
+    """Stops nothing: it brings a call's processor to where the stopping criteria are put together."""
+
+    def __init__(self, step: _OneCall) -> None:
+        self.step = step
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+class _WatchedCriteria(StoppingCriteriaList):
+    """The stopping criteria of a call, whose verdicts its processor hears too."""
+
+    def __init__(self, criteria: StoppingCriteriaList, step: _OneCall) -> None:
+        super().__init__(criterion for criterion in criteria if not isinstance(criterion, _Watch))
+        self.step = step
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
+        done = super().__call__(input_ids, scores, **kwargs)
+        self.step.stopped(done)
+        return done
+
+
+def _is_on(value: Setting) -> bool:
+    """Whether one entry of `entropy_min` asks for EM-INF; an error if it is no setting."""
+    return requested(value) is not None
+
+
+def _by_name(function: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call, all by name."""
+    signature = inspect.signature(function)
+    bound = signature.bind(*args, **kwargs).arguments
+    extra = [parameter.name for parameter in signature.parameters.values() if parameter.kind is parameter.VAR_KEYWORD]
+    more = bound.pop(extra[0], {}) if extra else {}
+    return {**bound, **more}
+
+
+def _plain_stored(generation_config: Any) -> None:
+    """Turn settings that were stored as an object into their fields: transformers writes its config as JSON."""
+    stored = getattr(generation_config, STORED, None)
+    if isinstance(stored, EntropyMinConfig):
+        setattr(generation_config, STORED, stored.to_dict())
+        generation_config._from_model_config = False  # see `store_config`
 
 
 @cache
@@ -257,18 +382,37 @@ def stored_settings(model: Any) -> EntropyMinConfig | None:
 def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> Model:
     """Let this model object's `generate` take `entropy_min`, `entropy_trace` and `coupled`.
 
-    Switches nothing on: without these arguments `generate` gives what transformers gives. Enabling twice is enabling
+    It switches nothing on: without these arguments `generate` gives what transformers gives. Enabling twice is enabling
     once. A PEFT model is enabled in its base model, and its `save_pretrained` then also writes the generation config.
 
     Args:
-        model: any transformers model that can generate, or a PEFT model around one.
-        config: settings to store in `model.generation_config.entropy_min_config`; None keeps what is stored.
+        model (PreTrainedModel or PeftModel): Any transformers model that can generate, or a PEFT model around one.
+        config (EntropyMinConfig or dict, optional): Settings to store in `model.generation_config.entropy_min_config`;
+            None keeps what is stored.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: the model cannot generate.
+        ValueError: The model cannot generate, or `config` is no settings.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> from em_hf import EntropyMinConfig, EntropyTrace, enable_entropy_min
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+    ...                                      num_attention_heads=2))
+    >>> model = enable_entropy_min(model, EntropyMinConfig(n_grad_steps=10))
+    >>> model.generation_config.entropy_min_config["n_grad_steps"]
+    10
+    >>> trace, prompt = EntropyTrace(), torch.tensor([[5, 9]])
+    >>> output = model.generate(prompt, entropy_min=True, entropy_trace=trace, do_sample=True, max_new_tokens=3)
+    >>> bool((trace.after <= trace.before).all())
+    True
+
+    ```
     """
     base = unwrap_model(model)
     if not (isinstance(base, GenerationMixin) and base.can_generate()):
@@ -276,24 +420,43 @@ def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> 
             f"enable_entropy_min needs a transformers model that can generate, such as AutoModelForCausalLM gives; "
             f"{type(base).__name__} has no generation head"
         )
+    if config is not None:
+        store_config(model, EntropyMinConfig.from_dict(config))
     _mix_in(base, EntropyMinGenerationMixin)
     if "generate" in base.__dict__:  # code of a repository, which would hide the class's
         base.__dict__[_SET_ASIDE] = base.__dict__.pop("generate")
     if is_peft_model(model):
         _mix_in(model, _KeepsSettings)
-    if config is not None:
-        store_config(model, config)
     return model
 
 
 def disable_entropy_min(model: Model) -> Model:
     """Give the model object back the class it had. Stored settings stay in its generation config.
 
+    Args:
+        model (PreTrainedModel or PeftModel): The model, enabled or not.
+
+    Returns:
+        The same model.
+
     Raises:
-        ValueError: its own class was written with `EntropyMinGenerationMixin` as a base, so there is no other.
+        ValueError: Its own class was written with `EntropyMinGenerationMixin` as a base, so there is no other.
+
+    Example:
+
+    ```python
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> from em_hf import disable_entropy_min, enable_entropy_min
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+    ...                                      num_attention_heads=2))
+    >>> type(disable_entropy_min(enable_entropy_min(model))) is LlamaForCausalLM
+    True
+
+    ```
     """
     base = unwrap_model(model)
-    _take_out(base, EntropyMinGenerationMixin)
+    for module in getattr(base, "modules", lambda: [base])():
+        _take_out(module, EntropyMinGenerationMixin)
     if isinstance(base, EntropyMinGenerationMixin):
         raise ValueError(f"{type(base).__name__} has EntropyMinGenerationMixin as a base class: it cannot be disabled")
     if _SET_ASIDE in base.__dict__:

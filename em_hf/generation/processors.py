@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from em_hf.entropy import token_entropy
-from em_hf.generation.config import EntropyMinConfig
+from em_hf.generation.config import EntropyMinConfig, requested
 from em_hf.generation.minimize import entropy_min_step
 from em_hf.generation.trace import EntropyTrace
 
@@ -20,14 +20,27 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
     top-p. `generate(..., entropy_min=True)` puts it there itself.
 
     Args:
-        config: the settings, or one entry for each row of logits (None leaves a row alone); the defaults if None.
-        trace: grows by one step at each call.
+        config (EntropyMinConfig or list, optional): The settings, or one entry per row of logits, where None leaves a
+            row alone. The default is `EntropyMinConfig()`.
+        trace (EntropyTrace, optional): Grows by one step at each call.
+
+    Raises:
+        ValueError: `config` or `trace` has the wrong type.
 
     Example:
 
     ```python
-    model.generate(**inputs, do_sample=True, top_k=0, logits_processor=[EntropyMinLogitsProcessor()])
+    >>> import torch
+    >>> from em_hf import EntropyMinConfig, EntropyMinLogitsProcessor
+    >>> processor = EntropyMinLogitsProcessor([None, EntropyMinConfig(n_grad_steps=1)])
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0, -1.0], [2.0, 1.0, 0.0, -1.0]])
+    >>> processor(torch.tensor([[7], [7]]), logits)
+    tensor([[ 2.0000,  1.0000,  0.0000, -1.0000],
+            [ 2.1000,  0.9000, -0.1000, -1.1000]])
+
     ```
+
+    In a call: `model.generate(**inputs, do_sample=True, top_k=0, logits_processor=[EntropyMinLogitsProcessor()])`.
     """
 
     def __init__(
@@ -35,8 +48,13 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
         config: EntropyMinConfig | Sequence[EntropyMinConfig | None] | None = None,
         trace: EntropyTrace | None = None,
     ) -> None:
-        self.config = EntropyMinConfig() if config is None else config
-        self.trace = trace
+        self.config: EntropyMinConfig | list[EntropyMinConfig | None]
+        if isinstance(config, Sequence) and not isinstance(config, str):
+            self.config = [requested(entry, name="EntropyMinLogitsProcessor: config") for entry in config]
+        else:
+            chosen = requested(True if config is None else config, name="EntropyMinLogitsProcessor: config")
+            self.config = chosen or EntropyMinConfig(n_grad_steps=0)
+        self.trace = checked_trace(trace)
         self.eos_token_ids: Tensor | None = None
         self._finished: Tensor | None = None
 
@@ -48,6 +66,12 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
             out, entropy, changed = entropy_min_step(out, config, rows)
             before = entropy if before is None else before
             adjusted = changed if adjusted is None else adjusted | changed
+        return self._traced(input_ids, scores, out, before, adjusted)
+
+    def _traced(
+        self, input_ids: Tensor, scores: Tensor, out: Tensor, before: Tensor | None, adjusted: Tensor | None
+    ) -> Tensor:
+        """Record the step in the trace, where there is one, and return `out`."""
         if self.trace is not None:
             if before is None or adjusted is None:
                 before = token_entropy(scores)
@@ -57,17 +81,18 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
         return out
 
     def _settings(self, scores: Tensor) -> list[tuple[EntropyMinConfig | None, Tensor | None]]:
-        """Each different config with the rows it is for (None: all)."""
+        """Return each different config with the rows it is for (None: all)."""
         if isinstance(self.config, EntropyMinConfig):
             return [(self.config, None)]
         if len(self.config) != scores.shape[0]:
             raise ValueError(
                 f"EntropyMinLogitsProcessor has settings for {len(self.config)} rows, but there are {scores.shape[0]} "
-                "rows of logits: give one entry for each"
+                "rows of logits: give one entry per row"
             )
         # Without waiting for the device: the few bytes are taken from the host before the copy returns.
+        device, here = scores.device, torch.device("cpu")
         return [
-            (config, torch.tensor([other == config for other in self.config]).to(scores.device, non_blocking=True))
+            (config, torch.tensor([one == config for one in self.config], device=here).to(device, non_blocking=True))
             for config in dict.fromkeys(self.config)
         ]
 
@@ -80,7 +105,7 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
         return after
 
     def _ended(self, input_ids: Tensor) -> Tensor | None:
-        """Rows that drew an end-of-sequence token at an earlier step of this call."""
+        """Return the rows that drew an end-of-sequence token at an earlier step of this call."""
         if self.eos_token_ids is None:
             return None
         if self._finished is None:  # the first step: what stands before it is the prompt
@@ -93,9 +118,40 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
 class AdaptiveTemperatureLogitsProcessor(EntropyMinLogitsProcessor):
     """Divide the next-token logits by the temperature that brings their entropy to a share of what it was.
 
-    The paper's inference baseline; see `adaptive_temperature`. Arguments as in `EntropyMinLogitsProcessor`, whose
-    `method` is set to `"adaptive_temperature"`.
+    The paper's inference baseline; see `adaptive_temperature`. It is `EntropyMinLogitsProcessor` with the method set
+    to `"adaptive_temperature"`.
+
+    Args:
+        config (EntropyMinConfig, optional): The settings; `method` is replaced. The default is `EntropyMinConfig()`.
+        trace (EntropyTrace, optional): Grows by one step at each call.
+
+    Raises:
+        ValueError: `config` or `trace` has the wrong type.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from em_hf import AdaptiveTemperatureLogitsProcessor, token_entropy
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+    >>> cooler = AdaptiveTemperatureLogitsProcessor()(torch.tensor([[7]]), logits)
+    >>> round(float(token_entropy(cooler) / token_entropy(logits)), 3)
+    0.5
+
+    ```
     """
 
     def __init__(self, config: EntropyMinConfig | None = None, trace: EntropyTrace | None = None) -> None:
-        super().__init__(replace(config or EntropyMinConfig(), method="adaptive_temperature"), trace)
+        chosen = requested(True if config is None else config, name="AdaptiveTemperatureLogitsProcessor: config")
+        super().__init__(replace(chosen or EntropyMinConfig(), method="adaptive_temperature"), trace)
+
+
+def checked_trace(trace: EntropyTrace | None) -> EntropyTrace | None:
+    """Return `trace` if it can record a step.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if trace is not None and not isinstance(trace, EntropyTrace):
+        raise ValueError(f"entropy_trace is {trace!r}, but must be an EntropyTrace() to fill, or None")
+    return trace

@@ -8,19 +8,35 @@ class EntropyTrace:
     """Entropies of the distributions that EM-INF saw and left behind in one `generate` call.
 
     Pass `entropy_trace=EntropyTrace()` to `generate` and keep the object: it grows with every token, and another
-    thread may read it meanwhile. A second call with the same object starts it anew.
+    thread may read it meanwhile. A second call with the same object starts it anew, and so does a second decoding loop
+    within one call (long audio in Whisper, speech after text in SeamlessM4T): the trace is that of the last one.
 
     Attributes:
-        before, after: `[batch x num_return_sequences, new tokens]`, nats, float32: of the logits after transformers'
-            own processors and before temperature, top-k and top-p. NaN after a row's end-of-sequence token.
-        adjusted: bool of the same shape, True where EM-INF changed the logits.
+        before (Tensor), after (Tensor): `[batch x num_return_sequences, new tokens]`, float32, nats: entropy of the
+            logits after transformers' own processors and before temperature, top-k and top-p. NaN once a row has
+            stopped, be it by an end-of-sequence token, a stop string or another stopping criterion.
+        adjusted (Tensor): bool of the same shape, True where EM-INF changed the logits.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from em_hf import EntropyMinLogitsProcessor, EntropyTrace
+    >>> trace = EntropyTrace()
+    >>> processor = EntropyMinLogitsProcessor(trace=trace)
+    >>> logits = processor(torch.tensor([[7]]), torch.tensor([[2.0, 1.0, 0.0]]))
+    >>> round(float(trace.before), 3), bool(trace.after < trace.before), bool(trace.adjusted)
+    (0.832, True, True)
+
+    ```
     """
 
     def __init__(self) -> None:
         self._steps: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._finished: list[Tensor | None] = []
 
     def __len__(self) -> int:
-        """Tokens so far."""
+        """Return the number of tokens so far."""
         return len(self._steps)
 
     def __repr__(self) -> str:
@@ -42,19 +58,28 @@ class EntropyTrace:
     def _column(self, which: int, dtype: torch.dtype) -> Tensor:
         # The list only grows while generation runs, so a copy of its present length is consistent.
         steps = [step[which] for step in self._steps[:]]
-        return torch.stack(steps, 1) if steps else torch.empty(0, 0, dtype=dtype)
+        return torch.stack(steps, 1) if steps else torch.empty(0, 0, dtype=dtype, device="cpu")
 
     def clear(self) -> None:
         """Forget everything."""
-        self._steps = []
+        self._steps, self._finished = [], []
 
     def record(self, before: Tensor, after: Tensor, adjusted: Tensor, finished: Tensor | None = None) -> None:
-        """Append one decoding step: entropies `[rows]`, changed `[rows]`, and which rows had ended before it."""
+        """Append one decoding step.
+
+        Args:
+            before (Tensor), after (Tensor): Entropies in nats, `[rows]`.
+            adjusted (Tensor): bool `[rows]`, the rows that EM-INF changed.
+            finished (Tensor, optional): bool `[rows]`, the rows that had stopped before this step.
+        """
         if finished is not None:
             before, after = before.masked_fill(finished, torch.nan), after.masked_fill(finished, torch.nan)
             adjusted = adjusted & ~finished
         self._steps.append((before, after, adjusted))
+        self._finished.append(finished)
 
-    def trim(self, tokens: int) -> None:
-        """Keep the first `tokens` steps: a decoding loop may have run one that it took back."""
-        del self._steps[tokens:]
+    def trim(self) -> None:
+        """Drop the last steps in which no row was decoding: a loop that looks late whether to stop takes them back."""
+        while self._finished and self._finished[-1] is not None and bool(self._finished[-1].all()):
+            self._steps.pop()
+            self._finished.pop()
