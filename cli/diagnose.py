@@ -2,76 +2,63 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .common import config_option, model_options, print_json, quiet_libraries
-from .eval import EM_FIELDS
+from em_hf.generation.config import EntropyMinConfig
+from em_hf.settings import DataSettings, ModelSettings, setting, settings_of
 
-THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
-
-
-def _numbers(ctx: click.Context, param: click.Parameter, value: str | list | tuple | None) -> tuple[float, ...]:
-    words = value.split(",") if isinstance(value, str) else value or ()
-    try:
-        numbers = tuple(float(word) for word in words)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a list of numbers with commas between") from error
-    if any(not number >= 0 for number in numbers):
-        raise click.BadParameter("a threshold is a number of nats, at least 0")
-    return numbers
+from .checks import check_dataset, check_device, check_extra, check_model, check_writable
+from .common import load_libraries, print_json
+from .options import Command, config_option, entropy_min_options, entropy_min_settings, json_option, setting_options
 
 
-@click.command("diagnose", epilog="Example: em-hf diagnose --model Qwen/Qwen2.5-0.5B --dataset openai/gsm8k")
-@model_options
-@click.option("--dataset", default="pocket", show_default=True, help="Hub id or file, with answers.")
-@click.option("--dataset-config", help="Configuration of a Hub dataset.")
-@click.option("--split", default="test", show_default=True, help="Split of the dataset.")
-@click.option("--prompt-column", help="[default: the first of prompt, question, problem, input]")
-@click.option("--answer-column", help="[default: the first of answer, solution, target]")
-@click.option("--no-chat-template", is_flag=True, help="Give the model the prompts as they are.")
-@click.option("--limit", type=click.IntRange(2), default=100, show_default=True, help="Problems at most.")
-@click.option("--samples", type=click.IntRange(2), default=8, show_default=True, help="Answers to each.")
-@click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True, help="Of an answer.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Answers decoded together.")
-@click.option(
-    "--thresholds",
-    type=click.UNPROCESSED,
-    callback=_numbers,
-    default=",".join(map(str, THRESHOLDS)),
-    show_default=True,
-    help="Of EM-INF, to predict the gain at; nats, with commas between.",
+@dataclass(frozen=True)
+class DiagnoseOptions:
+    """How many answers are sampled, and what is predicted from them."""
+
+    samples: int = setting(8, help="Answers to each problem.", group="sampling", low=2, high=1024)
+    max_new_tokens: int = setting(256, help="Longest answer, in tokens.", group="sampling", low=1)
+    batch_size: int = setting(64, help="Answers decoded together.", group="scale", low=1)
+    thresholds: tuple[float, ...] = setting(
+        (0.02, 0.05, 0.1, 0.2, 0.3, 0.5), help="EM-INF's thresholds to predict the gain at, in nats.", low=0
+    )
+    output: Path | None = setting(
+        None, help="JSON file to write too; em-hf push reads RUN/diagnose.json.", group="output", metavar="FILE"
+    )
+
+
+@click.command(
+    "diagnose",
+    cls=Command,
+    first=("model", "dataset", "split", "answer_column", "limit", "samples", "max_new_tokens", "thresholds", "output"),
+    epilog="Example: em-hf diagnose --model Qwen/Qwen2.5-0.5B --dataset openai/gsm8k",
 )
-@click.option("--n-grad-steps", type=int, help="EM-INF: gradient steps a token.")
-@click.option("--learning-rate", type=float, help="EM-INF: step size on the logits.")
-@click.option("--kl-weight", type=float, help="EM-INF: weight of the pull to the original distribution.")
-@click.option("--optimizer", type=click.Choice(["adam", "sgd"]), help="EM-INF: adam (public code) or sgd.")
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write JSON too; em-hf push reads RUN/diagnose.json.",
-)
+@setting_options(ModelSettings)
+@setting_options(DataSettings, defaults={"dataset": "pocket", "split": "test", "limit": 100})
+@setting_options(DiagnoseOptions)
+@entropy_min_options(without=("method", "threshold", "target_ratio", "tmin", "tmax", "tol", "max_iter"))
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(**options: Any) -> None:
     """Say whether EM will help a model: how its confidence goes with being right, and what EM-INF would change.
 
     Without options: the pocket reasoner on its own held-out problems.
     """
-    from em_hf.generation.config import EntropyMinConfig
-
-    given = {name: options[name] for name in EM_FIELDS if options.get(name) is not None}
-    try:
-        EntropyMinConfig.from_dict(given)
-    except ValueError as error:
-        raise click.UsageError(str(error).replace("EntropyMinConfig: ", "")) from error
-    quiet_libraries()
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise ImportError("em-hf diagnose needs scikit-learn: pip install 'em-hf[eval]'") from error
+    given = entropy_min_settings({name: options.get(name) for name in settings_of(EntropyMinConfig)})
+    if options["limit"] is None or options["limit"] < 2:
+        raise click.UsageError("--limit must be at least 2: one problem has nothing to compare with")
+    if not options["thresholds"]:
+        raise click.UsageError("--thresholds is empty: give at least one number of nats")
+    check_model(options["model"])
+    check_device(options["device"])
+    check_dataset(options["dataset"])
+    check_extra("em-hf diagnose", "eval", "sklearn")
+    check_writable(options["output"])
+    load_libraries(options["model"])
     from tqdm import tqdm
 
     from em_hf.data import load_prompts
@@ -110,7 +97,7 @@ def command(**options: Any) -> None:
             max_new_tokens=options["max_new_tokens"],
             batch_size=options["batch_size"],
             seed=options["seed"],
-            chat_template=not options["no_chat_template"],
+            chat_template=options["chat_template"],
             on_progress=lambda done: bar.update(done - bar.n),
         )
     found = diagnose(samples, seed=options["seed"])

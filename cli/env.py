@@ -7,7 +7,8 @@ import click
 
 from em_hf import __version__
 
-from .common import print_json
+from .common import note, print_json
+from .options import Command, json_option
 
 PACKAGES = (
     "torch transformers accelerate huggingface-hub safetensors click trl peft datasets math-verify lm-eval gradio "
@@ -22,10 +23,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-@click.command("env")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.command("env", cls=Command)
+@json_option
 def command(as_json: bool) -> None:
-    """Versions and devices, for a bug report."""
+    """Print versions and devices, for a bug report."""
+    note("Loading PyTorch …")
     import torch
 
     facts = {"em-hf": __version__, "python": platform.python_version(), "platform": platform.platform()}

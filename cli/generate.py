@@ -1,71 +1,70 @@
 """`em-hf generate`: one prompt, with and without EM-INF, from the same random numbers."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import config_option, model_options, note, print_json, quiet_libraries
+from em_hf.generation.config import EntropyMinConfig
+from em_hf.settings import DrawSettings, ModelSettings, setting
+
+from .checks import check_device, check_model
+from .common import load_libraries, note, print_json
+from .options import (
+    Command,
+    config_option,
+    entropy_min_options,
+    entropy_min_settings,
+    json_option,
+    read_prompt,
+    setting_options,
+)
 
 if TYPE_CHECKING:
     from em_hf.compare.side_by_side import Comparison, Decoded
 
 BARS = " ▁▂▃▄▅▆▇█"
 FULL_BAR_NATS = 3.0
-METHODS = ("logit-optimization", "adaptive-temperature")
 
 
-def entropy_min_options(command: Any) -> Any:
-    """The fields of EntropyMinConfig as options; one that is not given leaves what is stored with the model."""
-    options = (
-        click.option(
-            "--method", type=click.Choice(["logit-optimization", "adaptive-temperature"]), help="EM-INF method."
-        ),
-        click.option("--threshold", type=float, help="Entropy in nats under which a step is left alone."),
-        click.option("--n-grad-steps", type=int, help="Gradient steps a token."),
-        click.option("--learning-rate", type=float, help="Step size on the logits."),
-        click.option("--kl-weight", type=float, help="Weight of the pull to the original distribution."),
-        click.option("--optimizer", type=click.Choice(["adam", "sgd"]), help="adam as in the public code, or sgd."),
-        click.option("--target-ratio", type=float, help="Adaptive temperature: share of the entropy to aim at."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class GenerateOptions:
+    """What `em-hf generate` decodes, and how much of it."""
+
+    file: Path | None = setting(None, help="Read the prompt from this file.", group="data", exists="file")
+    chat_template: bool = setting(True, help="Put the prompt into the tokenizer's chat template.", group="data")
+    max_new_tokens: int = setting(128, help="Longest completion, in tokens.", group="sampling", low=1)
 
 
-@click.command("generate", epilog='Example: em-hf generate "A farmer has 12 cows and buys 7 more." --n-grad-steps 10')
+@click.command(
+    "generate",
+    cls=Command,
+    first=("model", "file", "threshold", "n_grad_steps", "max_new_tokens", "temperature", "seed", "as_json"),
+    epilog='Example: em-hf generate "A farmer has 12 cows and buys 7 more." --n-grad-steps 10',
+)
 @click.argument("prompt", required=False)
-@model_options
+@setting_options(ModelSettings)
 @entropy_min_options
-@click.option("--max-new-tokens", type=click.IntRange(1), default=128, show_default=True, help="Tokens at most.")
-@click.option("--temperature", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True)
-@click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="0: no limit.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
-@click.option("--no-chat-template", is_flag=True, help="Give the model the prompt as it is.")
+@setting_options(DrawSettings, "temperature", "top_k", "top_p")
+@setting_options(GenerateOptions)
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(prompt: str | None, **options: Any) -> None:
     """Decode PROMPT with and without EM-INF, from the same random numbers, with the entropy of each token.
 
-    Without a PROMPT, one of the pocket reasoner's test problems is taken.
+    PROMPT may be - for standard input. Without it, one of the pocket reasoner's test problems is taken.
     """
-    settings = {
-        name: options[name]
-        for name in ("threshold", "n_grad_steps", "learning_rate", "kl_weight", "optimizer", "target_ratio")
-        if options[name] is not None
-    }
-    if options["method"]:
-        settings["method"] = options["method"].replace("-", "_")
-    quiet_libraries()
+    settings = entropy_min_settings(options)
+    prompt = read_prompt(prompt, options["file"])
+    check_model(options["model"])
+    check_device(options["device"])
+    load_libraries(options["model"])
     from em_hf.compare.side_by_side import compare_decoding
-    from em_hf.generation.config import EntropyMinConfig
     from em_hf.generation.mixin import STORED
     from em_hf.models import context_length, encode_prompts, load_model
     from em_hf.pocket import problems
 
-    try:
-        EntropyMinConfig.from_dict(settings)
-    except ValueError as error:
-        raise click.UsageError(str(error).replace("EntropyMinConfig: ", "")) from error
     prompt = prompt if prompt is not None else problems("test", 1, options["seed"])[0]["prompt"]
     model, tokenizer = load_model(
         options["model"],
@@ -77,7 +76,7 @@ def command(prompt: str | None, **options: Any) -> None:
     config = EntropyMinConfig.from_dict({**(getattr(model.generation_config, STORED, None) or {}), **settings})
     length, room = context_length(model), options["max_new_tokens"]
     inputs = encode_prompts(
-        tokenizer, [prompt], chat_template=not options["no_chat_template"], limit=length - 1 if length else None
+        tokenizer, [prompt], chat_template=options["chat_template"], limit=length - 1 if length else None
     )
     if length and inputs["input_ids"].shape[1] + room > length:
         room = length - inputs["input_ids"].shape[1]

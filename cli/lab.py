@@ -1,31 +1,39 @@
 """`em-hf lab`: every method and every strategy on the pocket reasoner, and a report of what came out."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .common import config_option, note, print_json, quiet_libraries
+from em_hf.settings import setting
+
+from .checks import check_extra
+from .common import load_libraries, note, print_json
+from .options import Command, config_option, dry_run_option, json_option, setting_options
 
 
-@click.command("lab", epilog="Example: em-hf lab --quick --output /tmp/lab")
-@click.option("--quick", is_flag=True, help="A sketch in minutes: few steps, few problems, one seed.")
-@click.option("--full", is_flag=True, help="Every strategy on every trained model.")
-@click.option("--from-scratch", is_flag=True, help="Pre-train the pocket reasoner first.")
-@click.option("--seeds", type=click.IntRange(1), help="Training seeds of a method at most.  [default: 5 or 3]")
-@click.option("--jobs", type=click.IntRange(1), help="Processes at a time, a thread each.  [default: the cores]")
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("lab"),
-    show_default=True,
-    help="Folder; what is done there already is not done again.",
-)
-@click.option("--report", "report_only", is_flag=True, help="Only write the report of what stands there so far.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@dataclass(frozen=True)
+class LabOptions:
+    """How much the lab does, and where."""
+
+    quick: bool = setting(False, help="A sketch in minutes: few steps, few problems, one seed.")
+    full: bool = setting(False, help="Every strategy on every trained model.")
+    from_scratch: bool = setting(False, help="Pretrain the pocket reasoner first.")
+    seeds: int | None = setting(None, help="Training seeds per method at most.", low=1, high=100, unset="5 or 3")
+    jobs: int | None = setting(
+        None, help="Processes at a time, of one thread each.", group="scale", low=1, high=1024, unset="the cores"
+    )
+    output: Path = setting(Path("lab"), help="Folder; what is done there is not done again.", group="output")
+    report: bool = setting(False, help="Only write the report of what is there so far.", group="output")
+
+
+@click.command("lab", cls=Command, epilog="Example: em-hf lab --quick --output /tmp/lab")
+@setting_options(LabOptions)
+@dry_run_option
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(**options: Any) -> None:
     """Show which of the paper's claims hold on the pocket reasoner, with intervals.
 
@@ -45,21 +53,18 @@ def command(**options: Any) -> None:
         click.echo("\n".join(jobs))
         note(f"{len(trainings(settings))} training runs; then every strategy on the best EM-FT and EM-RL model.")
         return
-    quiet_libraries()
-    try:
-        import lm_eval  # noqa: F401
-        import trl  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "em-hf lab needs the training and evaluation extras: pip install 'em-hf[train,eval]'"
-        ) from error
+    check_extra("em-hf lab", "train", "trl")
+    check_extra("em-hf lab", "eval", "lm_eval")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file, but the lab needs a folder: name another with --output")
+    load_libraries()
     from em_hf.lab.found import record_of
     from em_hf.lab.report import write_report
     from em_hf.lab.run import run_lab, settings_of
 
     flags = [f"--{name.replace('_', '-')}" for name in ("quick", "full", "from_scratch") if options[name]]
     flags += [f"--{name} {options[name]}" for name in ("seeds", "jobs") if options[name]]
-    if options["report_only"]:
+    if options["report"]:
         settings = settings_of(output)
     else:
         jobs_at_once = options["jobs"] or os.cpu_count() or 1

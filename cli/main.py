@@ -2,17 +2,27 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from typing import Any, NoReturn
 
 import click
 
 from em_hf import __version__
+from em_hf.settings import did_you_mean
 
-COMMANDS = ("train", "push", "generate", "eval", "diagnose", "lab", "app", "env")
+COMMANDS = ("train", "push", "generate", "eval", "diagnose", "lab", "app", "env", "completion")
+# What a user can cause and the message explains; anything else is shown with its type.
+EXPLAINED = (ValueError, OSError, ImportError)
+LONGEST_MESSAGE = 1000
 
 
-class LazyGroup(click.Group):
-    """A click group whose commands live in modules of this package, under their own names."""
+class Group(click.Group):
+    """A click group whose commands are modules of this package, and whose errors are one line each.
+
+    Overrides `main`: 0 done, 1 failed, 2 wrong usage, 130 interrupted. The traceback of an error is shown with
+    `--debug` or EM_HF_DEBUG=1 only.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -22,34 +32,79 @@ class LazyGroup(click.Group):
             return None
         return import_module(f".{name}", __package__).command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = did_you_mean(args[0], COMMANDS)
+            raise click.UsageError(f"there is no command {args[0]!r}{near or '; em-hf --help lists them'}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:  # type: ignore[override]
+        words = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
+        try:
+            check_utf8(words)
+            sys.exit(super().main(words, *rest, **extra) or 0)
+        except click.exceptions.Exit as stop:
+            sys.exit(stop.exit_code)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt) as stop:
+            if isinstance(stop.__cause__, EOFError):  # click takes the end of any file for Ctrl-D
+                fail(stop.__cause__, words)
+            click.echo("Interrupted.", err=True)
+            sys.exit(130)
+        except Exception as error:
+            fail(error, words)
+
+
+def check_utf8(words: Sequence[str]) -> None:
+    """Raise UsageError where an argument is no UTF-8 text, which nothing after this could print or store."""
+    for place, word in enumerate(words, 1):
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise click.UsageError(f"argument {place} is not UTF-8 text: {ascii(word)[:80]}") from error
+
+
+def fail(error: BaseException, words: Sequence[str]) -> NoReturn:
+    """Exit with 1 after one line about the error; with `--debug`, after its traceback."""
+    if "--debug" in words or os.environ.get("EM_HF_DEBUG"):
+        raise error
+    click.echo(f"Error: {explain(error)}", err=True)
+    sys.exit(1)
+
+
+def explain(error: BaseException) -> str:
+    """Return an error as one line."""
+    text = " ".join(str(error).split())[:LONGEST_MESSAGE]
+    if isinstance(error, EXPLAINED) and text:
+        return text
+    if isinstance(error, RecursionError):
+        return "a file or an argument is nested too deeply to be read"
+    if isinstance(error, EOFError):
+        return f"a file ends too early: {text or 'it is cut off'}"
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return f"out of memory: use a smaller --batch-size, fewer tokens or a smaller model ({text[:200] or 'CPU'})"
+    return f"{type(error).__name__}: {text or 'no message'}; --debug shows where"
+
 
 @click.group(
-    cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "auto_envvar_prefix": "EM_HF"},
-    epilog="Every command runs without any option, on the pocket reasoner that comes with the package.",
+    cls=Group,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 110,
+        "auto_envvar_prefix": "EM_HF",
+        "token_normalize_func": lambda word: word.replace("_", "-"),
+    },
+    epilog="Every command runs without options, on the pocket reasoner that comes with the package.",
 )
 @click.version_option(__version__, prog_name="em-hf")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def cli() -> None:
-    """Entropy minimization for language models: train, publish and decode, without a label."""
+    """Entropy minimization for language models: train, publish and decode, without labels."""
 
 
-def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
-
-    A known kind of failure is one line on stderr; `EM_HF_DEBUG=1` shows its traceback.
-    """
-    try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
-    except (ValueError, OSError, ImportError) as error:
-        if os.environ.get("EM_HF_DEBUG"):
-            raise
-        click.echo(f"Error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
-        sys.exit(1)
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    cli.main()

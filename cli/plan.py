@@ -1,40 +1,46 @@
 """What `em-hf train --plan` asks and prints."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from em_hf.settings import setting, settings_of
 from em_hf.training.cluster import CARDS, GB, SHARDINGS, Card, Cluster, card_of
 
 from .common import note, print_json
 
-OPTIONS = ("gpu", "gpu_memory", "gpu_tflops", "gpu_bandwidth", "mfu", "prompt_length")
 
+@dataclass(frozen=True)
+class PlanOptions:
+    """What `--plan` plans for."""
 
-def plan_options(command: Callable) -> Callable:
-    """--plan, and the options that only it has."""
-    above_zero = click.FloatRange(0, min_open=True)
-    options = (
-        click.option("--plan", is_flag=True, help="Print the memory, compute and time that this run would need."),
-        click.option("--gpu", type=click.Choice(list(CARDS)), help="To plan for.  [default: h100-80gb]"),
-        click.option("--gpu-memory", type=above_zero, help="GB, in place of that GPU's, to plan for another."),
-        click.option("--gpu-tflops", type=above_zero, help="Its peak in bfloat16, in TFLOP/s."),
-        click.option("--gpu-bandwidth", type=above_zero, help="Of its memory, in GB/s."),
-        click.option("--mfu", type=click.FloatRange(0, 1, min_open=True), help="Share of the peak.  [default: 0.4]"),
-        click.option("--prompt-length", type=click.IntRange(1), help="Tokens, to plan for.  [default: 256]"),
+    plan: bool = setting(False, help="Print the memory, compute and time this run would need.", group="scale")
+    gpu: str | None = setting(
+        None, help="GPU to plan for.", group="scale", choices=tuple(CARDS), unset="h100-80gb", label="GPU"
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    gpu_memory: float | None = setting(
+        None, help="Memory of the GPU to plan for, in GB.", group="scale", above=0, unset="that GPU's"
+    )
+    gpu_tflops: float | None = setting(
+        None, help="Its peak in bfloat16, in TFLOP/s.", group="scale", above=0, unset="that GPU's"
+    )
+    gpu_bandwidth: float | None = setting(
+        None, help="Its memory bandwidth, in GB/s.", group="scale", above=0, unset="that GPU's"
+    )
+    mfu: float | None = setting(
+        None, help="Share of the peak that is reached.", group="scale", above=0, high=1, unset="0.4", label="MFU"
+    )
+    prompt_length: int | None = setting(
+        None, help="Prompt length to plan for, in tokens.", group="scale", low=1, unset="256"
+    )
 
 
 def check_alone(options: dict[str, Any]) -> None:
     """Refuse an option of --plan without it."""
-    for name in OPTIONS:
-        if options[name] is not None and not options["plan"]:
+    for name in settings_of(PlanOptions):
+        if name != "plan" and options[name] is not None and not options["plan"]:
             raise click.UsageError(f"--{name.replace('_', '-')} describes what to plan for: give --plan too")
 
 

@@ -1,35 +1,60 @@
+"""`em-hf push`: publish a training run to the Hub, or write its repository into a folder."""
+
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .common import note, print_json, quiet_libraries
+from em_hf.settings import setting
+
+from .common import load_libraries, note, print_json
+from .options import Command, Option, json_option, setting_options
 
 if TYPE_CHECKING:
     from em_hf.hub import Recipe, Run
 
 
-@click.command("push")
+@dataclass(frozen=True)
+class PushOptions:
+    """Where a run is published, and what beside it."""
+
+    repo: str | None = setting(
+        None, help="Repository on the Hub.", group="output", metavar="OWNER/NAME", unset="your login/the run's name"
+    )
+    to: Path | None = setting(None, help="Write a folder instead of pushing.", group="output", metavar="FOLDER")
+    public: bool = setting(False, help="Make a new repository public instead of private.", group="output")
+    revision: str | None = setting(
+        None, help="Branch to push to, made where it is missing.", group="output", metavar="BRANCH", unset="main"
+    )
+    create_pr: bool = setting(
+        False, help="Propose the change to an existing repository as a pull request.", group="output"
+    )
+    tag: str | None = setting(None, help="Tag of the commit, such as v1.", group="output")
+    commit_message: str | None = setting(None, help="First line of the commit.", group="output", unset="Push NAME")
+    merge: bool = setting(
+        False, help="Merge a LoRA adapter into its base model and push the whole model.", group="model"
+    )
+    recipe_only: bool = setting(
+        False, help="Push no run: only EM-INF, for any model's custom_generate=.", group="model"
+    )
+    space: bool = setting(False, help="Push a Space too, which shows the model with and without EM-INF.", group="scale")
+    space_hardware: Literal["cpu-basic", "zero-a10g"] | None = setting(
+        None, help="Hardware of a new Space.", group="scale", unset="cpu-basic"
+    )
+    completions: int | None = setting(
+        None, help="Push a dataset of this many prompts' completions too.", group="data", low=1
+    )
+    overwrite: bool = setting(False, help="With --to: replace the folder, if em-hf wrote it.", group="output")
+
+
+@click.command("push", cls=Command)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--repo", metavar="OWNER/NAME", help="Repository on the Hub.  [default: your login/the run's name]")
-@click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write a folder; no Hub.")
-@click.option("--public", is_flag=True, help="Make a new repository public; without it, it is private.")
-@click.option("--revision", metavar="BRANCH", help="Push to this branch, made where it is missing.  [default: main]")
-@click.option("--create-pr", is_flag=True, help="Propose the change to an existing repository as a pull request.")
-@click.option("--tag", help="Name the commit, as in v1.")
-@click.option("--commit-message", metavar="TEXT", help="First line of the commit.  [default: Push NAME]")
-@click.option("--merge", is_flag=True, help="Merge a LoRA adapter into its base model and push the whole model.")
-@click.option("--recipe-only", is_flag=True, help="Push no run: just EM-INF, for any model's custom_generate=.")
-@click.option("--space", is_flag=True, help="Push a Space too, which shows the model with and without EM-INF.")
-@click.option("--space-hardware", type=click.Choice(["cpu-basic", "zero-a10g"]), help="Of a new Space.")
-@click.option(
-    "--completions", type=click.IntRange(1), metavar="N", help="Push a dataset of N prompts' completions too."
-)
-@click.option("--overwrite", is_flag=True, help="With --to: replace FOLDER where em-hf wrote it.")
-@click.option("--dry-run", is_flag=True, help="Show files, sizes, visibility and the card; write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@setting_options(PushOptions)
+@click.option("--dry-run", cls=Option, is_flag=True, help="Show files, sizes, visibility and the card; write nothing.")
+@json_option
 def command(run: Path | None, **options: Any) -> None:
     """Publish a training run: weights, tokenizer, settings, model card and record, in one commit.
 
@@ -44,12 +69,12 @@ def command(run: Path | None, **options: Any) -> None:
     """
     _check_usage(run, options)
     if options["merge"] or options["completions"]:
-        quiet_libraries()
+        load_libraries()
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     source = _source(run, recipe_only=options["recipe_only"])
-    if options["folder"] is not None:
-        _to_folder(source, options["folder"], options)
+    if options["to"] is not None:
+        _to_folder(source, options["to"], options)
     elif options["dry_run"]:
         _preview(source, options)
     else:
@@ -60,10 +85,10 @@ def _check_usage(run: Path | None, options: dict[str, Any]) -> None:
     """What excludes what: --to FOLDER and the Hub's options, --recipe-only and a run."""
     hub_only = ("repo", "public", "revision", "create_pr", "tag", "commit_message", "space", "completions")
     given = [name for name in hub_only if options[name]]
-    if options["folder"] is not None and given:
+    if options["to"] is not None and given:
         option = given[0].replace("_", "-")
         raise click.UsageError(f"--to writes a folder and --{option} is for the Hub: give one of the two")
-    if options["folder"] is None and options["overwrite"]:
+    if options["to"] is None and options["overwrite"]:
         raise click.UsageError("--overwrite goes with --to FOLDER; a repository on the Hub keeps its history anyway")
     if options["create_pr"] and (options["tag"] or options["revision"]):
         raise click.UsageError("--create-pr makes a branch of its own: leave --revision and --tag out")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.answers import extract_answer
+from em_hf.settings import did_you_mean
 
 PROMPT_COLUMNS = ("prompt", "question", "problem", "input")
 ANSWER_COLUMNS = ("answer", "solution", "target")
@@ -147,22 +148,55 @@ def _open(name: str, config: str | None, split: str, limit: int | None) -> _Tabl
 
         made = problems if name == POCKET_DATASET else fewer_problems
         return _from_rows([dict(row) for row in made(split, limit or POCKET_PROBLEMS, 0)])
-    path = Path(name).expanduser()
-    suffix = path.suffix.lower()
-    if path.is_dir():
-        raise ValueError(f"{name} is a folder: name a file in it, such as {path / 'problems.jsonl'}")
-    if suffix not in _READERS and not path.exists() and not _looks_like_path(name):
+    path = local_file(name)
+    if path is None:
         return _from_hub(name, config, split, limit)
-    if not path.exists():
-        raise OSError(f"there is no file {name}")
-    if suffix not in _READERS:
-        raise ValueError(f"{name} ends in {suffix or 'no suffix'}, but a file of prompts ends in {', '.join(_READERS)}")
     try:
-        return _READERS[suffix](path, limit)
+        return _READERS[path.suffix.lower()](path, limit)
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply to be read: write one flat object per row") from error
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{name} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"
         ) from error
+
+
+def local_file(name: str) -> Path | None:
+    """Return the file that a dataset's name stands for; None for the pocket problems and for datasets on the Hub.
+
+    Raises:
+        OSError: The name looks like a file's, and there is none.
+        ValueError: It is a folder, something else that is no file, or a file of an unknown kind.
+    """
+    if name in (POCKET_DATASET, FEWER_DATASET):
+        return None
+    if not name.strip():
+        raise ValueError("dataset is empty: give a file, or the id of a dataset on the Hub")
+    try:
+        path = Path(name).expanduser()
+        exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a name too long, a null character
+        why = " ".join(str(error).split())[:200].rstrip(".")
+        raise OSError(f"there is no file {name[:200]} ({why})") from error
+    suffix = path.suffix.lower()
+    if is_folder:
+        raise ValueError(f"{name} is a folder: name a file in it, such as {path / 'problems.jsonl'}")
+    if suffix not in _READERS and not exists and not _looks_like_path(name):
+        return None
+    if not exists:
+        raise OSError(f"there is no file {name}{_near_file(path)}")
+    if not is_file:
+        raise ValueError(f"{name} is a pipe or a device, but prompts are read from a file")
+    if suffix not in _READERS:
+        raise ValueError(f"{name} ends in {suffix or 'no suffix'}, but a file of prompts ends in {', '.join(_READERS)}")
+    return path
+
+
+def _near_file(path: Path) -> str:
+    try:
+        return did_you_mean(path.name, [p.name for p in path.parent.iterdir() if p.suffix.lower() in _READERS])
+    except OSError:
+        return ""
 
 
 def _looks_like_path(name: str) -> bool:

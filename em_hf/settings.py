@@ -213,6 +213,8 @@ class Setting:
         try:
             if self.kind is dict:
                 return json.loads(word)
+            if self.choices:  # hyphens and underscores are the same on the command line
+                return next((one for one in self.choices if one.replace("_", "-") == word.replace("_", "-")), word)
             return self.kind(word) if self.kind in (int, float, Path) else word
         except (ValueError, OverflowError, RecursionError) as error:
             why = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
@@ -329,3 +331,37 @@ class ModelSettings:
     )
     trust_remote_code: bool = setting(False, help="Run the code that comes in the model's repository.", group="model")
     seed: int = setting(0, help="Seed of all random numbers.", group="sampling", low=0, high=MAX_SEED)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where prompts and answers come from."""
+
+    dataset: str | None = setting(
+        None, help="Hub id or file (.jsonl, .json, .csv, .parquet, .txt).", group="data", unset="the pocket problems"
+    )
+    dataset_config: str | None = setting(None, help="Configuration of a Hub dataset.", group="data")
+    split: str = setting("train", help="Split of the dataset.", group="data")
+    prompt_column: str | None = setting(
+        None, help="Column of the prompts.", group="data", unset="the first of prompt, question, problem, input"
+    )
+    answer_column: str | None = setting(
+        None,
+        help="Column of the answers, to measure with or to train on.",
+        group="data",
+        unset="the first of answer, solution, target",
+    )
+    chat_template: bool = setting(True, help="Put prompts into the tokenizer's chat template.", group="data")
+    limit: int | None = setting(None, help="Rows of the dataset to use.", group="data", low=1, unset="all")
+
+
+@dataclass(frozen=True)
+class DrawSettings:
+    """How a token is drawn, after EM-INF."""
+
+    temperature: float = setting(1.0, help="Sampling temperature.", group="sampling", above=0)
+    top_k: int = setting(0, help="Draw among this many tokens; 0: all.", group="sampling", low=0)
+    top_p: float = setting(1.0, help="Draw among the likeliest tokens of this mass.", group="sampling", above=0, high=1)
+    min_p: float = setting(
+        0.0, help="Smallest probability of a token, as a share of the largest.", group="sampling", low=0, below=1
+    )

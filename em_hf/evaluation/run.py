@@ -2,51 +2,17 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from em_hf.evaluation.folder import EvalFolder
 from em_hf.evaluation.results import Row, rows_of
+from em_hf.evaluation.settings import EvalSettings
 from em_hf.evaluation.strategies import Strategy
 from em_hf.flops import parameter_count
 
 TASKS = Path(__file__).parent / "tasks"
-DEFAULT_TASK = "pocket"
-
-
-@dataclass(frozen=True)
-class EvalSettings:
-    """What is evaluated, but for the strategies.
-
-    Args:
-        model: as the user named it.
-        tasks: names of ours or of lm-eval's.
-        limit: problems of each task at most, from the first on; all if None.
-        samples: answers to each problem, of which the grades are averaged (avg@k).
-        num_fewshot: worked examples before each problem; the task's own number if None.
-        system_instruction: what the model is told before every problem.
-        max_new_tokens: of an answer at most; the task's own number if None.
-        batch_size: rows decoded together. Other batches draw other random numbers.
-        seed: of all draws.
-        chat_template: put prompts into the tokenizer's chat template, where it has one.
-        revision, dtype: as the model was loaded.
-        backend: what decodes, "transformers" or "vllm".
-    """
-
-    model: str
-    tasks: tuple[str, ...] = (DEFAULT_TASK,)
-    limit: int | None = None
-    samples: int = 1
-    num_fewshot: int | None = None
-    system_instruction: str | None = None
-    max_new_tokens: int | None = None
-    batch_size: int = 64
-    seed: int = 0
-    chat_template: bool = True
-    revision: str | None = None
-    dtype: str = "auto"
-    backend: str = "transformers"
 
 
 def our_tasks() -> dict[str, dict[str, Any]]:
@@ -160,4 +126,5 @@ def quiet_lm_eval() -> None:
 
 def settings_record(settings: EvalSettings, strategies: Sequence[Strategy]) -> dict[str, Any]:
     """What has to be the same for an evaluation to go on, as plain values."""
-    return {**asdict(settings), "tasks": list(settings.tasks), "strategies": [s.to_dict() for s in strategies]}
+    values = {name: value for name, value in asdict(settings).items() if name not in ("device", "trust_remote_code")}
+    return {**values, "tasks": list(settings.tasks), "strategies": [s.to_dict() for s in strategies]}

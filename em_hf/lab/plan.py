@@ -1,8 +1,10 @@
 """Which runs and measurements the lab has. A job is named by what it is, so that a finished one is found again."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from em_hf.settings import from_dict, setting
 
 POCKET, MISLED = "pocket-reasoner", "pocket-misled"
 EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
@@ -30,42 +32,39 @@ ONE_DRAW = ("sampling", "em-inf", *AT_EQUAL_ENTROPY)  # an answer is a single sa
 class LabSettings:
     """How much the lab does.
 
-    Args:
-        seeds: training seeds of each method.
-        steps: of a training run; None for the recipe's.
-        problems: held-out problems of each measurement; `kind_problems` of each kind on the misled model.
-        answers: to each problem, where strategies that draw a single one are compared.
-        chosen_on: validation problems on which the best run of a method is chosen, and equal entropies are found.
-        pass_samples: answers to a problem for pass@k.
-        thresholds, grad_steps, learning_rates, kl_weights: the two grids of the sweep over EM-INF.
-        misled_seeds: EM-FT runs on the misled model.
-        full: every strategy, pass@k and the sweep on every trained model, not on the best ones alone.
-        from_scratch: pre-train the pocket reasoner first.
+    `em-hf lab` has few options; the rest of the plan is set here.
     """
 
-    seeds: dict[str, int] = field(default_factory=dict)
-    steps: int | None = None
-    problems: int = 500
-    kind_problems: int = 300
-    answers: int = 4
-    chosen_on: int = 200
-    pass_samples: int = 16
-    thresholds: tuple[float, ...] = (0.02, 0.1, 0.3, 0.6, 1.0)
-    grad_steps: tuple[int, ...] = (1, 3, 10, 30)
-    learning_rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
-    kl_weights: tuple[float, ...] = (0.0, 0.05, 0.5)
-    misled_seeds: int = 3
-    full: bool = False
-    from_scratch: bool = False
+    seeds: dict[str, int] = setting({}, help="Training seeds of each method.")
+    steps: int | None = setting(None, help="Steps of a training run.", low=1, unset="the recipe's")
+    problems: int = setting(500, help="Held-out problems per measurement.", low=1)
+    kind_problems: int = setting(300, help="Problems of each kind, on the misled model.", low=1)
+    answers: int = setting(
+        4, help="Answers to each problem, where strategies that draw a single one are compared.", low=1
+    )
+    chosen_on: int = setting(
+        200, help="Validation problems on which the best run is chosen and equal entropies are found.", low=1
+    )
+    pass_samples: int = setting(16, help="Answers to each problem for pass@k.", low=1)
+    thresholds: tuple[float, ...] = setting((0.02, 0.1, 0.3, 0.6, 1.0), help="Thresholds of the sweep.", low=0)
+    grad_steps: tuple[int, ...] = setting((1, 3, 10, 30), help="Gradient steps of the sweep.", low=0, high=100)
+    learning_rates: tuple[float, ...] = setting((0.03, 0.1, 0.3, 1.0), help="Learning rates of the sweep.", above=0)
+    kl_weights: tuple[float, ...] = setting((0.0, 0.05, 0.5), help="KL weights of the sweep.", low=0)
+    misled_seeds: int = setting(3, help="EM-FT runs on the misled model.", low=0)
+    full: bool = setting(False, help="Every strategy, pass@k and the sweep on every trained model.")
+    from_scratch: bool = setting(False, help="Pretrain the pocket reasoner first.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "LabSettings":
-        """From what JSON makes of `to_dict`."""
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**given)
+        """Return the settings that JSON made of `to_dict`.
+
+        Raises:
+            ValueError: A key is unknown, or a value is wrong.
+        """
+        return from_dict(cls, values)
 
 
 def lab_settings(

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from em_hf.methods import METHODS
-from em_hf.settings import ModelSettings, check, did_you_mean, from_dict, setting, shown
+from em_hf.settings import DataSettings, ModelSettings, check, did_you_mean, from_dict, setting, shown
 
 POCKET = "pocket-reasoner"
 POCKET_MODELS = (POCKET, "pocket-misled")
 
 
 @dataclass(frozen=True)
-class RunSettings(ModelSettings):
+class RunSettings(DataSettings, ModelSettings):
     """All that decides a run. It is written to run.json, and `--resume` reads it back.
 
     `resolve` makes one from a recipe and what the user gave; the constructor alone checks nothing.
@@ -24,27 +24,6 @@ class RunSettings(ModelSettings):
     recipe: str | None = setting(
         None, help="Settings that belong together; options win over them.", unset="pocket or default"
     )
-    dataset: str | None = setting(
-        None, help="Hub id or file (.jsonl, .json, .csv, .parquet, .txt).", group="data", unset="the pocket problems"
-    )
-    dataset_config: str | None = setting(None, help="Configuration of a Hub dataset.", group="data")
-    split: str = setting("train", help="Split of the dataset.", group="data")
-    prompt_column: str | None = setting(
-        None, help="Column of the prompts.", group="data", unset="the first of prompt, question, problem, input"
-    )
-    answer_column: str | None = setting(
-        None,
-        help="Column of the answers, to measure with or to train on.",
-        group="data",
-        unset="the first of answer, solution, target",
-    )
-    chat_template: bool = setting(
-        True,
-        help="Put prompts into the tokenizer's chat template.",
-        group="data",
-        flag="--chat-template/--no-chat-template",
-    )
-    limit: int | None = setting(None, help="Rows of the dataset to use.", group="data", low=1, unset="all")
     steps: int = setting(40, help="Optimizer steps.", group="optimization", low=1)
     batch_size: int = setting(8, help="Prompts per batch and process.", group="optimization", low=1)
     gradient_accumulation_steps: int = setting(1, help="Batches per optimizer step.", group="optimization", low=1)

@@ -49,8 +49,11 @@ def test_the_text_has_a_sentence_tables_and_a_suggestion() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--thresholds", "low"], 2, "not a list of numbers"),
+        (["--thresholds", "low"], 2, "--thresholds is 'low', but must be a list of numbers, at least 0"),
         (["--thresholds", "-1"], 2, "at least 0"),
+        (["--thresholds", "0.1,inf"], 2, "must be a list of numbers"),
+        (["--limit", "1"], 2, "--limit must be at least 2"),
+        (["--output", "no/such/file.json"], 1, "there is no folder no/such"),
         (["--n-grad-steps", "1000"], 2, "0 to 100"),
         (["--samples", "1"], 2, "--samples"),
         (["--dataset", "plain.txt"], 1, "has no answers: name their column with --answer-column"),

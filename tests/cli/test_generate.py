@@ -55,13 +55,20 @@ def test_settings_come_from_a_file_and_flags_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--threshold", "-1"], 2, "threshold is -1.0"),
+        (["--threshold", "-1"], 2, "--threshold is -1, but must be at least 0"),
+        (["--threshold", "inf"], 2, "--threshold is inf, but must be a finite number"),
         (["--n-grad-steps", "1000"], 2, "0 to 100"),
+        (["--n_grad_steps", "1.5"], 2, "--n-grad-steps is 1.5, but must be a whole number"),
+        (["--learning-rate", "2"], 2, "--learning-rate is 2.0, but must be in (0, 1] for the adam optimizer"),
+        ([""], 2, "PROMPT is empty"),
+        (["prompt", "--file", "typo.yaml"], 2, "not both"),
+        (["--file", "bytes"], 1, "bytes is not UTF-8 text"),
         (["--method", "beam"], 2, "logit-optimization"),
         (["--temperature", "0"], 2, "temperature"),
         (["--config", "nowhere.yaml"], 2, "nowhere.yaml"),
         (["--config", "typo.yaml"], 2, "did you mean 'threshold'"),
         (["--config", "list.yaml"], 2, "option: value"),
+        (["--config", "typo.yaml", "--nothing"], 2, "--nothing"),
         (["--model", "./nowhere"], 1, "no model folder at ./nowhere"),
         (["--model", "nobody/nothing"], 1, "Hub is out of reach"),
         (["--model", "encoder"], 1, "no causal language modeling head"),
@@ -73,6 +80,7 @@ def test_settings_come_from_a_file_and_flags_win(tmp_path: Path) -> None:
 def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
     (tmp_path / "typo.yaml").write_text("treshold: 1\n")
     (tmp_path / "list.yaml").write_text("- threshold\n")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     encoder = tmp_path / "encoder"
     encoder.mkdir()
     (encoder / "config.json").write_text('{"model_type": "t5", "architectures": ["T5EncoderModel"]}')
@@ -82,6 +90,48 @@ def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int,
     assert sum(line.startswith("Error:") for line in done.stderr.splitlines()) == 1
 
 
+<<<<<<< HEAD
+=======
+@pytest.mark.parametrize("way", ["-", "--file"])
+def test_the_prompt_comes_from_standard_input_or_a_file(way: str, tmp_path: Path) -> None:
+    text = "Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?"
+    (tmp_path / "prompt.txt").write_text(text + "\n", encoding="utf-8")
+    words = ["--file", "prompt.txt"] if way == "--file" else ["-"]
+    command = [sys.executable, "-c", RUN, "generate", *words, "--max-new-tokens", "2", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, input=text + "\n")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["prompt"] == text
+
+
+@pytest.mark.parametrize(("sent", "message"), [(b"\xff\xfe", "not UTF-8"), (b"", "empty"), (b"a\0b", "null character")])
+def test_standard_input_that_is_no_prompt_is_one_line(sent: bytes, message: str) -> None:
+    done = subprocess.run([sys.executable, "-c", RUN, "generate", "-"], capture_output=True, input=sent)
+    errors = done.stderr.decode()
+    assert done.returncode in (1, 2) and message in errors and "Traceback" not in errors and done.stdout == b""
+
+
+def test_an_argument_that_is_no_utf8_is_one_line() -> None:
+    done = subprocess.run([sys.executable, "-c", RUN, "generate", b"caf\xe9"], capture_output=True)
+    assert done.returncode == 2 and b"argument 2 is not UTF-8 text" in done.stderr
+
+
+def test_half_characters_and_emoji_are_shown_whole() -> None:
+    from transformers import AutoTokenizer
+
+    from em_hf.compare.comparison import token_pieces
+
+    tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
+    text = "Zoë has 3 🍎 and 日本 <b>"
+    ids = tokenizer(text)["input_ids"]
+    assert len(ids) > 12  # most characters are several tokens
+    pieces = token_pieces(tokenizer, ids)
+    assert len(pieces) == len(ids) and "".join(pieces) == text
+    assert all("\ufffd" not in piece for piece in pieces)
+    cut = token_pieces(tokenizer, tokenizer("🍎")["input_ids"][:-1])
+    assert "".join(cut[:-1]) == ""
+
+
+>>>>>>> f63cde3 (Options, checks of --config files and help come from the settings' fields; help in groups; every failure is one line)
 def test_env_prints_versions_as_text_and_json() -> None:
     assert "transformers" in em_hf("env").stdout
     facts = json.loads(em_hf("env", "--json").stdout)

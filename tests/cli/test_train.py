@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from em_hf.cli.main import main
 
 from em_hf.models import load_model
 from em_hf.pocket import problems
+from em_hf.settings import settings_of
+from em_hf.training.settings import RunSettings
 
 SHORT = ["--steps", "2", "--batch-size", "2", "--eval-problems", "0"]
 
@@ -56,10 +59,17 @@ def test_without_a_dataset_it_trains_the_pocket_reasoner_and_prints_the_table(em
     for line, row in zip(lines[1:5], results["rows"], strict=True):
         assert line.startswith(row["name"])
         assert f"{100 * row['accuracy']:.1f}%" in line and f"{row['entropy']:.3f}" in line
-    assert lines[5].startswith("6 held-out prompts, 2 sampled completion(s) each, temperature 1, top_k 0, top_p 1")
+    assert lines[5].startswith("6 held-out prompts, 2 samples per prompt, temperature 1, top_k 0, top_p 1")
     assert f"Run: {run.relative_to(tmp_path)}" in out
     # the rest, with a line for each of so few steps, goes to stderr
-    assert "step 1/3: loss" in err and "step 3/3: loss" in err and f"em-hf push {run.relative_to(tmp_path)}" in err
+    assert "step 1/3  loss" in err and "step 3/3  loss" in err
+    explained = err.index("entropy: of the model's own distributions, in nats per token")
+    assert explained < err.index("step 1/3"), "what the numbers mean comes once, before the first step"
+    assert err.count("of the model's own distributions") == 1
+    assert (run / "training.png").read_bytes().startswith(b"\x89PNG") and "training.png" in err
+    following = err.rpartition("Next: ")[2].strip()
+    assert following.startswith(f"em-hf push {run.relative_to(tmp_path)} --to ")
+    assert em_hf(*shlex.split(following)[1:])[0] == 0, "the next command works as it is printed"
     load_model(str(run), device="cpu")
     recorded = json.loads((run / "run.json").read_text())
     assert recorded["command"].startswith("em-hf train --steps 3")
@@ -125,17 +135,24 @@ def test_an_overwritten_run_is_replaced_and_a_folder_of_others_is_not(em_hf: Cal
     ("words", "message"),
     [
         (["--stps", "3"], "No such option '--stps'"),
-        (["--steps", "few"], "'few' is not a valid integer"),
-        (["--steps", "0"], "0 is not in the range x>=1"),
-        (["--method", "em-rx"], "'em-rx' is not"),
-        (["--loss-reduction", "mean"], "'mean' is not one of 'sum', 'token_mean'"),
-        (["--dtype", "float8"], "'float8' is not one of"),
-        (["--entropy-min", "{"], "not JSON"),
-        (["--entropy-min", "[1]"], "must be a JSON object of fields"),
+        (["--steps", "few"], "--steps is 'few', but must be a whole number, at least 1"),
+        (["--steps", "0"], "--steps is 0, but must be at least 1"),
+        (["--steps", "inf"], "--steps is inf, but must be a whole number, at least 1"),
+        (["--learning-rate", "nan"], "--learning-rate is nan, but must be a finite number, above 0"),
+        (["--max_grad_norm", "1e999"], "--max-grad-norm is 1e999, but must be a finite number"),
+        (["--seed", str(2**32)], "must be from 0 to 4,294,967,295"),
+        (["--method", "em-rx"], "--method is 'em-rx', but must be one of em-ft"),
+        (["--method", "em-rl-sequense"], "did you mean 'em-rl-sequence'?"),
+        (["--recipe", "papr-em-ft"], "did you mean 'paper-em-ft'?"),
+        (["--loss-reduction", "mean"], "--loss-reduction is 'mean', but must be one of sum, token_mean"),
+        (["--dtype", "float8"], "--dtype is 'float8', but must be one of auto, float32"),
+        (["--entropy-min", "{"], "--entropy-min is '{', but must be a JSON object"),
+        (["--entropy-min", "[1]"], "must be a JSON object"),
         (["--entropy-min", '{"warmth": 1}'], "EntropyMinConfig has no field 'warmth'"),
         (["--entropy-min", '{"n_grad_steps": 101}'], "n_grad_steps"),
         (["--model", "some/model"], "dataset is missing: some/model brings no prompts of its own; give --dataset"),
-        (["--config", "no.yaml"], "'no.yaml' does not exist"),
+        (["--config", "no.yaml"], "--config is 'no.yaml', but must be a file that exists"),
+        (["--num-processes", "0"], "--num-processes is 0, but must be from 1 to 1,024"),
         (["--resume", "run", "--steps", "9"], "--steps does not go with --resume"),
         (["--resume", "run", "--no-chat-template"], "--no-chat-template does not go with --resume"),
     ],
@@ -149,7 +166,10 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
 
 
 def test_usage_errors_plans_and_lists_import_no_heavy_library(tmp_path: Path) -> None:
-    commands = [["--steps", "0"], ["--model", "a/b"], ["--entropy-min", '{"x": 1}'], ["--list-methods"], ["--dry-run"]]
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("years of work")
+    commands = [["--dataset", "no.jsonl"], ["--device", "x"], ["--model", "./no"], ["--output", "taken"]]
+    commands += [["--steps", "0"], ["--model", "a/b"], ["--entropy-min", '{"x": 1}'], ["--list-methods"], ["--dry-run"]]
     code = (
         "import json, sys\n"
         "from em_hf.cli.main import main\n"
@@ -162,6 +182,66 @@ def test_usage_errors_plans_and_lists_import_no_heavy_library(tmp_path: Path) ->
     command = [sys.executable, "-c", code, json.dumps(commands)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+YAML_FAULTS = [
+    ("lora: 1", "lora in bad.yaml is 1, but must be true or false"),
+    ("steps: [1]", "steps in bad.yaml is [1], but must be a whole number, at least 1"),
+    ("limit: .inf", "limit in bad.yaml is inf, but must be a whole number, at least 1"),
+    ("learning-rate: .nan", "learning-rate in bad.yaml is nan, but must be a finite number, above 0"),
+    ("steps: 2.0", "steps in bad.yaml is 2.0, but must be a whole number"),
+    ("steps: true", "steps in bad.yaml is True, but must be a whole number"),
+    ("steps:", "steps in bad.yaml is None, but must be a whole number"),
+    ("model: 12", "model in bad.yaml is 12, but must be text; put it in quotes"),
+    ("guard: 'no'", "guard in bad.yaml is 'no', but must be true or false"),
+    ("entropy_min: [1]", "entropy_min in bad.yaml is [1], but must be a JSON object"),
+    ("output: [a]", "output in bad.yaml is ['a'], but must be a path"),
+    ("stesp: 3", "bad.yaml has the unknown key 'stesp'; did you mean 'steps'?"),
+    ("steps: 3\nsteps: 4", "'steps' stands there twice"),
+    ("a: &x [1]\nb: *x", "no aliases here"),
+    ("- steps", "must hold 'option: value' lines, not list"),
+    ("[" * 100_000, "bad.yaml is nested too deeply"),
+    ("steps: [", "bad.yaml is not YAML"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), YAML_FAULTS, ids=lambda value: value[:20])
+def test_a_wrong_file_of_settings_gets_the_same_line_as_a_wrong_option(
+    em_hf: Callable, tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    code, out, err = em_hf("train", "--config", "bad.yaml", "--dry-run")
+    assert (code, out) == (2, "") and message in error_of(err)
+
+
+def test_numbers_as_yaml_leaves_them_and_underscores_are_read(em_hf: Callable, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("learning_rate: 1e-3\nno_guard: true\nloss-reduction: token-mean\n")
+    code, out, _ = em_hf("train", "--config", "settings.yaml", "--max_completion_length", "7", "--dry-run", "--json")
+    plan = json.loads(out)
+    assert code == 0 and plan["learning_rate"] == 0.001 and plan["guard"] is False
+    assert plan["loss_reduction"] == "token_mean" and plan["max_completion_length"] == 7
+
+
+def test_help_shows_ten_options_in_groups_and_help_all_every_setting(em_hf: Callable) -> None:
+    code, out, _ = em_hf("train", "--help")
+    shown = [line.split()[0] for line in out.splitlines() if line.startswith("  --")]
+    assert code == 0 and len(shown) - len(["--debug", "--help-all"]) == 10, shown
+    headings = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Model:", "Data:", "Method:", "Optimization:", "Output:", "Help:"]
+    assert "more options: em-hf train --help-all" in out and "pocket models: 64" in " ".join(out.split())
+    code, out, _ = em_hf("train", "--help-all")
+    for name in settings_of(RunSettings):
+        assert f"--{name.replace('_', '-')}" in out, name
+    assert code == 0 and out.count("[default: ") + out.count("default:") > 40
+
+
+def test_with_lora_on_a_local_base_the_next_command_merges_and_works(em_hf: Callable, tmp_path: Path) -> None:
+    code, _, err = em_hf("train", *SHORT, "--lora", "--output", "my run")
+    assert code == 0
+    following = shlex.split(err.rpartition("Next: ")[2].strip())
+    assert following == ["em-hf", "push", "my run", "--to", "my run-repository", "--merge"]
+    assert em_hf(*following[1:])[0] == 0
+    load_model(str(tmp_path / "my run-repository"), device="cpu")
 
 
 def long_prompt(folder: Path) -> list[str]:
@@ -193,7 +273,10 @@ def given(*words: str) -> Callable[[Path], list[str]]:
         (given("--max-completion-length", "99999"), "give --max-completion-length less"),
         (given("--model", "./nowhere", "--dataset", "pocket"), "there is no model folder at ./nowhere"),
         (given("--model", "no/such", "--dataset", "pocket"), "no/such is not in the local cache and the Hub is out of"),
-        (given("--device", "toaster"), "device is 'toaster', but this machine has cpu"),
+        (given("--device", "toaster"), "device is 'toaster', but must be cpu, cuda, cuda:N"),
+        (given("--model", "pocket-reasonr"), "did you mean 'pocket-reasoner'?"),
+        (given("--dataset", "~nobody-of-that-name/x"), "there is no file ~nobody-of-that-name/x"),
+        (rows('{"prompt": ' + "[" * 100_000), "rows.jsonl is nested too deeply"),
         (given("--split", "tset"), "tset"),
         (given("--resume", "nowhere"), "there is no run folder at nowhere"),
     ],
@@ -247,12 +330,12 @@ def test_ctrl_c_exits_with_130_and_the_command_that_goes_on(tmp_path: Path) -> N
     told: list[str] = []
     for line in process.stderr:
         told.append(line)
-        if line.startswith("step 1/30"):
+        if line.startswith("step  1/30"):
             os.kill(process.pid, signal.SIGINT)
             break
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, ""), "".join(told) + err
-    assert "of 30. Go on with: em-hf train --resume 'my Run'" in err and err.splitlines()[-1] == "Interrupted."
+    assert "of 30. Continue with: em-hf train --resume 'my Run'" in err and err.splitlines()[-1] == "Interrupted."
     facts: dict[str, Any] = json.loads((tmp_path / "my Run" / "run.json").read_text())
     assert facts["status"] == "interrupted" and 1 <= facts["steps_done"] < 30
     names = {path.name for path in (tmp_path / "my Run").iterdir()}

@@ -1,0 +1,114 @@
+"""What `em-hf train` shows: a line per step, one progress bar, the table at the end and the next command."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from em_hf.training.settings import POCKET_MODELS, RunSettings
+
+from .common import note
+
+# What a step's line shows of the log, and what it means.
+SHOWN = {
+    "loss": ("loss {:.4f}", "what the optimizer lowers"),
+    "reward": ("reward {:.3f}", "what RL raises"),
+    "entropy": ("entropy {:.3f}", "of the model's own distributions, in nats per token; 0: always certain"),
+    "kl": ("KL {:.4f}", "distance from the base model, in nats per token"),
+    "completion_length": ("length {:.1f}", "tokens per sample"),
+    "token_accuracy": ("token accuracy {:.3f}", "share of the labels' tokens that the model ranks first"),
+}
+
+
+class Progress:
+    """Prints a run's progress to stderr: phases, a line per step, and on a terminal a bar with the time left.
+
+    Args:
+        settings: The run's settings.
+        silent: Print nothing, as every process but the main one.
+    """
+
+    def __init__(self, settings: RunSettings, *, silent: bool = False) -> None:
+        from tqdm import tqdm
+
+        self.settings, self.silent, self.explained = settings, silent, False
+        self.bar = tqdm(
+            total=settings.steps, unit="step", disable=True if silent else None, file=sys.stderr, leave=False
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def _print(self, text: str) -> None:
+        if not self.silent:
+            self.bar.clear()
+            note(text)
+            self.bar.refresh()
+
+    def on_step(self, line: dict[str, float]) -> None:
+        """Print a step's line; before the first one, what its numbers mean."""
+        known = {name: text for name, text in SHOWN.items() if line.get(name) is not None}
+        if not self.explained:
+            self.explained = True
+            self._print("\n".join(f"  {form.split(' {')[0]}: {meaning}" for form, meaning in known.values()))
+        width = len(str(self.settings.steps))
+        shown = "  ".join(form.format(line[name]) for name, (form, _) in known.items())
+        self._print(f"step {line['step']:>{width}}/{self.settings.steps}  {shown}")
+        if not self.bar.disable:
+            self.bar.n = int(line["step"])
+            self.bar.refresh()
+
+    def on_phase(self, text: str) -> None:
+        self._print(text)
+
+    def on_measure(self, row: str, done: int, total: int) -> None:
+        if not self.bar.disable:
+            self.bar.set_postfix_str(f"measuring {row}: {done} of {total} prompts")
+
+    def save_plot(self, folder: Path) -> Path | None:
+        """Save the picture of the run beside it; a run whose records cannot be read back has none."""
+        from em_hf.training.plot import plot_run
+
+        try:
+            return plot_run(folder)
+        except (ValueError, OSError) as error:
+            self._print(f"No plot: {' '.join(str(error).split())}")
+            return None
+
+
+def next_command(settings: RunSettings, folder: Path) -> str:
+    """Return the command that comes after training: publish the run, here into a folder.
+
+    An adapter of a base model that only this machine has is merged into it: alone it would load nowhere else.
+    """
+    local = settings.model in POCKET_MODELS or Path(settings.model).expanduser().exists()
+    merge = ["--merge"] if settings.lora and local else []
+    return shlex.join(["em-hf", "push", str(folder), "--to", f"{folder.name or 'run'}-repository", *merge])
+
+
+def results_table(results: dict[str, Any]) -> str:
+    """Return the result rows, aligned, and how they were measured."""
+    width = 2 + max(16, *(len(row["name"]) for row in results["rows"]))
+    with_accuracy = results["rows"][0]["accuracy"] is not None
+    lines = [
+        f"{'':<{width}}"
+        + (f"{'accuracy':>9}  {'95% interval':<14}" if with_accuracy else "")
+        + "nats/token  tokens  seconds"
+    ]
+    for row in results["rows"]:
+        accuracy = ""
+        if with_accuracy:
+            interval = f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
+            accuracy = f"{100 * row['accuracy']:>8.1f}%  {interval:<14}"
+        figures = f"{row['entropy']:>10.3f}  {row['completion_length']:>6.1f}  {row['seconds']:>7.1f}"
+        lines.append(f"{row['name']:<{width}}{accuracy}{figures}")
+    sampling = results["sampling"]
+    samples = "1 sample" if sampling["samples"] == 1 else f"{sampling['samples']} samples"
+    lines.append(
+        f"{results['n']} held-out prompts, {samples} per prompt, temperature 1, top_k 0, top_p 1, with and without "
+        f"EM-INF, seed {sampling['seed']}"
+    )
+    return "\n".join(lines)
