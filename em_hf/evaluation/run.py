@@ -1,6 +1,7 @@
 """An evaluation from start to end: tasks, a model, one strategy after the other, results."""
 
 import logging
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,11 +51,23 @@ def load_tasks(settings: EvalSettings, *, data_dir: str | Path | None = None, al
     for task in tasks["tasks"].values():
         if settings.num_fewshot is not None:  # said here: lm-eval drops its caller's wish where a task has 0
             task.set_config("num_fewshot", settings.num_fewshot)
+            _check_fewshot(task, settings.num_fewshot)
         if task.OUTPUT_TYPE == "generate_until":
             task.set_config("repeats", settings.samples)
             if settings.max_new_tokens:
                 task.set_config("generation_kwargs", {"max_gen_toks": settings.max_new_tokens}, update=True)
     return tasks
+
+
+def _check_fewshot(task: Any, n: int) -> None:
+    """Raise ValueError where a task has too few worked examples; lm-eval draws one more, in place of the problem."""
+    if n == 0:
+        return
+    there = len(list(task.fewshot_docs()))
+    if n >= there:
+        raise ValueError(
+            f"num_fewshot is {n}, but {task.config.task} has {there} examples to draw from: give at most {there - 1}"
+        )
 
 
 def evaluate(
@@ -97,8 +110,9 @@ def evaluate(
 
 
 def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bool) -> dict[str, Any]:
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluator, simple_evaluate
 
+    evaluator.get_git_commit_hash = _git_commit  # its own lets git complain on the terminal
     groups = list((tasks.get("groups") or {}).values())
     grouped = {task.task_name for group in groups for task in group.get_all_tasks()}
     results = simple_evaluate(
@@ -117,6 +131,15 @@ def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bo
     )
     assert results is not None  # None on the other processes of a distributed run, which this is not
     return dict(results)
+
+
+def _git_commit() -> str | None:
+    """Return what `git describe --always` says of the current folder; None outside of a repository."""
+    try:
+        done = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True)
+    except OSError:  # no git here
+        return None
+    return done.stdout.strip() or None
 
 
 def quiet_lm_eval() -> None:

@@ -24,6 +24,7 @@ def test_without_a_strategy_three_are_compared_on_the_pocket_problems_and_files_
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split("|")[2].strip() for line in lines[2:5]] == ["greedy", "sampling", "em-inf"]
+    assert "fatal" not in done.stderr, "git has nothing to say of a folder that is no repository"
     assert "sampling minus greedy" in done.stdout and "temperature 1, top_k 0, top_p 1" in done.stdout
     out = tmp_path / "out"
     record = json.loads((out / "eval.json").read_text())
@@ -123,6 +124,8 @@ def test_the_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) 
         (["--data-dir", "nowhere"], 2, "nowhere"),
         (["--tasks", "gsm9k"], 1, "there is no task 'gsm9k'"),
         (["--tasks", "humaneval"], 1, "--allow-code-execution"),
+        (["--num-fewshot", "900000"], 2, "--num-fewshot is 900000, but must be from 0 to 1,000"),
+        (["--tasks", "mawps", "--data-dir", "few", "--num-fewshot", "2"], 1, "mawps has 2 examples to draw from"),
         (["--tasks", "gsm8k", "--data-dir", "."], 1, "there is no gsm8k_test.jsonl in"),
         (["--tasks", "math500"], 1, "give the folder of math500.jsonl as --data-dir"),
         (["--output", "taken"], 1, "something other than an evaluation"),
@@ -133,6 +136,9 @@ def test_the_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) 
 def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("mine")
+    (tmp_path / "few").mkdir()
+    rows = [{"input": f"Mia has {n} pears. How many has she?", "target": str(n)} for n in (2, 3)]
+    (tmp_path / "few" / "mawps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = em_hf(*arguments, "--limit", "1", cwd=tmp_path, EM_HF_DATA_DIR="")
     assert done.returncode == code, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
