@@ -80,12 +80,15 @@ def check_extra(what: str, extra: str, *packages: str) -> None:
             raise ImportError(f"{what} needs {name}: pip install 'em-hf[{extra}]'")
 
 
-def check_dataset(name: str | None) -> None:
-    """Raise where a dataset is named like a file and there is none; as `em_hf.data` would, later."""
-    if name is not None:
-        from em_hf.data import local_file
+def check_dataset(name: str | None) -> str | None:
+    """Return a dataset's name where it has to come from the Hub, else None.
 
-        local_file(name)
+    Raises:
+        OSError, ValueError: It is named like a file, and there is none that could be read.
+    """
+    from em_hf.data import FEWER_DATASET, POCKET_DATASET, local_file
+
+    return None if name in (None, POCKET_DATASET, FEWER_DATASET) or local_file(str(name)) else name
 
 
 def check_port(host: str, port: int) -> None:

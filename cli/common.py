@@ -25,10 +25,10 @@ def load_libraries(*sources: str | None) -> None:
     """Import PyTorch and transformers, behind a line that says so, with their progress bars and chatter off.
 
     Args:
-        sources: The models that will be loaded. Where one comes from the Hub and the Hub does not answer, only the
-            local cache is used from here on, instead of waiting through every library's retries.
+        sources: The models and datasets that will be loaded. Where one comes from the Hub and the Hub does not answer,
+            only the local cache is used from here on, instead of waiting through every library's retries.
     """
-    if "torch" not in sys.modules:
+    if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":
         note("Loading PyTorch and transformers …")
     if any(map(is_hub_id, sources)) and not hub_is_reachable():
         note("The Hub does not answer: using the local cache only.")

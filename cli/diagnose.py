@@ -55,10 +55,10 @@ def command(**options: Any) -> None:
         raise click.UsageError("--thresholds is empty: give at least one number of nats")
     check_model(options["model"])
     check_device(options["device"])
-    check_dataset(options["dataset"])
+    hub_dataset = check_dataset(options["dataset"])
     check_extra("em-hf diagnose", "eval", "sklearn")
     check_writable(options["output"])
-    load_libraries(options["model"])
+    load_libraries(options["model"], hub_dataset)
     from tqdm import tqdm
 
     from em_hf.data import load_prompts

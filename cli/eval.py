@@ -169,7 +169,8 @@ def _vllm(options: dict[str, Any], load: dict[str, Any]) -> tuple[Any, None, dic
 def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
-    load_libraries(options["model"])
+    local = options["data_dir"] or os.environ.get("EM_HF_DATA_DIR")
+    load_libraries(options["model"], *(task for task in options["tasks"] if task != "pocket" and not local))
     from em_hf.evaluation.folder import EvalFolder, check_place
     from em_hf.evaluation.report import report
     from em_hf.evaluation.run import evaluate, load_tasks, quiet_lm_eval, settings_record

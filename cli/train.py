@@ -178,7 +178,7 @@ def _launch(settings: RunSettings, folder: Path, options: dict[str, Any]) -> int
 
 
 def _run(settings: RunSettings, folder: Path, options: dict[str, Any]) -> None:
-    load_libraries(settings.model, None if settings.dataset is None else _hub_dataset(settings.dataset))
+    load_libraries(settings.model, check_dataset(settings.dataset))
     from em_hf.runs import holds_run
     from em_hf.training.distributed import is_main
     from em_hf.training.run import Interrupted, train
@@ -205,12 +205,6 @@ def _run(settings: RunSettings, folder: Path, options: dict[str, Any]) -> None:
         raise click.Abort from stop
     if main:
         _show(settings, folder, results, progress, as_json=options["as_json"])
-
-
-def _hub_dataset(name: str) -> str | None:
-    from em_hf.data import local_file
-
-    return None if name.startswith("pocket") or local_file(name) else name
 
 
 def _show(settings: RunSettings, folder: Path, results: dict[str, Any], progress: "Progress", *, as_json: bool) -> None:

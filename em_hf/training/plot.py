@@ -36,7 +36,9 @@ def plot_run(folder: Path) -> Path | None:
 def _entropy(axes: Any, run: Run) -> None:
     lines = [line for line in run.log if line.entropy is not None]
     axes.plot([line.step for line in lines], [line.entropy for line in lines], marker="." if len(lines) < 60 else None)
-    axes.set(xlabel="training step", ylabel="entropy (nats per token)", ylim=(0, None))
+    axes.set(xlabel="training step", ylabel="entropy (nats per token)")
+    axes.set_ylim(0, 1.05 * max(line.entropy or 0 for line in lines) or 1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _accuracy(axes: Any, run: Run) -> None:
