@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 import click
 
-from em_hf import __version__
 from em_hf.settings import did_you_mean
 
 COMMANDS = ("train", "push", "generate", "eval", "diagnose", "lab", "app", "env", "completion")
@@ -99,7 +98,7 @@ def explain(error: BaseException) -> str:
     },
     epilog="Every command runs without options, on the pocket reasoner that comes with the package.",
 )
-@click.version_option(__version__, prog_name="em-hf")
+@click.version_option(package_name="em-hf", prog_name="em-hf")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def cli() -> None:
     """Entropy minimization for language models: train, publish and decode, without labels."""
