@@ -90,8 +90,6 @@ def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int,
     assert sum(line.startswith("Error:") for line in done.stderr.splitlines()) == 1
 
 
-<<<<<<< HEAD
-=======
 @pytest.mark.parametrize("way", ["-", "--file"])
 def test_the_prompt_comes_from_standard_input_or_a_file(way: str, tmp_path: Path) -> None:
     text = "Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?"
@@ -115,23 +113,6 @@ def test_an_argument_that_is_no_utf8_is_one_line() -> None:
     assert done.returncode == 2 and b"argument 2 is not UTF-8 text" in done.stderr
 
 
-def test_half_characters_and_emoji_are_shown_whole() -> None:
-    from transformers import AutoTokenizer
-
-    from em_hf.compare.comparison import token_pieces
-
-    tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
-    text = "Zoë has 3 🍎 and 日本 <b>"
-    ids = tokenizer(text)["input_ids"]
-    assert len(ids) > 12  # most characters are several tokens
-    pieces = token_pieces(tokenizer, ids)
-    assert len(pieces) == len(ids) and "".join(pieces) == text
-    assert all("\ufffd" not in piece for piece in pieces)
-    cut = token_pieces(tokenizer, tokenizer("🍎")["input_ids"][:-1])
-    assert "".join(cut[:-1]) == ""
-
-
->>>>>>> f63cde3 (Options, checks of --config files and help come from the settings' fields; help in groups; every failure is one line)
 def test_env_prints_versions_as_text_and_json() -> None:
     assert "transformers" in em_hf("env").stdout
     facts = json.loads(em_hf("env", "--json").stdout)
