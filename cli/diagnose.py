@@ -13,7 +13,8 @@ from em_hf.settings import DataSettings, ModelSettings, setting, settings_of
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_writable
 from .common import load_libraries, print_json
-from .options import Command, config_option, entropy_min_options, entropy_min_settings, json_option, setting_options
+from .config_file import config_option
+from .options import Command, entropy_min_options, entropy_min_settings, json_option, setting_options
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from em_hf.settings import DrawSettings, setting, settings_of
 
 from .checks import check_device, check_extra, check_model
 from .common import load_libraries, note, print_json
+from .config_file import config_option
 from .options import (
     Command,
-    config_option,
     dry_run_option,
     entropy_min_options,
     entropy_min_settings,

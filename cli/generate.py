@@ -11,13 +11,12 @@ from em_hf.settings import DrawSettings, ModelSettings, setting
 
 from .checks import check_device, check_model
 from .common import load_libraries, note, print_json
+from .config_file import config_option
 from .options import (
     Command,
-    config_option,
     entropy_min_options,
     entropy_min_settings,
     json_option,
-    read_prompt,
     setting_options,
 )
 
@@ -35,6 +34,33 @@ class GenerateOptions:
     file: Path | None = setting(None, help="Read the prompt from this file.", group="data", exists="file")
     chat_template: bool = setting(True, help="Put the prompt into the tokenizer's chat template.", group="data")
     max_new_tokens: int = setting(128, help="Longest completion, in tokens.", group="sampling", low=1)
+
+
+def read_prompt(prompt: str | None, file: Path | None) -> str | None:
+    """Return the prompt given: as an argument, on standard input (`-`), or in a file; None where none is.
+
+    Raises:
+        click.UsageError: Two were given, or an empty one.
+        ValueError: What was read is not UTF-8 text.
+    """
+    if prompt is not None and file is not None:
+        raise click.UsageError("give PROMPT or --file, not both")
+    if file is None and prompt != "-":
+        text, where = prompt, "PROMPT"
+    else:
+        where = str(file) if file is not None else "standard input"
+        if file is None and click.get_text_stream("stdin").isatty():
+            click.echo("Type the prompt; end it with Ctrl-D on a line of its own.", err=True)
+        data = file.read_bytes() if file is not None else click.get_binary_stream("stdin").read()
+        try:
+            text = data.decode("utf-8-sig").rstrip("\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    if text is not None and not text.strip():
+        raise click.UsageError(f"{where} is empty: give some text, or no PROMPT at all for a problem of ours")
+    if text is not None and "\0" in text:
+        raise click.UsageError(f"{where} holds a null character, which no text has")
+    return text
 
 
 @click.command(

@@ -11,7 +11,8 @@ from em_hf.settings import setting
 
 from .checks import check_extra
 from .common import load_libraries, note, print_json
-from .options import Command, config_option, dry_run_option, json_option, setting_options
+from .config_file import config_option
+from .options import Command, dry_run_option, json_option, setting_options
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from em_hf.training.settings import RunSettings, default_name, recipe_names, rec
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_output
 from .common import load_libraries, note, print_json
-from .options import Command, config_option, dry_run_option, json_option, listing_option, setting_options
+from .config_file import config_option
+from .options import Command, dry_run_option, json_option, listing_option, setting_options
 from .plan import PlanOptions, check_alone, show_plan
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from em_hf.cli import checks, common
 from em_hf.cli.completion import MARK, completion_script, install_script
 from em_hf.cli.main import COMMANDS, cli
+from em_hf.cli.options import Option
 
 
 def run(*words: str, **given: Any) -> Result:
@@ -129,8 +130,8 @@ def test_every_option_that_takes_a_value_is_made_from_a_setting() -> None:
 def numbers(name: str) -> list[str]:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
-    found = [p for p in command.params if getattr(getattr(p, "setting", None), "kind", None) in (int, float)]
-    return [p.opts[0] for p in found]
+    settings = {p.opts[0]: p.setting for p in command.params if isinstance(p, Option) and p.setting is not None}
+    return [option for option, one in settings.items() if one.kind in (int, float) and not one.many]
 
 
 @pytest.mark.parametrize(("name", "option"), [(n, o) for n in COMMANDS for o in numbers(n)])
