@@ -39,7 +39,7 @@ class Group(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:  # type: ignore[override]
         words = list(sys.argv[1:] if args is None else args)
-        extra["standalone_mode"] = False
+        extra = {"prog_name": "em-hf", **extra, "standalone_mode": False}
         try:
             check_utf8(words)
             sys.exit(super().main(words, *rest, **extra) or 0)

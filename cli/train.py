@@ -244,7 +244,8 @@ def _of_earlier_run(ctx: click.Context, folder: Path) -> RunSettings:
 
     for name in ctx.params:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and name not in WITH_RESUME:
-            option = next(p for p in ctx.command.params if p.name == name).opts[0]
+            param = next(p for p in ctx.command.params if p.name == name)
+            option = (param.secondary_opts if ctx.params[name] is False and param.secondary_opts else param.opts)[0]
             raise click.UsageError(f"{option} does not go with --resume, which keeps the settings of the run", ctx)
     run = read_run(folder)
     if run.status == "finished":

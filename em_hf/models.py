@@ -64,16 +64,26 @@ def load_model(
 
     Raises:
         ValueError: the model has no generation head, or carries code of its own and `trust_remote_code` is off, or
-            this machine has no such device.
+            this machine has no such device, or the model's files are damaged.
         OSError: the model cannot be found or read, or is gated.
     """
     place = place_of(device)
     options = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     source = resolve_model(name)
     torch_dtype = dtype if dtype != "auto" else ("float32" if place.type == "cpu" else "auto")
-    model = _load(source, name, {**options, "dtype": torch_dtype})
-    tokenizer = _load_tokenizer(source, name, options)
-    return model.to(place).eval(), tokenizer
+    try:
+        model = _load(source, name, {**options, "dtype": torch_dtype})
+        tokenizer = _load_tokenizer(source, name, options)
+        return model.to(place).eval(), tokenizer
+    except (ValueError, OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # transformers and tokenizers raise anything, Exception itself too, on damaged files
+        text = " ".join(str(error).split())[:300]
+        if "out of memory" in text.lower():
+            raise
+        raise ValueError(
+            f"{name} cannot be loaded; its files are damaged, or not a model's ({type(error).__name__}: {text})"
+        ) from error
 
 
 def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
