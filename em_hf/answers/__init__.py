@@ -1,0 +1,93 @@
+"""Answers: found in a text, compared with one another, and put to the vote."""
+
+import re
+from collections.abc import Sequence
+
+from em_hf.answers.extract import extract_answer
+from em_hf.answers.reading import Reading, read, same
+
+__all__ = ["agreement", "extract_answer", "majority", "same_answer"]
+
+_INTEGER = re.compile(r"-?[0-9]{1,300}")  # by far the most frequent answer
+
+
+def same_answer(a: str | None, b: str | None) -> bool:
+    r"""Return whether two answers say the same, as a grader of a maths benchmark would.
+
+    Numbers are compared by their exact values; a decimal of six significant digits or more also stands for the values
+    that it is a rounding of (0.333333 for 1/3, not 0.333). Percent signs, currencies and units may be missing on one
+    side; where both have them they must agree (10 cm is 100 mm, not 10 mm). Words are compared without case, single
+    letters with it. Tuples and intervals keep their order and their brackets, sets and bare lists have no order.
+    Expressions are read and compared by math-verify's parser where that is installed, else by their wording.
+
+    Args:
+        a: an answer, such as a benchmark's; None for none.
+        b: the other answer, such as a model's. The order of the two does not matter.
+
+    Returns:
+        False where either is None. It never raises. Answers that would take long to work out (towers of powers,
+        integrals, more than 200 characters) are compared by their wording.
+
+    Example:
+        >>> same_answer(r"3\frac{1}{2}", "3.5"), same_answer("10 cm", "10 mm"), same_answer("(1,2)", r"\{1,2\}")
+        (True, False, False)
+    """
+    if a is None or b is None:
+        return False
+    return a == b or _same(a, b)
+
+
+def _same(a: str, b: str) -> bool:
+    if _INTEGER.fullmatch(a) and _INTEGER.fullmatch(b):
+        return int(a) == int(b)
+    if _bare(a) == _bare(b):
+        return True
+    if not _bare(a) or not _bare(b):
+        return False
+    return same(read(a), read(b))
+
+
+def _bare(answer: str) -> str:
+    """`answer` without dollar signs, which mark a formula or money, and without the spaces around it."""
+    return answer.replace("\\$", "").replace("$", "").strip()
+
+
+def majority(answers: Sequence[str | None]) -> str | None:
+    """Return the most frequent of `answers`, in the wording that came first; None only where every entry is None.
+
+    An answer joins the first group with which it agrees as a whole: "40" and "0.4" both agree with "40%", but not with
+    each other, so they never vote together. None is not counted, and of equally frequent answers the first seen wins.
+    """
+    groups = _groups(answers)
+    return max(groups, key=len)[0][1] if groups else None
+
+
+def agreement(answers: Sequence[str | None]) -> list[float]:
+    """Return for each of `answers` the share of them that say the same, itself included; 0 for None."""
+    shares = [0.0] * len(answers)
+    for group in _groups(answers):
+        for place, _ in group:
+            shares[place] = len(group) / len(answers)
+    return shares
+
+
+def _groups(answers: Sequence[str | None]) -> list[list[tuple[int, str]]]:
+    """The places and wordings of answers that are the same, in the order in which each group was first seen."""
+    groups: list[list[tuple[int, str]]] = []
+    readings: list[list[Reading]] = []  # of each group, every different one
+    group_of: dict[str, int] = {}
+    for place, answer in enumerate(answers):
+        if answer is None:
+            continue
+        if answer not in group_of:
+            reading = read(answer)
+            fitting = (i for i, known in enumerate(readings) if all(same(other, reading) for other in known))
+            index = next(fitting, len(groups))
+            if index == len(groups):
+                groups.append([])
+                readings.append([])
+            if reading not in readings[index]:
+                readings[index].append(reading)
+            group_of[answer] = index
+        groups[group_of[answer]].append((place, answer))
+    return groups

@@ -1,0 +1,318 @@
+"""What an answer says: its reading, made once for a wording, and the comparison of two readings."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+
+from em_hf.answers import maths
+from em_hf.answers.numbers import Typed, based_number, typed_number
+from em_hf.answers.units import Unit, split_unit
+from em_hf.answers.wording import TEXT_OPEN, clean, plain
+
+_LONGEST = 2000  # characters of an answer that are looked at for more than their wording
+_MOST_PARTS = 50
+_CHOICE = re.compile(
+    rf"(?:{TEXT_OPEN}?\s*\(\s*{TEXT_OPEN}?([A-Z])\x02?\s*\)\s*\x02?|{TEXT_OPEN}?\s*([A-Z])\s*[).:]\s*\x02?)\s*[.:]?\s*(.*)"
+)
+_SIMPLE = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,50})?")
+_PERCENT = re.compile(r"(.*[0-9)}])\s*(?:%|\x01?\s*(?:percent|per cent|percentage|pct)\.?\s*\x02?)\s*$", re.IGNORECASE)
+_LETTERS = re.compile(r"[^\W\d_]+(?:[ '.,:-]+[^\W\d_]+)*[.!]?")
+# Letters side by side that are a product of variables; "ab" is one, "tip" is a word.
+_PRODUCT = re.compile(r"[b-df-hj-np-tv-z]{2,3}|[abc]{2,3}")
+_NAMED = re.compile(
+    r"^([A-Za-z](?:_\{?\w+\}?)?|\\[a-z]+|[A-Za-z]\([a-z]\))\s*(?:=|\\in(?![A-Za-z])|\\approx(?![A-Za-z]))\s*(.+)$"
+)
+_ARITHMETIC = re.compile(r"^[-+*/^0-9(){}.\s]*(?:\\(?:frac|times|cdot|sqrt|div)[-+*/^0-9(){}.\s]*)*=\s*([^=]+)$")
+_JOINED = re.compile(
+    r"[,;]|(?:\s|(?<=\x02))(?:and|or|\x01\s*,?\s*(?:and|or)\s*\x02)(?=\s)|\\(?:land|lor|vee)(?![A-Za-z])"
+)
+_MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}")
+_PAIRS = {"(": ")", "[": "]", r"\{": r"\}", r"\langle": r"\rangle"}
+_TOKEN = re.compile(r"\\[{}]|\\[lr]angle|[()\[\]{}]")
+_EMPTY_SET = re.compile(r"\\emptyset|\\\{\s*\\\}|\{\s*\}|(?:the )?empty set", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer, read.
+
+    `kind` is "word", "number", "based", "list", "set", "matrix", a pair of brackets such as "[)", "union", or
+    "expression". Only what belongs to the kind is filled in.
+    """
+
+    text: str
+    kind: str
+    number: Typed | None = None
+    base: tuple[int, int] | None = None
+    parts: tuple["Reading", ...] = ()
+    shape: tuple[int, ...] = ()
+    percent: bool = False
+    unit: Unit | None = None
+    name: str | None = None
+    choice: str | None = None
+    whole: str = field(default="", compare=False)
+
+
+@lru_cache(maxsize=8192)
+def read(answer: str) -> Reading:
+    """Return the reading of an answer as it was typed."""
+    if _SIMPLE.fullmatch(answer):
+        return Reading(answer, "number", number=typed_number(answer))
+    if len(answer) > _LONGEST:
+        return Reading(" ".join(answer.split()), "word")
+    return _read(clean(answer))
+
+
+def _read(text: str, depth: int = 0) -> Reading:
+    bare = plain(text)
+    if depth > 4:
+        return Reading(bare, "word")
+    if (found := _CHOICE.fullmatch(text)) and "," not in found[0][:3]:
+        rest = _read(found[3], depth + 1) if found[3] else None
+        return Reading(bare, "choice", choice=found[1] or found[2], parts=(rest,) if rest else ())
+    if _EMPTY_SET.fullmatch(bare):
+        return Reading(r"\emptyset", "set")
+    if word := _word(text, bare):
+        return word
+    if (found := _NAMED.match(text)) and len(_split(text)) == 1:
+        rest = found[2].rpartition("=")[2].strip() if "=" in found[2] else found[2]
+        if rest and not re.search(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])", rest):
+            return _with(_read(rest, depth + 1), name=found[1], whole=bare)
+    if (found := _ARITHMETIC.match(bare)) and found[1].strip():
+        return _with(_read(found[1].strip(), depth + 1), whole=bare)
+    if structured := _structure(text, depth):
+        return structured
+    if found := _PERCENT.fullmatch(text):
+        return _with(_scalar(plain(found[1]), 1), percent=True, whole=bare)
+    body, unit, scale = split_unit(text)
+    if body != text or unit:
+        if (found := _PERCENT.fullmatch(body)) and scale == 1:
+            return _with(_scalar(plain(found[1]), 1), percent=True, unit=unit, whole=bare)
+        inner = _structure(body, depth) or _scalar(plain(body), scale)
+        if scale == 1 or inner.number is not None:
+            return _with(inner, unit=unit, whole=bare)
+    return _scalar(bare, 1)
+
+
+def _with(reading: Reading, **changes: object) -> Reading:
+    from dataclasses import replace
+
+    return replace(reading, **changes)  # type: ignore[arg-type]
+
+
+def _word(text: str, bare: str) -> Reading | None:
+    if not _LETTERS.fullmatch(bare) or (_JOINED.search(text) and TEXT_OPEN not in text and len(bare) < 4):
+        return None
+    if typed_number(bare):
+        return Reading(bare, "number", number=typed_number(bare))
+    if len(bare) == 1 or (TEXT_OPEN not in text and _PRODUCT.fullmatch(bare)):
+        return Reading(bare, "letter" if len(bare) == 1 else "expression")
+    if _JOINED.search(f" {bare} ") and not re.search(r"[.!]", bare):
+        return None
+    return Reading(bare.rstrip(".!").casefold(), "word")
+
+
+def _scalar(text: str, scale: int) -> Reading:
+    typed = typed_number(text)
+    if typed:
+        return Reading(text, "number", number=Typed(typed.value * scale, typed.slack * scale))
+    based = based_number(text)
+    if based and based[1] == 10:
+        return Reading(text, "number", number=Typed(Fraction(based[0])))
+    if based:
+        return Reading(text, "based", base=based)
+    return Reading(text, "expression")
+
+
+def _structure(text: str, depth: int) -> Reading | None:
+    """The reading of a matrix, a list, a set, a tuple, an interval or a union of these; None for a single value."""
+    text = text.strip()
+    if found := _MATRIX.fullmatch(text):
+        if found[1] == "vmatrix":
+            return None
+        rows = [row.split("&") for row in re.split(r"\\\\|\\cr(?![a-z])", found[2]) if row.strip()]
+        cells = [_read(cell.strip(), depth + 1) for row in rows for cell in row]
+        return Reading(plain(text), "matrix", parts=tuple(cells), shape=tuple(len(row) for row in rows))
+    if r"\cup" in text and len(sets := _split(text, re.compile(r"\\cup(?![A-Za-z])"))) > 1:
+        return Reading(plain(text), "union", parts=tuple(_read(part, depth + 1) for part in sets))
+    parts = _split(text)
+    if len(parts) > 1:
+        readings = [r for part in parts for r in _alternatives(part, depth)] if all(parts) else []
+        return Reading(plain(text), "list", parts=tuple(readings)) if readings else None
+    if r"\pm" in text and len(found_both := _alternatives(text, depth)) > 1:
+        return Reading(plain(text), "list", parts=tuple(found_both))
+    for opening, closing in _PAIRS.items():
+        if text.startswith(opening):
+            for end in (closing, {")": "]", "]": ")"}.get(closing, closing)):
+                if text.endswith(end) and _encloses(text, opening, end):
+                    return _bracketed(text, opening, end, depth)
+    if text.startswith("{") and text.endswith("}") and _encloses(text, "{", "}"):
+        return _bracketed(text, r"\{", r"\}", depth, inner=text[1:-1])
+    return None
+
+
+def _bracketed(text: str, opening: str, end: str, depth: int, inner: str | None = None) -> Reading | None:
+    inner = text[len(opening) : -len(end)] if inner is None else inner
+    parts = _split(inner)
+    is_set = opening == r"\{"
+    if len(parts) == 1 and not is_set:
+        return _read(inner.strip(), depth + 1) if opening == "(" and end == ")" else None
+    if not all(parts) or (is_set and re.search(r"\\mid(?![A-Za-z])|(?<!\\)[|:]", inner)):
+        return None
+    if is_set:
+        readings = [r for part in parts for r in _alternatives(part, depth)]
+        return Reading(plain(text), "set", parts=tuple(readings))
+    brackets = "()" if opening == r"\langle" else opening + end
+    return Reading(plain(text), brackets, parts=tuple(_read(part, depth + 1) for part in parts))
+
+
+def _alternatives(text: str, depth: int) -> list[Reading]:
+    r"""Both values of an expression with \pm, else the one."""
+    if r"\pm" not in text:
+        return [_read(text, depth + 1)]
+    plus = text.replace(r"\pm", "+").replace(r"\mp", "-")
+    minus = text.replace(r"\pm", "-").replace(r"\mp", "+")
+    return [_read(version.strip().removeprefix("+").strip(), depth + 1) for version in (plus, minus)]
+
+
+def _encloses(text: str, opening: str, end: str) -> bool:
+    """Whether the first bracket of `text` is closed by the last one."""
+    open_brackets = 0
+    for found in _TOKEN.finditer(text):
+        if found[0] in ("(", "[", "{", r"\{", r"\langle"):
+            open_brackets += 1
+        else:
+            open_brackets -= 1
+            if open_brackets == 0:
+                return found.end() == len(text)
+    return False
+
+
+def _split(text: str, separator: re.Pattern[str] = _JOINED) -> list[str]:
+    """`text` cut at the separators that stand in no brackets. An interval's brackets need not match."""
+    cuts, level = [0], 0
+    tokens = re.compile(rf"({_TOKEN.pattern})|(?:{separator.pattern})")
+    ends = []
+    for found in tokens.finditer(text):
+        if found[1]:
+            level += 1 if found[1] in ("(", "[", "{", r"\{", r"\langle") else -1
+        elif level == 0:
+            ends.append(found.start())
+            cuts.append(found.end())
+    parts = [text[start:stop].strip() for start, stop in zip(cuts, [*ends, len(text)], strict=True)]
+    if len(parts) > 2:  # "1, 2, and 3"
+        parts = [part for i, part in enumerate(parts) if part or i in (0, len(parts) - 1)]
+    parts = [re.sub(r"^(?:\x01\s*)?(?:and|or)(?:\s*\x02)?\s+", "", part) for part in parts]
+    return parts if len(parts) <= _MOST_PARTS else [text]
+
+
+def same(a: Reading, b: Reading) -> bool:
+    """Whether two readings say the same. Symmetric, and true of a reading and itself."""
+    if a == b or _squeezed(a.whole or a.text) == _squeezed(b.whole or b.text):
+        return True
+    if a.kind == "choice" or b.kind == "choice":
+        return _same_choice(a, b)
+    if (a.name and b.name and a.name != b.name) or (a.name and "=" in b.text) or (b.name and "=" in a.text):
+        return maths.equal(*sorted((a.whole or a.text, b.whole or b.text)))
+    if a.unit and b.unit and not a.unit.agrees(b.unit):
+        return False
+    if "list" in (a.kind, b.kind) and a.kind != b.kind:
+        return _same_list(a, b) if a.kind == "list" else _same_list(b, a)
+    if a.kind == b.kind and a.parts and b.parts:
+        return _same_parts(a, b)
+    if a.parts or b.parts:
+        described = "union" in (a.kind, b.kind) or "expression" in (a.kind, b.kind)
+        return described and _is_region(a) and _is_region(b) and maths.equal(*sorted((a.text, b.text)))
+    return _same_scalar(a, b)
+
+
+def _squeezed(text: str) -> str:
+    """`text` without the spaces that separate no two numbers and no two letters."""
+    return re.sub(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])", "", text)
+
+
+def _same_choice(a: Reading, b: Reading) -> bool:
+    if a.kind == b.kind:
+        return a.choice == b.choice
+    choice, other = (a, b) if a.kind == "choice" else (b, a)
+    if other.kind == "letter":
+        return other.text == choice.choice
+    return any(same(part, other) for part in choice.parts)
+
+
+def _same_list(listed: Reading, other: Reading) -> bool:
+    """A bare list says the same as a set of its elements, or as a tuple of them in its order."""
+    if other.kind == "set":
+        return _matched(listed.parts, other.parts)
+    if other.kind in ("()", "[]"):
+        return _in_order(listed.parts, other.parts)
+    return False
+
+
+def _same_parts(a: Reading, b: Reading) -> bool:
+    if a.kind == "matrix":
+        return a.shape == b.shape and _in_order(a.parts, b.parts)
+    if a.kind in ("list", "set", "union"):
+        one = _distinct(a.parts) if a.kind == "set" else a.parts
+        other = _distinct(b.parts) if b.kind == "set" else b.parts
+        return _matched(one, other) or (a.kind == "union" and maths.equal(*sorted((a.text, b.text))))
+    return _in_order(a.parts, b.parts)
+
+
+def _in_order(a: Sequence[Reading], b: Sequence[Reading]) -> bool:
+    return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _matched(a: Sequence[Reading], b: Sequence[Reading]) -> bool:
+    """Whether each of `a` has its own match in `b`."""
+    left = list(b)
+    if len(a) != len(b):
+        return False
+    for x in a:
+        match = next((y for y in left if same(x, y)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def _distinct(parts: Sequence[Reading]) -> list[Reading]:
+    kept: list[Reading] = []
+    for part in parts:
+        if not any(same(part, other) for other in kept):
+            kept.append(part)
+    return kept
+
+
+def _is_region(reading: Reading) -> bool:
+    """Whether a reading can stand for a set of real numbers: an interval, a union, a set, or an inequality."""
+    return reading.kind in ("()", "[]", "(]", "[)", "union", "set") or bool(
+        reading.kind == "expression" and re.search(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])|\\mathbb", reading.text)
+    )
+
+
+def _same_scalar(a: Reading, b: Reading) -> bool:
+    kinds = {a.kind, b.kind}
+    if "based" in kinds:
+        return a.base == b.base
+    if kinds & {"word", "letter"}:
+        return a.kind == b.kind and a.text == b.text
+    ratio = a.unit.size / b.unit.size if a.unit and b.unit and a.unit.dimensions else Fraction(1)
+    if a.number and b.number:
+        left, right = Typed(a.number.value * ratio, a.number.slack * ratio), b.number
+        if _near(left, right):
+            return True
+        if a.percent != b.percent:  # 40% is 40 and 0.4
+            hundredth = left if a.percent else right
+            hundredth = Typed(hundredth.value / 100, hundredth.slack / 100)
+            return _near(hundredth, right if a.percent else left)
+        return False
+    if ratio != 1:
+        return False
+    return maths.equal(*sorted((a.text, b.text)))
+
+
+def _near(a: Typed, b: Typed) -> bool:
+    return a.value == b.value or abs(a.value - b.value) < max(a.slack, b.slack)
