@@ -1,0 +1,240 @@
+"""Tables of text: files in the formats that datasets are passed around in, and datasets on the Hub."""
+
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+_DELIMITERS = (",", ";", "\t")
+# A number with a comma before its decimals, not before thousands.
+_COMMA_DECIMALS = re.compile(r"(?<![0-9,.])[0-9]+,(?![0-9]{3}(?![0-9]))[0-9]+(?![0-9,])|[0-9]\.[0-9]{3},[0-9]")
+_FIELD_LIMIT = 2**31 - 1  # characters in a CSV field; its own limit is 131,072
+
+
+@dataclass
+class Table:
+    """What every source gives: the names of its columns (none where there are no rows to know them from), and a way
+    to read one of them. `decimal_commas` says whether its numbers are written as 2,5."""
+
+    columns: Sequence[str]
+    read: Callable[[str], list[Any]]
+    decimal_commas: bool = False
+
+
+def kind_of(path: Path) -> str:
+    """Return the suffix that says how a file is read, without the .gz of a compressed one; empty for another kind."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] == [".gz"]:
+        return suffixes[-2] if len(suffixes) > 1 and suffixes[-2] in _READERS and suffixes[-2] != ".parquet" else ""
+    return suffixes[-1] if suffixes and suffixes[-1] in _READERS else ""
+
+
+def read_file(name: str, path: Path, limit: int | None, known: Collection[str]) -> Table:
+    """Read a file of a known kind; `known` are the columns that a CSV file's separator is told by.
+
+    Raises:
+        ValueError: the file cannot be read as its suffix says.
+        OSError: it cannot be read at all.
+        ImportError: a Parquet file without `datasets` installed.
+    """
+    try:
+        return _READERS[kind_of(path)](path, limit, known)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{name} is not a whole gzip file ({_one_line(error)}): compress it again") from error
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply to read: write one flat object per row") from error
+
+
+def _text(path: Path, newline: str | None = None) -> TextIO:
+    """Open a text file, compressed or not, without its byte order mark."""
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
+    return path.open(encoding="utf-8-sig", newline=newline)
+
+
+def from_rows(rows: list[dict[str, Any]], decimal_commas: bool = False) -> Table:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return Table(columns, lambda column: [_entry(row, column) for row in rows], decimal_commas)
+
+
+def _entry(row: dict[str, Any], column: str) -> Any:
+    """What a row holds in a column, or at the path that a dotted name gives; None where there is nothing."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for key in column.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _read_jsonl(path: Path, limit: int | None, known: Collection[str]) -> Table:
+    rows: list[dict[str, Any]] = []
+    with _text(path) as file:
+        for number, line in enumerate(file, 1):
+            if len(rows) == limit:
+                break
+            if line.strip():
+                rows.append(_json_object(line, f"{path}, line {number}"))
+    return from_rows(rows)
+
+
+class _TwiceError(ValueError):
+    """A name that an object has twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise _TwiceError(repr(Counter(key for key, _ in pairs).most_common(1)[0][0]))
+    return made
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line, object_pairs_hook=_object)
+    except _TwiceError as error:
+        raise ValueError(f"{where} has two entries named {error}: rename one") from error
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON ({error}): every line must be one JSON object") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} holds {type(row).__name__}, but every line must be one JSON object")
+    return row
+
+
+def _read_json(path: Path, limit: int | None, known: Collection[str]) -> Table:
+    try:
+        with _text(path) as file:
+            rows = json.loads(file.read(), object_pairs_hook=_object)
+    except UnicodeDecodeError:
+        raise
+    except _TwiceError as error:
+        raise ValueError(f"{path} has an object with two entries named {error}: rename one") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); a file with one object per line is .jsonl") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(
+            f'{path} must hold a list of objects, such as [{{"prompt": …}}]; one object per line is .jsonl'
+        )
+    return from_rows(rows[:limit])
+
+
+def _read_csv(path: Path, limit: int | None, known: Collection[str]) -> Table:
+    with _text(path, newline="") as file:
+        header = file.readline()
+    delimiter = "\t" if ".tsv" in path.name.lower() else _delimiter(header, known)
+    # A space after the separators of the header is no part of the names, nor of the fields below it.
+    options: dict[str, Any] = {"delimiter": delimiter, "skipinitialspace": f"{delimiter} " in header, "strict": True}
+    usual_limit = csv.field_size_limit(_FIELD_LIMIT)
+    try:
+        with _text(path, newline="") as file:
+            reader = csv.reader(file, **options)
+            names = [name.strip() for name in next(reader, [])]
+            rows = list(islice(filter(None, reader), limit))
+    except csv.Error as error:
+        raise ValueError(f"{path} is not CSV after line {reader.line_num}: {error}") from error
+    finally:
+        csv.field_size_limit(usual_limit)
+    for name, count in Counter(filter(None, names)).items():
+        if count > 1:
+            raise ValueError(f"{path} has {count} columns named {name!r}: rename or remove all but one")
+    for number, row in enumerate(rows, 1):
+        if len(row) > len(names):
+            raise ValueError(
+                f"{path}, row {number} has more fields than the header: quote fields that hold {delimiter!r}"
+            )
+    commas = delimiter == ";" and any(_COMMA_DECIMALS.search(cell) for row in rows for cell in row)
+    return from_rows([dict(zip(names, row, strict=False)) for row in rows], commas)
+
+
+def _delimiter(header: str, known: Collection[str]) -> str:
+    """The separator that gives the header the most names that are looked for, then the most names."""
+
+    def merit(delimiter: str) -> tuple[int, int]:
+        names = [name.strip().strip('"') for name in header.split(delimiter)]
+        return len(set(known).intersection(names)), len(names)
+
+    return max(_DELIMITERS, key=merit)
+
+
+def _read_text(path: Path, limit: int | None, known: Collection[str]) -> Table:
+    with _text(path) as file:
+        lines = (line.strip() for line in file)
+        return from_rows([{"prompt": line} for line in islice(filter(None, lines), limit)])
+
+
+def _read_parquet(path: Path, limit: int | None, known: Collection[str]) -> Table:
+    datasets = _datasets(path)
+    with path.open("rb") as file:
+        if file.read(4) != b"PAR1":
+            raise ValueError(f"{path} is not a Parquet file, whatever its name says: write it again, or rename it")
+
+    def stream(columns: list[str] | None) -> Any:
+        # Streaming makes no copy in the cache, and reads no column that is not asked for.
+        return datasets.load_dataset(
+            "parquet", data_files=str(path), split="train", streaming=True, columns=columns, batch_size=1000
+        )
+
+    def read(column: str) -> list[Any]:
+        return [_entry(row, column) for row in islice(stream([column.split(".")[0]]), limit)]
+
+    try:
+        return Table(stream(None).column_names, read)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {_one_line(error)}") from error
+
+
+_READERS: dict[str, Callable[[Path, int | None, Collection[str]], Table]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+    ".txt": _read_text,
+    ".text": _read_text,
+}
+SUFFIXES = tuple(_READERS)
+
+
+def from_hub(name: str, config: str | None, split: str, limit: int | None) -> Table:
+    datasets = _datasets(name)
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        found = datasets.load_dataset(name, config, split=split)
+    except (ConnectionError, HTTPError) as error:
+        raise OSError(
+            f"{name} is neither a file here nor a cached dataset, and the Hub is out of reach "
+            f"({_one_line(error)}): give a file, or go online"
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"{name} is neither a file here nor a dataset to load from the Hub: {_one_line(error)}"
+        ) from error
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise ValueError(f"the dataset {name} cannot be loaded: {_one_line(error)}") from error
+    if limit is not None:
+        found = found.select(range(min(limit, len(found))))
+    return Table(found.column_names, lambda column: [_entry(row, column) for row in found])
+
+
+def _datasets(name: object) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ImportError(f"{name} needs the datasets library: pip install 'em-hf[train]'") from error
+    return datasets
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
