@@ -66,6 +66,13 @@ class EvalOptions:
     allow_code_execution: bool = setting(
         False, help="Run the programs that the model writes, in a sandbox.", group="scale"
     )
+    sandbox: str | None = setting(
+        None,
+        help="weak runs programs even where this machine cannot keep all that the sandbox promises; also EM_HF_SANDBOX.",
+        group="scale",
+        choices=("strict", "weak"),
+        unset="strict",
+    )
     output: Path | None = setting(
         None, help="Folder for results; the same command continues from it.", group="output", metavar="FOLDER"
     )
@@ -184,6 +191,8 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     settings = EvalSettings(**{name: options[name] for name in settings_of(EvalSettings)})
     if options["scicode_targets"]:
         os.environ["EM_HF_SCICODE_TARGETS"] = str(options["scicode_targets"])
+    if options["sandbox"]:
+        os.environ["EM_HF_SANDBOX"] = options["sandbox"]
     tasks = load_tasks(settings, data_dir=options["data_dir"], allow_code=options["allow_code_execution"])
     load = {name: options[name] for name in ("revision", "dtype", "trust_remote_code")}
     if options["backend"] == "vllm":

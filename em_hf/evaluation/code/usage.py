@@ -1,0 +1,45 @@
+"""What a program's processes use together; part of the inside of the sandbox, with the standard library alone."""
+
+import os
+from collections.abc import Iterable
+
+
+def memory_bytes(pids: Iterable[int], limit: int) -> int:
+    """Return the memory that these processes hold of their own, in bytes; pages that several share count once.
+
+    The kernel's exact figures cost more to read, so they are read only where the sum with shared pages, counted once
+    for each process, is over `limit`; where they cannot be read, that sum is returned.
+    """
+    processes = list(pids)
+    upper = sum(_kilobytes(f"/proc/{pid}/status", ("RssAnon", "RssShmem", "VmSwap")) for pid in processes) << 10
+    if upper <= limit:
+        return upper
+    exact = [_kilobytes(f"/proc/{pid}/smaps_rollup", ("Pss_Anon", "Pss_Shmem", "SwapPss")) for pid in processes]
+    return sum(exact) << 10 if all(exact) else upper
+
+
+def _kilobytes(path: str, names: tuple[str, ...]) -> int:
+    total = 0
+    try:
+        with open(path) as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name in names:
+                    total += int(value.split()[0])
+    except (OSError, ValueError):
+        return 0
+    return total
+
+
+def folder_bytes(folder: str) -> int:
+    """Return what the files in a folder and below it take up, in bytes."""
+    total = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    total += folder_bytes(entry.path)
+    except OSError:
+        pass
+    return total
