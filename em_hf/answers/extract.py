@@ -8,8 +8,10 @@ _BOX_OR_BRACE = re.compile(_OPEN_BOX + r"\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(_OPEN_BOX + r"(?!\{)(?:([^$\n]{0,200}?)\s*\$|([^\s$]{1,200}))")
 _HASHES = re.compile(r"#{4,}")
 
-_EMPHASIS = re.compile(r"^(\*\*|__|`)\s*(.*?)\s*\1([.!]?)$")
-_LABEL = re.compile(r"^(?:the\s+)?(?:final\s+)?answer\s*(?:is\s*:?|[:=])\s*(?=\S)", re.IGNORECASE)
+_EMPHASIS = re.compile(r"^(__|`)\s*(.*?)\s*\1[.!]?$")
+_BOLD = re.compile(r"\*\*(?![0-9])|(?<![0-9])\*\*")  # 2**3 is a power
+_LABEL = re.compile(r"^[A-Za-z, ]*?\banswer\s*(?:is\s*:?|[:=])\s*(?=\S)", re.IGNORECASE)
+_NEXT_QUESTION = re.compile(r"(?:question|problem|q)\b", re.IGNORECASE)
 _HEADING = re.compile(
     r"(?:step|solution|working|work|final\s+answer|answer|explanation|calculat\w+|conclusion|given|part|case|verif\w+|check\w*"
     r"|note|notes|summary|method|approach|reasoning|analysis|problem|question|example|hint|proof|introduction|understand\w*"
@@ -69,8 +71,9 @@ def _after_hashes(text: str) -> str | None:
         line, _, rest = part.partition("\n")
         line = _without_emphasis(line.strip())
         if _ANSWER_HEADING.fullmatch(line):
-            below = _without_emphasis(rest.strip().partition("\n")[0].strip())
-            if _SHORT_ANSWER.fullmatch(below):
+            below, _, more = rest.strip().partition("\n")
+            below = _without_emphasis(below.strip())
+            if _SHORT_ANSWER.fullmatch(below) or (below and not more and len(below.split()) < 4):
                 return below
         elif answer := _without_emphasis(_LABEL.sub("", line)):
             if answer != line or not _is_heading(line, rest.strip()):
@@ -79,15 +82,18 @@ def _after_hashes(text: str) -> str | None:
 
 
 def _without_emphasis(line: str) -> str:
+    line = _BOLD.sub("", line).strip()
     while found := _EMPHASIS.match(line):
         line = found[2]
-    return line
+    return line.rstrip(".") if line[:-1].replace(",", "").replace(".", "").isdecimal() else line
 
 
 def _is_heading(line: str, below: str) -> bool:
     """Whether a line after hashes opens a section of the text instead of giving its answer."""
     if line.endswith(":") or _HEADING.match(line):
         return True
-    if not below:
-        return False
-    return bool(_NUMBERED.match(line)) or (line[0].isalpha() and len(line.split()) > 2)
+    if not below or not line[0].isalpha():
+        return bool(below and _NUMBERED.match(line))
+    words = line.split()
+    asks_next = _NEXT_QUESTION.match(below)
+    return bool(_NUMBERED.match(line)) or len(words) > 2 or (not asks_next and (len(words) > 1 or line.endswith("ing")))

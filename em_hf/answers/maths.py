@@ -12,12 +12,14 @@ from em_hf.answers.numbers import DIGITS
 LONGEST = 200  # characters that the parser is given
 # What Python or SymPy would work out for minutes, and no signal can stop: towers of powers, exponents of seven digits,
 # factorials of more than a small number, binomial coefficients of numbers with four digits.
-_ENDLESS = re.compile(
+# Two numbers side by side are neither one number nor a product.
+_UNREADABLE = re.compile(
     r"(?:\^|\*\*)[^+\-/,=]*(?:\^|\*\*)"
     r"|(?:\^|\*\*)\s*[{(]?-?[0-9]{7}"
     r"|(?:[0-9]{4}|[^0-9A-Za-z\\])\s*!"
     r"|\\[dt]?binom.*[0-9]{4}"
-    r"|[0-9]{4}.*\\choose",
+    r"|[0-9]{4}.*\\choose"
+    r"|[0-9] +[0-9]",
     re.DOTALL,
 )
 _UNBOUNDED = ("Integral", "Sum", "Product", "Limit", "Derivative", "Subs")
@@ -52,7 +54,7 @@ def equal(a: str, b: str) -> bool:
     decimal. Expressions with variables are equal where their values are, for several values of the variables.
     Equations are equal up to a factor, sets and inequalities as math-verify says.
     """
-    if any(not text or len(text) > LONGEST or _ENDLESS.search(text) for text in (a, b)) or not available():
+    if any(not text or len(text) > LONGEST or _UNREADABLE.search(text) for text in (a, b)) or not available():
         return False
     if bool(_RELATION.search(a)) != bool(_RELATION.search(b)) and not (_is_set(a) or _is_set(b)):
         return False

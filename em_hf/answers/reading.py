@@ -16,6 +16,7 @@ _MOST_PARTS = 50
 _CHOICE = re.compile(
     rf"(?:{TEXT_OPEN}?\s*\(\s*{TEXT_OPEN}?([A-Z])\x02?\s*\)\s*\x02?|{TEXT_OPEN}?\s*([A-Z])\s*[).:]\s*\x02?)\s*[.:]?\s*(.*)"
 )
+_OPTION = re.compile(r"(?:option|choice|answer)\s*:?\s*\(?([A-Z])\)?", re.IGNORECASE)
 _SIMPLE = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,50})?")
 _PERCENT = re.compile(r"(.*[0-9)}])\s*(?:%|\x01?\s*(?:percent|per cent|percentage|pct)\.?\s*\x02?)\s*$", re.IGNORECASE)
 _LETTERS = re.compile(r"[^\W\d_]+(?:[ '.,:-]+[^\W\d_]+)*[.!]?")
@@ -69,9 +70,11 @@ def _read(text: str, depth: int = 0) -> Reading:
     bare = plain(text)
     if depth > 4:
         return Reading(bare, "word")
+    if (found := _OPTION.fullmatch(bare)) and found[1].isupper():
+        return Reading(bare, "choice", choice=found[1])
     if (found := _CHOICE.fullmatch(text)) and "," not in found[0][:3]:
-        rest = _read(found[3], depth + 1) if found[3] else None
-        return Reading(bare, "choice", choice=found[1] or found[2], parts=(rest,) if rest else ())
+        said = (_read(found[3], depth + 1),) if found[3] else ()
+        return Reading(bare, "choice", choice=found[1] or found[2], parts=said)
     if _EMPTY_SET.fullmatch(bare):
         return Reading(r"\emptyset", "set")
     if word := _word(text, bare):

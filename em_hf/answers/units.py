@@ -45,6 +45,7 @@ _MEASURES = {
     "kelvin": "K kelvin: 1",
     "current": "A amp ampere: 1",
     "amount": "mol mole: 1",
+    "units": "unit: 1",
     "bytes": "byte: 1; kb kilobyte: 1000; mb megabyte: 1000000; gb gigabyte: 1000000000; bit: 1/8",
 }
 # Names, and the size and unit that they are short for; behind the slash stands what it is divided by.
@@ -98,6 +99,7 @@ _AROUND = frozenset(
     "a an the of in total altogether all each long tall high wide deep old away left remaining per about"
     " approximately".split()
 )
+_SHORT_WORDS = _AROUND | {"am", "pm"}
 _PLURALS = {
     "people": "person",
     "children": "child",
@@ -174,7 +176,7 @@ def _labelled(text: str, body: str, label: str, *, spaced: bool, in_text: bool) 
     if not spaced and (len(label) < 2 or label in ("mg", "th", "st", "nd", "rd")):
         return (body, None, 1) if label in ("th", "st", "nd", "rd") else (text, None, 1)
     unit = _longest_unit(words)
-    if unit is None and spaced and (in_text or all(len(w) > 2 or w.lower() in _AROUND for w in words)):
+    if unit is None and spaced and (in_text or all(len(w) > 2 or w.lower() in _SHORT_WORDS for w in words)):
         stems = frozenset(_stem(w) for w in words if w.lower() not in _AROUND and w.isascii())
         unit = Unit(words=stems) if any(c.isalpha() for c in label) else None
     elif unit is not None and not in_text and len(label) == 1 and label not in _LETTERS:

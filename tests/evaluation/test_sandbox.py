@@ -213,7 +213,7 @@ def test_files_are_limited_together(lacking: tuple[str, ...]) -> None:
         (("namespaces", "landlock"), ["files"]),
         (("new root", "landlock"), ["files"]),
         (("seccomp",), ["sockets"]),
-        (("seccomp", "namespaces"), ["sockets", "network"]),
+        (("seccomp", "namespaces"), ["files", "sockets", "network"]),
     ],
 )
 def test_where_a_promise_cannot_be_kept_nothing_runs_unless_weak_is_asked_for(
@@ -254,11 +254,17 @@ ORDINARY = """
 import json, os, subprocess, sys
 from em_hf.evaluation.code.sandbox import Limits, check_sandbox, passes, run_script
 other = subprocess.Popen(["/bin/sleep", "60"])
+import tempfile
+mine = tempfile.NamedTemporaryFile(mode="w")
+mine.write("mine")
+mine.flush()
+changes = ["os.chmod({0}, 0o777)", "os.truncate({0}, 0)", "os.utime({0}, (1, 1))", "os.remove({0})", "open({0}, 'a')"]
+changed = [run_script("import os\\n" + change.format(repr(mine.name)), "")[1].passed for change in changes]
 killed = run_script(f"import os\\nos.kill({other.pid}, 9)", "")[1].passed or other.poll() is not None
 other.kill()
 everyone = run_script("import os\\nos.kill(-1, 9)", "", limits=Limits(seconds=5))[1].passed
 print(json.dumps([
-    check_sandbox(), killed, run_script("print(open('/etc/passwd').read(1))", "")[1].passed,
+    check_sandbox(), killed, any(changed) or os.stat(mine.name).st_size != 4, run_script("print(open('/etc/passwd').read(1))", "")[1].passed,
     run_script("import socket\\nsocket.socket()", "")[1].passed,
     passes("def double(n): return 2 * n", "assert double(2) == 4", ["double"]).passed,
 ]))
@@ -292,7 +298,7 @@ def test_an_ordinary_users_other_processes_and_files_are_safe_too(
             command, capture_output=True, text=True, env=environment, cwd="/", user=nobody, group=nobody
         )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [[], False, False, False, True]
+    assert json.loads(done.stdout) == [[], False, False, False, False, True]
 
 
 def test_a_flood_of_output_fails_without_filling_anything() -> None:

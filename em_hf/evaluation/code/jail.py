@@ -99,10 +99,12 @@ def close_up(spec: dict[str, Any], user: int, *, separate: bool, root: bool) -> 
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     confined, scoped = only_files(spec["folder"], readable)
     give_up(user, root=root, confined=confined)
-    filtered = filter_calls(own_signals_only=not (separate or scoped or root))
+    filtered = filter_calls(own_signals_only=not (separate or scoped or root), no_changes_by_path=not new_root)
     missing = []
     if not (new_root or confined):
         missing.append("files: the program could read this user's files (no Landlock, and no new root)")
+    elif not (new_root or filtered):
+        missing.append("files: the program could change this user's files (no seccomp filter, and no new root)")
     if not filtered:
         missing.append("sockets: the program could reach services of this machine (no seccomp filter)")
     if not (filtered or separate):

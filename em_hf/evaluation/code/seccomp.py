@@ -41,24 +41,33 @@ _DENIED = {
     "delete_module": (176, 106), "kexec_load": (246, 104), "kexec_file_load": (320, 294), "reboot": (169, 142),
     "swapon": (167, 224), "swapoff": (168, 225),
 }  # fmt: skip
+# What changes files by their paths without opening them, which Landlock does not cover; -1: not there.
+_PATHS = {
+    "truncate": (76, 45), "chmod": (90, -1), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, -1),
+    "lchown": (94, -1), "fchownat": (260, 54), "utime": (132, -1), "utimes": (235, -1), "futimesat": (261, -1),
+    "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "removexattr": (197, 14),
+    "lremovexattr": (198, 15), "setxattrat": (463, 463), "removexattrat": (466, 466),
+}  # fmt: skip
 _CLONE, _CLONE3, _SENDTO, _SOCKETPAIR, _PRLIMIT = (56, 220), (435, 435), (44, 206), (53, 199), (302, 261)
 _KILLS = ((62, 129), (200, 130), (234, 131))  # kill, tkill, tgkill: each has a process or thread first
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 
-def filter_calls(*, own_signals_only: bool) -> bool:
+def filter_calls(*, own_signals_only: bool, no_changes_by_path: bool) -> bool:
     """Deny these system calls to this process and all it starts, for good; whether the kernel does so.
 
     Args:
         own_signals_only: let a process send signals to itself alone, where nothing else keeps the user's other
             processes out of its reach. It cannot end its own children then.
+        no_changes_by_path: no `chmod` and the like, where nothing else keeps the user's other files out of its reach.
     """
     if platform.machine() not in _MACHINES or struct.calcsize("P") != 8:
         return False
     which, architecture = _MACHINES[platform.machine()]
     program = [(_LOAD, 0, 0, _ARCHITECTURE), (_JUMP_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL)]
     program += [(_LOAD, 0, 0, _NUMBER), (_JUMP_AT_LEAST, 0, 1, 0x40000000), (_RETURN, 0, 0, _DENY)]  # no other ABI
-    for numbers in _DENIED.values():
+    denied = [*_DENIED.values(), *(_PATHS.values() if no_changes_by_path else ())]
+    for numbers in (pair for pair in denied if pair[which] >= 0):
         program += [(_JUMP_EQUAL, 0, 1, numbers[which]), (_RETURN, 0, 0, _DENY)]
     # The flags of clone3 lie in memory, where a filter cannot look; without it, libraries use clone.
     program += [(_JUMP_EQUAL, 0, 1, _CLONE3[which]), (_RETURN, 0, 0, _ABSENT)]
