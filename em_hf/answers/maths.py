@@ -19,7 +19,7 @@ _UNREADABLE = re.compile(
     r"|(?:[0-9]{4}|[^0-9A-Za-z\\])\s*!"
     r"|\\[dt]?binom.*[0-9]{4}"
     r"|[0-9]{4}.*\\choose"
-    r"|[0-9] +[0-9]",
+    r"|(?<![0-9_^.])[0-9]+ +[0-9]",
     re.DOTALL,
 )
 _UNBOUNDED = ("Integral", "Sum", "Product", "Limit", "Derivative", "Subs")

@@ -207,7 +207,9 @@ def parse_unit(text: str) -> Unit | None:
     """Return the unit that `text` names ("km/h", "square feet", "miles per hour"), None where it names none."""
     text = re.sub(r"\\cdot|[()·]", " ", text.replace(" per ", " / ").replace("/", " / "))
     text = re.sub(r"\s*\^\s*", "^", text).strip().rstrip(".")
-    sign, raised, powers, size, last = 1, 1, {}, Fraction(1), None  # type: ignore[var-annotated]
+    sign, raised, size = 1, 1, Fraction(1)
+    powers: dict[str, int] = {}
+    last: Unit | None = None
     for token in text.split():
         lower = token.lower().rstrip(".")
         if token == "/":
@@ -217,14 +219,15 @@ def parse_unit(text: str) -> Unit | None:
             raised = 2 if lower.startswith("sq") else 3
             continue
         if lower in ("squared", "cubed") and last is not None:
-            unit, power = last, (1 if lower == "squared" else 2)
+            unit: Unit | None = last
+            power = 1 if lower == "squared" else 2
         else:
             found = _POWER.fullmatch(token)
             name, exponent = (found[1], found[2] or found[3]) if found else (token, None)
             unit = _named(name.rstrip("."))
             power = int(exponent) if exponent else raised
-            if unit is None or abs(power) > 6:
-                return None
+        if unit is None or abs(power) > 6:
+            return None
         for dimension, p in unit.dimensions:
             powers[dimension] = powers.get(dimension, 0) + sign * power * p
         size *= unit.size ** (sign * power)

@@ -264,7 +264,8 @@ killed = run_script(f"import os\\nos.kill({other.pid}, 9)", "")[1].passed or oth
 other.kill()
 everyone = run_script("import os\\nos.kill(-1, 9)", "", limits=Limits(seconds=5))[1].passed
 print(json.dumps([
-    check_sandbox(), killed, any(changed) or os.stat(mine.name).st_size != 4, run_script("print(open('/etc/passwd').read(1))", "")[1].passed,
+    check_sandbox(), killed, any(changed) or os.stat(mine.name).st_size != 4,
+    run_script("print(open('/etc/passwd').read(1))", "")[1].passed,
     run_script("import socket\\nsocket.socket()", "")[1].passed,
     passes("def double(n): return 2 * n", "assert double(2) == 4", ["double"]).passed,
 ]))

@@ -13,11 +13,11 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-_SCALARS = (bool, int, float, complex, str, bytes)
+_SCALARS: tuple[Callable[[Any], Any], ...] = (bool, int, float, complex, str, bytes)
 _EXACT = frozenset({type(None), *_SCALARS})
 _SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _MAPPINGS: dict[str, Any] = {"Counter": collections.Counter, "OrderedDict": collections.OrderedDict, "dict": dict}
-_VIEWS = {"keys": type({}.keys()), "items": type({}.items()), "values": type({}.values())}
+_VIEWS: dict[str, type] = {"keys": type({}.keys()), "items": type({}.items()), "values": type({}.values())}
 _MOST_DIGITS = 10_000  # of an exponent or a number that a text is turned into
 
 Coded = tuple[str, Any]
@@ -40,7 +40,7 @@ def coded(value: Any, other: Callable[[Any], Coded]) -> Coded:
     if kind in (list, tuple) and all(type(entry) in _EXACT for entry in value):
         return "plain", value  # as it is: long lists of numbers are frequent
     for scalar in _SCALARS:
-        if isinstance(value, scalar):
+        if isinstance(value, scalar):  # type: ignore[arg-type]
             return "plain", scalar(value)
     if isinstance(value, dict):
         name = next(name for name, base in _MAPPINGS.items() if isinstance(value, base))

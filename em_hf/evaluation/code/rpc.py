@@ -8,6 +8,7 @@ tests, stay where they are and are named by numbers. Standard library alone: `ja
 import base64
 import builtins
 import io
+import operator
 import os
 import pickle
 import types
@@ -78,7 +79,7 @@ class Program:
                 given = [self._argument(arg) for arg in args]
                 named = {key: self._argument(arg) for key, arg in (kwargs or {}).items()}
                 before = [pickle.dumps(coded(arg, self._object)) if is_changeable(arg) else b"" for arg in given]
-                function = getattr(_OPERATIONS, name) if action == "operate" else self.objects[target]
+                function = operation(name) if action == "operate" else self.objects[target]
                 value = function(*([self.objects[target]] if action == "operate" else []), *given, **named)
                 for place, (arg, was) in enumerate(zip(given, before, strict=True)):
                     if was and pickle.dumps(now := coded(arg, self._object)) != was:
@@ -86,9 +87,9 @@ class Program:
             return "value", coded(value, self._object), changed
         except BaseException as error:
             classes = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
-            named = [] if classes[0] == type(error).__name__ else [type(error).__name__]
+            own = [] if classes[0] == type(error).__name__ else [type(error).__name__]
             details = error.args if all(isinstance(part, str | int | float) for part in error.args) else (str(error),)
-            return "error", classes, [str(part)[:500] if isinstance(part, str) else part for part in details], named
+            return "error", classes, [str(part)[:500] if isinstance(part, str) else part for part in details], own
 
     def _object(self, value: Any) -> Coded:
         """An object of the program stays here; the tests get its number, always the same for the same object."""
@@ -138,22 +139,9 @@ class _FromTests(pickle.Unpickler):
         return self.space[name] if module == "__main__" else super().find_class(module, name)
 
 
-class _OPERATIONS:
-    """What Python's operators and functions ask of an object that is not plain data."""
-
-    bool, len, str, repr, iter, hash = bool, len, str, repr, iter, hash
-
-    @staticmethod
-    def getitem(thing: Any, key: Any) -> Any:
-        return thing[key]
-
-    @staticmethod
-    def setitem(thing: Any, key: Any, value: Any) -> None:
-        thing[key] = value
-
-    @staticmethod
-    def setattr(thing: Any, name: str, value: Any) -> None:
-        setattr(thing, name, value)
+def operation(name: str) -> Callable[..., Any]:
+    """Return what Python's operators and functions do with an object that is not plain data."""
+    return getattr(operator, name) if name in ("getitem", "setitem") else getattr(builtins, name)
 
 
 class Reference:
