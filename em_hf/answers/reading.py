@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -82,27 +82,21 @@ def _read(text: str, depth: int = 0) -> Reading:
     if (found := _NAMED.match(text)) and len(_split(text)) == 1:
         rest = found[2].rpartition("=")[2].strip() if "=" in found[2] else found[2]
         if rest and not re.search(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])", rest):
-            return _with(_read(rest, depth + 1), name=found[1], whole=bare)
+            return replace(_read(rest, depth + 1), name=found[1], whole=bare)
     if (found := _ARITHMETIC.match(bare)) and found[1].strip():
-        return _with(_read(found[1].strip(), depth + 1), whole=bare)
+        return replace(_read(found[1].strip(), depth + 1), whole=bare)
     if structured := _structure(text, depth):
         return structured
     if found := _PERCENT.fullmatch(text):
-        return _with(_scalar(plain(found[1]), 1), percent=True, whole=bare)
+        return replace(_scalar(plain(found[1]), 1), percent=True, whole=bare)
     body, unit, scale = split_unit(text)
     if body != text or unit:
         if (found := _PERCENT.fullmatch(body)) and scale == 1:
-            return _with(_scalar(plain(found[1]), 1), percent=True, unit=unit, whole=bare)
+            return replace(_scalar(plain(found[1]), 1), percent=True, unit=unit, whole=bare)
         inner = _structure(body, depth) or _scalar(plain(body), scale)
         if scale == 1 or inner.number is not None:
-            return _with(inner, unit=unit, whole=bare)
+            return replace(inner, unit=unit, whole=bare)
     return _scalar(bare, 1)
-
-
-def _with(reading: Reading, **changes: object) -> Reading:
-    from dataclasses import replace
-
-    return replace(reading, **changes)  # type: ignore[arg-type]
 
 
 def _word(text: str, bare: str) -> Reading | None:

@@ -184,7 +184,6 @@ class Outside:
 
 def attack(kind: str, name: str, outside: Outside) -> list[str]:
     """Run one attack, and return what it reached: nothing, where the sandbox held."""
-    before = ours()
     outside.calls.clear()
     with outside.watched() as aims:
         if kind == "verdict":
@@ -201,9 +200,9 @@ def attack(kind: str, name: str, outside: Outside) -> list[str]:
                 reached.append("it ran on")
         time.sleep(0.01)
     deadline = time.monotonic() + 30
-    while ours() - before and time.monotonic() < deadline:
+    while ours(tempfile.gettempdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return reached + outside.calls + (["a process was left"] if ours() - before else [])
+    return reached + outside.calls + (["a process was left"] if ours(tempfile.gettempdir()) else [])
 
 
 def campaign(rounds: int, seed: int, per_machine: int | None = None) -> dict[str, Any]:
@@ -220,6 +219,7 @@ def campaign(rounds: int, seed: int, per_machine: int | None = None) -> dict[str
             chosen = draws.sample(attacks, per_machine or len(attacks))
             with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
                 lack(patch, Path(folder), *lacking)
+                patch.setattr(tempfile, "tempdir", folder)  # so that other sandboxes on this machine do not count
                 outside = Outside(Path(folder))
                 for number, (kind, name) in enumerate(chosen):
                     counts[kind] += 1

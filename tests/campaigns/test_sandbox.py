@@ -1,5 +1,6 @@
 """A part of the campaign against the sandbox, and proof that the campaign would see an attack that gets through."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,4 +31,5 @@ def test_the_campaign_sees_what_gets_through_an_unprotected_sandbox(
     monkeypatch.setenv("EM_HF_SANDBOX", "weak")
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert "it said so" in attack(kind, name, Outside(tmp_path))

@@ -42,16 +42,15 @@ def lack(monkeypatch: pytest.MonkeyPatch, folder: Path, *lacking: str) -> None:
 KEPT = [(), ("namespaces",), ("landlock",), ("new root",), ("landlock scopes",), ("namespaces", "landlock scopes")]
 
 
-def ours() -> set[str]:
-    """The commands of all processes whose folder is one of the sandbox's, or that run its script."""
+def ours(folder: str) -> set[str]:
+    """The commands of all processes that work in a sandbox below this folder."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                folder = os.readlink(entry / "cwd")
+                if os.readlink(entry / "cwd").startswith(folder + "/"):
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found.add(f"{entry.name} {command}")
             except OSError:
                 continue
-            if "jail.py" in command or "/em-hf-sandbox-" in folder:
-                found.add(f"{entry.name} {command}")
     return found

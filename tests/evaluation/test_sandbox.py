@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +33,19 @@ def fails(program: str, tests: str = TESTS) -> str:
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaks() -> None:
+def nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Around every test: no process is left, no folder, and the descriptors of this process are those it had."""
-    temporary = Path(tempfile.gettempdir())
-    before = {p.name for p in temporary.glob("em-hf-sandbox-*")}, len(os.listdir("/proc/self/fd")), ours()
-    yield
-    deadline = time.monotonic() + 60
-    while ours() - before[2] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert ours() - before[2] == set()
-    assert {p.name for p in temporary.glob("em-hf-sandbox-*")} == before[0]
-    assert len(os.listdir("/proc/self/fd")) == before[1]
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        before = len(os.listdir("/proc/self/fd"))
+        yield
+        deadline = time.monotonic() + 60
+        while ours(folder) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert ours(folder) == set()
+        assert list(Path(folder).iterdir()) == []
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_right_program_passes_and_a_wrong_one_fails_with_its_reason() -> None:

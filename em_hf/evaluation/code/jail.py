@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).parent))
 import rpc
 from seccomp import filter_calls
-from usage import folder_bytes, memory_bytes
+from usage import descendants, folder_bytes, memory_bytes, tasks_of
 
 del sys.path[0]
 
@@ -112,18 +112,6 @@ def close_up(spec: dict[str, Any], user: int, *, separate: bool, root: bool) -> 
     if not (filtered or separate or scoped or root):
         missing.append("processes: the program could end this user's other processes (no seccomp, no namespaces)")
     return missing
-
-
-def tasks_of(uid: int) -> int:
-    """Processes and threads of a user now, which the kernel counts towards the limit."""
-    count = 0
-    for process in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            if os.stat(f"/proc/{process}").st_uid == uid:
-                count += len(os.listdir(f"/proc/{process}/task"))
-        except OSError:
-            continue
-    return count
 
 
 def limit(limits: dict[str, Any], others: int) -> None:
@@ -325,26 +313,6 @@ def send(number: int, pids: set[int]) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             continue
-
-
-def descendants() -> set[int]:
-    found: set[int] = set()
-    new = {os.getpid()}
-    while new := {child for pid in new for child in children(pid)} - found:
-        found |= new
-    return found
-
-
-def children(pid: int) -> list[int]:
-    """Those that any thread of a process has forked; none where it is gone."""
-    found = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                found += [int(word) for word in file.read().split()]
-    except OSError:
-        pass
-    return found
 
 
 def run(spec: dict[str, Any], missing: list[str]) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What a program's processes use together; part of the inside of the sandbox, with the standard library alone."""
+"""Which processes came from a program, and what they use together. Inside the sandbox: standard library alone."""
 
 import os
 from collections.abc import Iterable
@@ -43,3 +43,36 @@ def folder_bytes(folder: str) -> int:
     except OSError:
         pass
     return total
+
+
+def tasks_of(uid: int) -> int:
+    """Return the processes and threads of a user now, which the kernel counts towards the limit."""
+    count = 0
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{process}").st_uid == uid:
+                count += len(os.listdir(f"/proc/{process}/task"))
+        except OSError:
+            continue
+    return count
+
+
+def descendants() -> set[int]:
+    """Return all processes that came from this one and still stand below it."""
+    found: set[int] = set()
+    new = {os.getpid()}
+    while new := {child for pid in new for child in children(pid)} - found:
+        found |= new
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Return those that any thread of a process has forked; none where it is gone."""
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += [int(word) for word in file.read().split()]
+    except OSError:
+        pass
+    return found
