@@ -17,7 +17,7 @@ _SCALARS: tuple[Callable[[Any], Any], ...] = (bool, int, float, complex, str, by
 _EXACT = frozenset({type(None), *_SCALARS})
 _SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _MAPPINGS: dict[str, Any] = {"Counter": collections.Counter, "OrderedDict": collections.OrderedDict, "dict": dict}
-_VIEWS: dict[str, type] = {"keys": type({}.keys()), "items": type({}.items()), "values": type({}.values())}
+_VIEWS: dict[str, Any] = {"keys": type({}.keys()), "items": type({}.items()), "values": type({}.values())}
 _MOST_DIGITS = 10_000  # of an exponent or a number that a text is turned into
 
 Coded = tuple[str, Any]
