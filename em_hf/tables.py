@@ -186,7 +186,8 @@ def _read_parquet(path: Path, limit: int | None, known: Collection[str]) -> Tabl
         )
 
     def read(column: str) -> list[Any]:
-        return [_entry(row, column) for row in islice(stream([column.split(".")[0]]), limit)]
+        # A dotted name may be a path into objects, or a column's own name.
+        return [_entry(row, column) for row in islice(stream(None if "." in column else [column]), limit)]
 
     try:
         return Table(stream(None).column_names, read)

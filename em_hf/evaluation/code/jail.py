@@ -98,7 +98,9 @@ def close_up(spec: dict[str, Any], user: int, *, separate: bool, root: bool) -> 
     os.chdir(spec["folder"])
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     confined, scoped = only_files(spec["folder"], readable)
-    give_up(user, root=root, confined=confined)
+    # A Python in root's home is out of other users' reach. What else this right opens, Landlock keeps shut, or it was
+    # given up by `weak`.
+    give_up(user, root=root, may_read=confined or (spec["weak"] and not new_root))
     filtered = filter_calls(own_signals_only=not (separate or scoped or root), no_changes_by_path=not new_root)
     missing = []
     if not (new_root or confined):
@@ -197,15 +199,14 @@ def protect(path: str) -> None:
     libc.syscall(MOUNT_SETATTR, AT_FDCWD, path.encode(), AT_RECURSIVE, read_only, 32)
 
 
-def give_up(user: int, *, root: bool, confined: bool) -> None:
+def give_up(user: int, *, root: bool, may_read: bool) -> None:
     """Become a user without rights, for good."""
     if root:  # for whom the limit on processes would not hold
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    # A Python in root's home is out of others' reach; what else this right would open, Landlock keeps shut.
-    capabilities(CAP_DAC_READ_SEARCH if root and confined else 0)
+    capabilities(CAP_DAC_READ_SEARCH if root and may_read else 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no other process of this user may look into it
 
 

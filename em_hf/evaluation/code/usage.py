@@ -8,14 +8,20 @@ def memory_bytes(pids: Iterable[int], limit: int) -> int:
     """Return the memory that these processes hold of their own, in bytes; pages that several share count once.
 
     The kernel's exact figures cost more to read, so they are read only where the sum with shared pages, counted once
-    for each process, is over `limit`; where they cannot be read, that sum is returned.
+    for each process, is over `limit`; a process whose figures cannot be read counts with all its pages.
     """
     processes = list(pids)
-    upper = sum(_kilobytes(f"/proc/{pid}/status", ("RssAnon", "RssShmem", "VmSwap")) for pid in processes) << 10
-    if upper <= limit:
-        return upper
-    exact = [_kilobytes(f"/proc/{pid}/smaps_rollup", ("Pss_Anon", "Pss_Shmem", "SwapPss")) for pid in processes]
-    return sum(exact) << 10 if all(exact) else upper
+    upper = sum(map(_held, processes))
+    # One that ends meanwhile holds nothing any more: its own figure is read again.
+    return upper if upper <= limit else sum(_share(pid) or _held(pid) for pid in processes)
+
+
+def _held(pid: int) -> int:
+    return _kilobytes(f"/proc/{pid}/status", ("RssAnon", "RssShmem", "VmSwap")) << 10
+
+
+def _share(pid: int) -> int:
+    return _kilobytes(f"/proc/{pid}/smaps_rollup", ("Pss_Anon", "Pss_Shmem", "SwapPss")) << 10
 
 
 def _kilobytes(path: str, names: tuple[str, ...]) -> int:
