@@ -68,7 +68,7 @@ class EvalOptions:
     )
     sandbox: str | None = setting(
         None,
-        help="weak runs programs even where this machine cannot keep all that the sandbox promises; also EM_HF_SANDBOX.",
+        help="weak runs programs even where this machine cannot keep all the sandbox promises; also EM_HF_SANDBOX.",
         group="scale",
         choices=("strict", "weak"),
         unset="strict",
