@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from em_hf.compare.comparison import Comparison, Decoded
+from em_hf.compare.side_by_side import Comparison, Decoded
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling, CoupledSamplingLogitsProcessor
 from em_hf.generation.llama_cpp import EntropyMinLlamaCppProcessor

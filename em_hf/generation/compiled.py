@@ -260,8 +260,8 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 def optimize_compiled(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result | None:
-    """`minimize_entropy` on float32, bfloat16 or float16 rows `[N, V]`, in parallel over torch's threads."""
-    if rows.dtype == torch.float64 or not len(rows):
+    """`minimize_entropy` on rows `[N, V]`, in parallel over torch's threads."""
+    if not len(rows):
         return None
     z = rows.float().contiguous()
     out, keep = torch.empty_like(z), live.contiguous()
@@ -276,7 +276,9 @@ def optimize_compiled(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> R
         bounds = [len(z) * i // workers for i in range(workers + 1)]
         parts = [[array[low:high] for array in arrays] for low, high in pairwise(bounds)]
         list(_threads(workers).map(lambda part: _optimize_rows(*part, *numbers), parts))
-    if rows.dtype != torch.float32:
+    if rows.dtype == torch.float64:  # the steps are float32's, the logits they are added to are not
+        out = torch.where(moved[:, None] & z.isfinite(), rows + (out - z), rows)
+    elif rows.dtype != torch.float32:
         out = torch.where(moved[:, None], out.to(rows.dtype), rows)  # rounded once; the others bit for bit
     return out, before, moved
 
