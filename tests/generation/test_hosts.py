@@ -5,6 +5,7 @@ A host is what an engine calls: rows of logits in, with what each row's request 
 
 import json
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -340,6 +341,19 @@ def test_one_prompt_with_and_without_from_the_same_noise(llm: Any) -> None:
     assert result.plain.tokens[:first] == result.em.tokens[:first]
     assert result.plain.entropy_before[: first + 1] == pytest.approx(result.em.entropy_before[: first + 1], abs=1e-3)
     assert len(result.em.tokens) == len(result.em.entropy_after) and "".join(result.em.tokens).strip()
+
+
+def test_em_hf_generate_takes_a_gguf_file_like_another_model(llm: Any, tmp_path: Path) -> None:
+    run = [sys.executable, "-c", "from em_hf.cli.main import main; main()", "generate", "Name a colour.", "--json"]
+    options = ["--max-new-tokens", "4", "--n-grad-steps", "20", "--model"]
+    done = subprocess.run([*run, *options, llm.model_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert 0 < len(result["plain"]["tokens"]) <= 4 and any(result["em"]["adjusted"])
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"not a model")
+    done = subprocess.run([*run, *options, str(broken)], capture_output=True, text=True)
+    assert done.returncode == 1 and "is not a GGUF file" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_what_fails_within_llama_cpp_is_not_swallowed(llm: Any) -> None:
