@@ -24,6 +24,7 @@ _MODULES = (
     "em_hf.generation.coupling",
     "em_hf.generation.minimize",
     "em_hf.generation.processors",
+    "em_hf.generation.batching",
     "em_hf.generation.mixin",
     "em_hf.hub.entry",
 )
