@@ -183,6 +183,7 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     from em_hf.evaluation.run import evaluate, load_tasks, quiet_lm_eval, settings_record
     from em_hf.generation.mixin import STORED
     from em_hf.models import load_model
+    from em_hf.runs import to_json
 
     quiet_lm_eval()
     output: Path | None = options["output"]
@@ -222,4 +223,4 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     if folder is not None:
         result.write(folder)
         note(f"Results are in {output}.")
-    print_json(result.record) if options["as_json"] else click.echo(result.text)
+    print_json(to_json(result.record)) if options["as_json"] else click.echo(result.text)

@@ -1,8 +1,9 @@
-"""What lies in a run folder besides its records: checkpoints, whole or broken, the best weights and the saved model."""
+"""What lies in a run folder besides its records: checkpoints, the best weights, and the saved model."""
 
 import errno
-import json
+import logging
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,29 +14,40 @@ from accelerate import PartialState
 from torch import Tensor
 
 from em_hf.models import unwrap_model
+from em_hf.runs import RUN_FILE, RunFacts, RunFileError, holds_run, read_json, write_json
 from em_hf.training.distributed import world_size
-from em_hf.training.record import MARK
 
-CHECKPOINTS = "checkpoints"
+logger = logging.getLogger(__name__)
 # What FSDP writes in place of optimizer.pt.
 _SHARDED_OPTIMIZER = ("optimizer.bin", "optimizer_0")
+# What FSDP and DeepSpeed write in place of safetensors files.
+_SHARDED_WEIGHTS = ("pytorch_model_fsdp*", "global_step*")
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Raise OSError unless a run may be written to `folder`: it is new or empty, or a run that may be overwritten."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not (folder / MARK).is_file():
+    if not holds_run(folder):
         raise OSError(f"{folder} exists and is not a run of em-hf; give another --output")
     if not overwrite:
         raise OSError(f"{folder} already holds a run; give --overwrite to replace it, or another --output")
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder`, which `check_folder` has passed, anew and empty."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    """Make `folder`, or take everything out of it but a run.json that says so, until the new run's replaces it.
+
+    A kill at any moment leaves a folder that `check_folder` takes for a run's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        return
+    write_json(folder / RUN_FILE, RunFacts("failed", name=folder.name))
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != RUN_FILE:
+            path.unlink()
 
 
 def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, Any] | None = None) -> None:
@@ -44,8 +56,6 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, A
     Args:
         weights: the whole weights, where `model` is sharded over processes.
     """
-    from em_hf.models import unwrap_model
-
     made = folder / ".saving"
     shutil.rmtree(made, ignore_errors=True)
     try:
@@ -60,45 +70,94 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, A
         shutil.rmtree(made, ignore_errors=True)
 
 
-def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end: its state parses, and optimizer, scheduler and RNG files are there.
+def damage(checkpoint: Path, *, thorough: bool = True) -> str | None:
+    """Return what is broken in a checkpoint, in a few words; None if it is whole.
 
-    transformers would take the highest number even if it was half written, and load one without an optimizer silently.
+    transformers takes the highest number even if that checkpoint was only half written, and loads one without an
+    optimizer silently.
+
+    Args:
+        thorough: Read every file to its end; else names, headers and lengths.
     """
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+        state = read_json(checkpoint / "trainer_state.json")
+        for path in checkpoint.glob("*.json"):
+            read_json(path)
+    except (RunFileError, OSError) as error:
+        return str(error).removeprefix(f"{checkpoint}/")
+    if not isinstance(state, dict) or state.get("global_step") != steps_of(checkpoint):
+        return "trainer_state.json is of another step"
     # Each of several processes writes its own random states.
     count = world_size()
     random = ["rng_state.pth"] if count == 1 else [f"rng_state_{i}.pth" for i in range(count)]
-    names = (("optimizer.pt", *_SHARDED_OPTIMIZER), ("scheduler.pt",), *((name,) for name in random))
-    return all(any((checkpoint / name).exists() for name in one_of) for one_of in names)
+    for names in (("optimizer.pt", *_SHARDED_OPTIMIZER), ("scheduler.pt",), *((name,) for name in random)):
+        if not any((checkpoint / name).exists() for name in names):
+            return f"{names[0]} is missing"
+    weights = list(checkpoint.glob("*.safetensors"))
+    if not weights and not any(any(checkpoint.glob(pattern)) for pattern in _SHARDED_WEIGHTS):
+        return "the weights are missing"
+    for path in weights:
+        if not _is_whole_safetensors(path):
+            return f"{path.name} is not whole"
+    for path in (path for pattern in ("*.pt", "*.pth", "*.bin") for path in checkpoint.glob(pattern)):
+        if not _is_whole_archive(path, thorough=thorough):
+            return f"{path.name} is not whole"
+    return None
+
+
+def _is_whole_safetensors(path: Path) -> bool:
+    """Whether the header parses and the tensors that it names fill the rest of the file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
+
+
+def _is_whole_archive(path: Path, *, thorough: bool) -> bool:
+    """Whether a file of `torch.save` is a whole archive, by its checksums if `thorough`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return bool(archive.namelist()) and (not thorough or archive.testzip() is None)
+    except (OSError, zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError):
+        return False
 
 
 def steps_of(checkpoint: Path) -> int:
-    """The number of optimizer steps after which it was written."""
-    return int(checkpoint.name.rsplit("-", 1)[1])
+    """Return the number of optimizer steps after which it was written; -1 where its name does not say."""
+    number = checkpoint.name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in `folder`, a run's `checkpoints`."""
-    found = sorted(folder.glob("checkpoint-*"), key=steps_of)
-    return next((path for path in reversed(found) if is_whole(path)), None)
+    """Return the newest whole checkpoint in `folder`, a run's `checkpoints`."""
+    found = sorted(folder.glob("checkpoint-*"), key=steps_of, reverse=True)
+    return next((path for path in found if damage(path) is None), None)
 
 
-def drop_broken_checkpoints(folder: Path) -> None:
-    """Remove what is left in `folder` of checkpoints that were not written to their end."""
-    for path in folder.glob("checkpoint-*"):
-        if not is_whole(path):
+def drop_damaged_checkpoints(folder: Path, *, thorough: bool = True) -> list[str]:
+    """Remove damaged checkpoints from `folder`, so that they do not count towards those kept; return what was wrong."""
+    found = []
+    for path in sorted(folder.glob("checkpoint-*"), key=steps_of):
+        why = damage(path, thorough=thorough)
+        if why is not None:
             shutil.rmtree(path, ignore_errors=True)
+            found.append(f"{path.name} is damaged ({why})")
+    return found
 
 
 @contextmanager
 def readable_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn "no space left", in the form of any library that writes here, into an OSError with the way out."""
+    """Turn "no space left", in the form of any library that writes here, into an OSError with the way out.
+
+    A file that ends too early is an OSError as well: an EOFError would be taken for Ctrl-D on the command line.
+    """
     try:
         yield
+    except EOFError as error:
+        raise OSError(f"a file in {folder}, or one that the run reads, ends too early: {error}") from error
     except Exception as error:
         if not _is_disk_full(error):
             raise
@@ -117,20 +176,20 @@ def _is_disk_full(error: Exception) -> bool:
 
 
 class BestWeights:
-    """Keeps a model's trainable weights in `folder`, an adapter's in PEFT's form, so that they load from there too.
+    """A model's best trainable weights, kept in `folder` (an adapter's in PEFT's form), from where they load too.
 
     Every process must call `keep` and `restore`: sharded weights are put together first. One file is moved into place,
     so that a killed run leaves the weights kept before or the new ones, never a mixture.
 
     Args:
-        model: as it is trained, not wrapped.
-        folder: to hold `model.safetensors` or `adapter_model.safetensors`, the configuration and the tokenizer;
-            every process must be able to read it.
-        tokenizer: the model's, if it has one.
-        writes: whether this is the process that writes.
+        model: As it is trained, not wrapped.
+        folder: Holds `model.safetensors` or `adapter_model.safetensors`, the configuration and the tokenizer; every
+            process must be able to read it.
+        tokenizer: The model's, if it has one.
+        writes: Whether this is the process that writes.
 
     Raises:
-        ValueError: the model is partitioned by DeepSpeed ZeRO-3, which gives no process the weights.
+        ValueError: The model is partitioned by DeepSpeed ZeRO-3, which gives no process the weights.
     """
 
     def __init__(self, model: Any, folder: Path, *, tokenizer: Any = None, writes: bool = True) -> None:
@@ -144,13 +203,20 @@ class BestWeights:
         self.file = folder / ("adapter_model.safetensors" if self._adapter else "model.safetensors")
 
     def facts(self) -> dict[str, str] | None:
-        """What was kept with the weights; None where nothing was kept."""
+        """Return what was kept with the weights; None if nothing was kept, or if what was kept is damaged."""
         from safetensors import safe_open
 
         if not self.file.is_file():
             return None
-        with safe_open(self.file, "pt") as file:
-            return file.metadata()
+        if _is_whole_safetensors(self.file):
+            with safe_open(self.file, "pt") as file:
+                known = file.metadata() or {}
+            if known.get("step", "").isdecimal():
+                return known
+        if self.writes:
+            logger.warning("%s is damaged, so the best weights so far are lost.", self.file)
+            self.file.unlink(missing_ok=True)
+        return None
 
     @torch.no_grad()
     def keep(self, **facts: Any) -> None:
@@ -171,7 +237,7 @@ class BestWeights:
         """Put the kept weights into the live model.
 
         Raises:
-            ValueError: they are not those of this model.
+            ValueError: They are those of another model.
         """
         from safetensors.torch import load_file
 
@@ -182,7 +248,7 @@ class BestWeights:
             _copy(tensor, kept[name])
 
     def _live(self) -> dict[str, Tensor]:
-        """The trainable weights themselves, under the names that they are saved by."""
+        """Return the trainable weights themselves, under the names that they are saved by."""
         if self._adapter:
             from peft import get_peft_model_state_dict
 
@@ -200,7 +266,7 @@ class BestWeights:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """A sharded tensor put together; any other as it is."""
+    """Return a sharded tensor put together, any other as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
