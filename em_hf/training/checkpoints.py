@@ -84,7 +84,7 @@ def damage(checkpoint: Path, *, thorough: bool = True) -> str | None:
         for path in checkpoint.glob("*.json"):
             read_json(path)
     except (RunFileError, OSError) as error:
-        return str(error).removeprefix(f"{checkpoint}/")
+        return str(error).replace(f"{checkpoint}/", "")
     if not isinstance(state, dict) or state.get("global_step") != steps_of(checkpoint):
         return "trainer_state.json is of another step"
     # Each of several processes writes its own random states.

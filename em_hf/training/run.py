@@ -142,6 +142,11 @@ def fit(
     done = 0 if checkpoint is None else steps_of(checkpoint)
     if checkpoint is not None and (done >= settings.steps or (settings.guard and was_stopped(folder, done))):
         # All that is left to do is to measure and save; the Trainer would take another step before it looks.
+        if is_main():  # a line that was cut off by a kill goes
+            runs.drop_lines_after(folder / runs.LOG_FILE, runs.LogLine, done)
+            if (folder / runs.PROBE_FILE).is_file():
+                runs.drop_lines_after(folder / runs.PROBE_FILE, runs.Reading, done)
+        wait_for_everyone()
         runs.check_steps(record.log, done, folder)
         model = load(settings, str(checkpoint))[0]
         record.facts.steps_done = done
