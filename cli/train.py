@@ -250,4 +250,4 @@ def _of_earlier_run(ctx: click.Context, folder: Path) -> RunSettings:
     run = read_run(folder)
     if run.status == "finished":
         raise click.UsageError(f"{folder} is finished: there is nothing to resume; train on with --model {folder}", ctx)
-    return RunSettings.of_run(run.facts, trust_remote_code=ctx.params["trust_remote_code"])
+    return RunSettings.of_run(run.facts, trust_remote_code=bool(ctx.params["trust_remote_code"]))

@@ -155,7 +155,7 @@ def test_a_model_whose_own_generation_config_would_not_save_is_trained_and_saved
     saved = json.loads((tmp_path / "run" / "generation_config.json").read_text())
     assert (saved["temperature"], saved["do_sample"]) == (0.6, True)
     (source / "generation_config.json").write_text(json.dumps({**known, "length_penalty": 2.0, "num_beams": 1}))
-    with pytest.raises(ValueError, match=r"has a generation_config\.json that would not save, so mend it"):
+    with pytest.raises(ValueError, match=r"has a generation_config\.json that would not save, so fix it"):
         train(make(), tmp_path / "other")
 
 
