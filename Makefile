@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 
-.PHONY: setup demo app lab test campaigns vllm-venv test-vllm check bench clean
+.PHONY: setup demo app lab docs release-check test campaigns vllm-venv test-vllm check bench clean
 
 setup: $(VENV)/.installed
 
@@ -43,6 +43,20 @@ campaigns: setup $(VENV)/.smollm2
 		$(BIN)/python -m tests.campaigns.$$name --output benchmarks/results/reliability-$$name.json || failed=1; \
 	done; exit $${failed:-0}
 
+# The documentation site, in site/; a broken link or an unrendered name fails.
+docs: setup
+	$(BIN)/python -m docs.reference
+	$(BIN)/zensical build --strict
+
+# What a release is made of: the package, its description, and the demo run from the wheel in a clean environment.
+release-check: setup
+	rm -rf dist build/release
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv build/release
+	build/release/bin/python -m pip install -q -c constraints.txt "$$(ls dist/*.whl)[train]"
+	cd build/release && bin/em-hf train --output demo/run --overwrite && bin/em-hf push demo/run --to demo/repository --overwrite
+
 # vLLM on a CPU. Its package wants PyTorch's CPU build: where pip does not find it by itself, name the index with
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu. It asks for torchvision, torchaudio and torchcodec, whose
 # builds do not fit and which text models do not use.
@@ -70,4 +84,4 @@ bench: setup $(VENV)/.smollm2
 	$(BIN)/python -m benchmarks.bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) demo build dist *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) demo build dist site *.egg-info

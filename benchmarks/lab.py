@@ -1,4 +1,4 @@
-"""Record a lab: `python -m benchmarks.lab FOLDER` writes its report to results/, and a part of it into the README.
+"""Record a lab: `python -m benchmarks.lab FOLDER` writes its report to results/, and a part of it into the docs.
 
 FOLDER is one that `em-hf lab --output FOLDER` made, with its lab.json. Of results/ itself, it writes both anew.
 """
@@ -20,8 +20,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- lab: written by python -m benchmarks.lab -->", "<!-- /lab -->"
 
 
-def readme_block(record: dict[str, Any]) -> str:
-    """What the README quotes of a lab's record."""
+def docs_block(record: dict[str, Any]) -> str:
+    """Return what docs/results.md quotes of a lab's record."""
     head = ["method", "labels", "seeds", "sampled", "over base, points", "greedy", "TFLOPs of a run"]
     rows = [
         [
@@ -41,23 +41,25 @@ def readme_block(record: dict[str, Any]) -> str:
     return "\n\n".join([markdown(head, rows), "\n".join(said), *unfinished])
 
 
-def quoted_in(readme: str) -> str:
-    """The block as it stands in the README's text."""
-    return readme.split(BEGIN, 1)[1].split(END, 1)[0].strip()
+def quoted_in(page: str) -> str:
+    """Return the block as it stands in the page's text."""
+    return page.split(BEGIN, 1)[1].split(END, 1)[0].strip()
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(folder: Path) -> None:
-    """Write the report of the lab in FOLDER to results/, and its table and answers into the README."""
+    """Write the report of the lab in FOLDER to results/, and its table and answers into docs/results.md."""
     record = json.loads((folder / "lab.json").read_text(encoding="utf-8"))
     write_report(record, RESULTS)
-    path = ROOT / "README.md"
+    path = ROOT / "docs" / "results.md"
     text = path.read_text(encoding="utf-8")
-    block = f"{BEGIN}\n{readme_block(record)}\n{END}"
+    block = f"{BEGIN}\n{docs_block(record)}\n{END}"
     text = re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: block, text, flags=re.DOTALL)
     path.write_text(text, encoding="utf-8")
-    click.echo(f"Written: {RESULTS.relative_to(ROOT) / 'lab.md'} and README.md; {len(record['missing'])} jobs missing.")
+    click.echo(
+        f"Written: {RESULTS.relative_to(ROOT) / 'lab.md'} and docs/results.md; {len(record['missing'])} jobs missing."
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's code runs: Python blocks whole, `em-hf` lines as far as the command line can check them."""
+"""The code in README and docs runs: Python blocks whole, `em-hf` lines as far as the command line can check them."""
 
 import os
 import re
@@ -12,16 +12,19 @@ import pytest
 from em_hf.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LONGEST_README = 1200  # words outside code
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    return [code for text in texts for code in re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.S | re.M)]
 
 
 def command_lines() -> list[str]:
     lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith("em-hf ")]
+    return [line for line in dict.fromkeys(lines) if line.startswith("em-hf ")]
 
 
 # What needs vLLM runs where it is installed: tests/vllm/test_readme.py.
@@ -53,16 +56,51 @@ def test_every_command_line_is_one_that_exists(line: str, tmp_path: Path) -> Non
 
 
 def test_there_is_something_to_run() -> None:
-    assert len(blocks("python")) >= 2 and len(command_lines()) >= 5
+    assert len(HERE) >= 5 and len(command_lines()) >= 15
 
 
-def test_every_file_it_links_to_exists() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
 
 
-def test_every_command_and_every_make_target_is_named() -> None:
-    for name in COMMANDS:
+def test_the_readme_names_every_command_and_every_make_target_and_stays_short() -> None:
+    for name in set(COMMANDS) - {"completion"}:
         assert f"em-hf {name}" in README, name
-    for target in ("demo", "app", "lab", "test", "vllm-venv", "test-vllm", "check", "bench"):
+    for target in ("demo", "app", "lab", "test", "vllm-venv", "test-vllm", "check", "bench", "docs"):
         assert f"make {target}" in README
+    prose = re.sub(r"^```.*?^```", "", README, flags=re.S | re.M)
+    assert len(prose.split()) <= LONGEST_README
+
+
+def test_the_first_table_shows_greedy_decoding_and_says_what_the_lab_measured() -> None:
+    import json
+
+    lab = json.loads((ROOT / "benchmarks" / "results" / "lab.json").read_text(encoding="utf-8"))
+    rows = {row["title"]: row for row in lab["methods"]}
+    names = {"untouched": "base model", "EM-FT,": "EM-FT", "EM-RL-sequence,": "EM-RL-sequence"}
+    names |= {"EM-RL-token,": "EM-RL-token", "RLOO with labels,": "RLOO"}
+    for beginning, title in names.items():
+        line = next(line for line in README.splitlines() if line.startswith(f"| {beginning}"))
+        figures = [float(figure) for figure in re.findall(r"\d+\.\d", line)]
+        expected = [100 * rows[title][how][part] for how in ("sampled", "greedy") for part in ("mean", "low", "high")]
+        assert figures == pytest.approx(expected, abs=0.051), beginning
+
+
+def test_the_site_builds_without_a_broken_link_or_an_unrendered_name(tmp_path: Path) -> None:
+    """As `make docs` does, in a copy, so that nothing is written into the repository."""
+    import shutil
+
+    for name in ("docs", "mkdocs.yml"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    for part in ("em_hf", "cli", "app", "model_cards", "benchmarks"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    environment = {**os.environ, "NO_COLOR": "1"}
+    for command in (["-m", "docs.reference"], ["-m", "zensical", "build", "--strict"]):
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "site" / "reference" / "api" / "index.html").read_text(encoding="utf-8")
+    assert ("minimize_entropy" in page and "Logits" in page) or "logits" in page
+    commands = (tmp_path / "site" / "reference" / "cli" / "index.html").read_text(encoding="utf-8")
+    assert all(f"em-hf {name}" in commands for name in COMMANDS)

@@ -1,4 +1,4 @@
-"""The recorded lab: its report and the README's part of it are what their commands make of lab.json."""
+"""The recorded lab: its report and the docs' part of it are what their commands make of lab.json."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lab import RESULTS, ROOT, quoted_in, readme_block
+from benchmarks.lab import RESULTS, ROOT, quoted_in, docs_block
 from em_hf.lab.plan import lab_settings
 from em_hf.lab.report import write_report
 
@@ -19,9 +19,9 @@ def test_the_report_is_made_of_the_record_alone(tmp_path: Path) -> None:
         assert (RESULTS / name).is_file() == (tmp_path / name).is_file()
 
 
-def test_the_readme_quotes_the_record() -> None:
-    block = quoted_in((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert block == readme_block(RECORD)
+def test_the_docs_quote_the_record() -> None:
+    block = quoted_in((ROOT / "docs" / "results.md").read_text(encoding="utf-8"))
+    assert block == docs_block(RECORD)
     for row in RECORD["methods"]:
         line = next(line for line in block.splitlines() if line.startswith(f"| {row['title']} "))
         assert float(re.findall(r"([\d.]+)%", line)[0]) == pytest.approx(100 * row["sampled"]["mean"], abs=0.051)

@@ -1,4 +1,4 @@
-"""The README's code that needs vLLM."""
+"""The documentation's code that needs vLLM."""
 
 import os
 import subprocess
