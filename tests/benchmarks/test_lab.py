@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lab import RESULTS, ROOT, quoted_in, docs_block
+from benchmarks.lab import RESULTS, ROOT, docs_block, quoted_in
 from em_hf.lab.plan import lab_settings
 from em_hf.lab.report import write_report
 
