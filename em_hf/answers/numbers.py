@@ -69,14 +69,11 @@ def typed_number(text: str) -> Typed | None:
     return None if word is None else Typed(Fraction(word))
 
 
-def based_number(text: str) -> tuple[int, int] | None:
-    """Return (value, base) of a number with a base written to it, None for other text: "432_5" and "(432)_{5}"."""
+def based_number(text: str) -> tuple[str, int] | None:
+    """Return (digits, base) of a number with a base written to it, None for other text: "432_5" and "(432)_{5}"."""
     found = _BASE.fullmatch(text) if "_" in text or "base" in text else None
     if not found or len(found[1]) > 100 or not any(c.isdigit() for c in found[1]):
         return None
     name = found[2] or found[3] or found[4]
     base = int(name) if name.isdigit() else _BASE_NAMES.index(name) + 2 if name in _BASE_NAMES else 0
-    try:
-        return (int(found[1], base), base) if 2 <= base <= 36 else None
-    except ValueError:
-        return None
+    return (found[1].lstrip("0").upper() or "0", base) if 2 <= base <= 36 else None

@@ -46,7 +46,7 @@ class Reading:
     text: str
     kind: str
     number: Typed | None = None
-    base: tuple[int, int] | None = None
+    base: tuple[str, int] | None = None
     parts: tuple["Reading", ...] = ()
     shape: tuple[int, ...] = ()
     percent: bool = False
@@ -116,7 +116,7 @@ def _scalar(text: str, scale: int) -> Reading:
     if typed:
         return Reading(text, "number", number=Typed(typed.value * scale, typed.slack * scale))
     based = based_number(text)
-    if based and based[1] == 10:
+    if based and based[1] == 10 and based[0].isdecimal():
         return Reading(text, "number", number=Typed(Fraction(based[0])))
     if based:
         return Reading(text, "based", base=based)
