@@ -8,6 +8,7 @@ Seeded: a case is made from (seed, number) alone, and `--only NUMBER` repeats it
 """
 
 import argparse
+import atexit
 import json
 import os
 import random
@@ -16,8 +17,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -205,7 +207,7 @@ def with_dataset(rng: random.Random, folder: Path) -> Case:
     }.get(suffix, "\n".join(map(json.dumps, rows)))
     file = folder / f"data{suffix}"
     file.write_bytes(damaged(rng, whole.encode()))
-    words = [rng.choice(["train", "diagnose"]), "--dataset", file.name]
+    words = [rng.choice(["train", "train", "train", "diagnose"]), "--dataset", file.name]
     if rng.random() < 0.3:
         words += [rng.choice(["--prompt-column", "--answer-column", "--split"]), rng.choice(WORDS[:50])]
     return Case("dataset", words)
@@ -231,8 +233,17 @@ def with_run(rng: random.Random, folder: Path) -> Case:
     return Case("run folder", [*words, *(["--dry-run"] if rng.random() < 0.3 else [])])
 
 
-def with_model(rng: random.Random, folder: Path, model: Path) -> Case:
-    shutil.copytree(model, folder / "model")
+@cache
+def whole_model() -> Path:
+    from tests.hub.made import make_model
+
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return make_model(Path(folder) / "model")
+
+
+def with_model(rng: random.Random, folder: Path) -> Case:
+    shutil.copytree(whole_model(), folder / "model")
     names = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
     file = folder / "model" / rng.choice(names)
     if file.is_file():
@@ -245,17 +256,18 @@ def with_stdin(rng: random.Random) -> Case:
     return Case("standard input", ["generate", "-"], sent)
 
 
-def make_case(seed: int, number: int, folder: Path, model: Path) -> Case:
+# How often each kind is tried, out of a hundred.
+KINDS = {"option": 50, "config": 22, "dataset": 14, "run": 8, "stdin": 4, "model": 2}
+
+
+def make_case(seed: int, number: int, folder: Path, kinds: Sequence[str] = tuple(KINDS)) -> Case:
     rng = random.Random(f"{seed}-{number}")
-    kinds = ["option"] * 50 + ["config"] * 22 + ["dataset"] * 14 + ["run"] * 8 + ["stdin"] * 4 + ["model"] * 2
-    kind = rng.choice(kinds)
+    kind = rng.choices(kinds, [KINDS[name] for name in kinds])[0]
     if kind == "option":
         return with_option(rng)
     if kind == "stdin":
         return with_stdin(rng)
-    if kind == "model":
-        return with_model(rng, folder, model)
-    return {"config": with_config, "dataset": with_dataset, "run": with_run}[kind](rng, folder)
+    return {"config": with_config, "dataset": with_dataset, "run": with_run, "model": with_model}[kind](rng, folder)
 
 
 def accepted(*args: Any, **kwargs: Any) -> None:
@@ -286,19 +298,17 @@ def light_commands() -> Iterator[None]:
         stack.enter_context(mock.patch.object(modules["train"], "_launch", accepted))
         stack.enter_context(mock.patch.object(modules["train"], "show_plan", accepted))
         stack.enter_context(mock.patch.object(modules["eval"], "_evaluate", accepted))
-        for name in ("app", "lab"):
+        for name in ("app", "lab", "diagnose", "train", "eval"):
             stack.enter_context(mock.patch.object(modules[name], "load_libraries", accepted))
-        # diagnose reads its data before it loads a model
-        stack.enter_context(
-            mock.patch("em_hf.models.load_model", _only_folders(import_module("em_hf.models").load_model))
-        )
+        stack.enter_context(mock.patch.object(modules["generate"], "load_libraries", only_the_model_folder))
         stack.enter_context(mock.patch.object(em_hf.data, "_from_hub", accepted))
         yield
 
 
-def _only_folders(load: Callable[..., Any]) -> Callable[..., Any]:
-    """Load models of the campaign's own; any other was accepted by then."""
-    return lambda name, **options: load(name, **options) if name == "./model" else accepted()
+def only_the_model_folder(source: str) -> None:
+    """Let `em-hf generate` go on to load the campaign's own damaged model, and no other."""
+    if source != "./model":
+        accepted()
 
 
 def tree(folder: Path) -> dict[str, int]:
@@ -330,14 +340,14 @@ def fault(case: Case, result: Any, before: dict[str, int], after: dict[str, int]
     return None
 
 
-def try_case(seed: int, number: int, model: Path) -> tuple[Case, Any, str | None]:
+def try_case(seed: int, number: int, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Case, Any, str | None]:
     """Run one case in a folder of its own; the case, click's result and what is wrong with it."""
     from em_hf.cli.main import cli
 
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        case = make_case(seed, number, folder, model)
+        case = make_case(seed, number, folder, kinds)
         before = tree(folder)
         os.chdir(folder)
         try:
@@ -347,23 +357,26 @@ def try_case(seed: int, number: int, model: Path) -> tuple[Case, Any, str | None
         return case, result, fault(case, result, before, tree(folder))
 
 
-def run(n: int, seed: int, only: int | None = None, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Try `n` cases and return the counts and the faults."""
+def run(
+    n: int,
+    seed: int,
+    kinds: Sequence[str] = tuple(KINDS),
+    only: int | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Try `n` cases of these kinds and return the counts and the faults."""
     import warnings
-
-    from tests.hub.made import make_model
 
     warnings.filterwarnings("ignore")
     os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "critical"}
-    kinds: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
     codes: Counter[str] = Counter()
     faults: list[dict[str, Any]] = []
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as name, light_commands():
-        model = make_model(Path(name) / "model")
+    with light_commands():
         for number in range(n) if only is None else [only]:
-            case, result, wrong = try_case(seed, number, model)
-            kinds[case.kind] += 1
+            case, result, wrong = try_case(seed, number, kinds)
+            tried[case.kind] += 1
             codes[str(result.exit_code)] += 1
             if wrong is not None:
                 words = [word if len(word) < 100 else f"{word[:100]}…" for word in case.words]
@@ -374,9 +387,9 @@ def run(n: int, seed: int, only: int | None = None, say: Callable[[str], None] =
             if number % 500 == 499:
                 say(f"{number + 1} of {n}: {len(faults)} faults, {time.monotonic() - started:.0f} s")
     return {
-        "inputs": sum(kinds.values()),
+        "inputs": sum(tried.values()),
         "seed": seed,
-        "kinds": dict(sorted(kinds.items())),
+        "kinds": dict(sorted(tried.items())),
         "exit codes": dict(sorted(codes.items())),
         "faults": len(faults),
         "seconds": round(time.monotonic() - started),
@@ -390,8 +403,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the inputs (default: 0)")
     parser.add_argument("--only", type=int, help="try this input alone and show what is printed")
     parser.add_argument("--output", type=Path, help="write the counts to this JSON file")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="kinds to try (default: all; model needs PyTorch)")
     options = parser.parse_args()
-    found = run(options.n, options.seed, options.only, say=lambda text: print(text, file=sys.stderr, flush=True))
+    found = run(
+        options.n,
+        options.seed,
+        options.kinds.split(","),
+        options.only,
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+    )
     if options.output is not None:
         options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: value for key, value in found.items() if key != "examples of faults"}))
