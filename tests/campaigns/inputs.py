@@ -10,14 +10,17 @@ Seeded: a case is made from (seed, number) alone, and `--only NUMBER` repeats it
 import argparse
 import atexit
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -277,10 +280,10 @@ def accepted(*args: Any, **kwargs: Any) -> None:
 
 def read_data(settings: Any, *args: Any, **kwargs: Any) -> None:
     """Stand in for a training run: read its dataset as the run would, and go no further."""
-    from em_hf.data import local_file
+    from em_hf.data import FEWER_DATASET, POCKET_DATASET, local_file
     from em_hf.training.prepare import load_data
 
-    if settings.dataset == "pocket" or local_file(settings.dataset):
+    if settings.dataset not in (POCKET_DATASET, FEWER_DATASET) and local_file(settings.dataset):
         load_data(settings)
 
 
@@ -301,7 +304,7 @@ def light_commands() -> Iterator[None]:
         for name in ("app", "lab", "diagnose", "train", "eval"):
             stack.enter_context(mock.patch.object(modules[name], "load_libraries", accepted))
         stack.enter_context(mock.patch.object(modules["generate"], "load_libraries", only_the_model_folder))
-        stack.enter_context(mock.patch.object(em_hf.data, "_from_hub", accepted))
+        stack.enter_context(mock.patch.object(em_hf.data, "from_hub", accepted))
         yield
 
 
@@ -362,30 +365,20 @@ def run(
     seed: int,
     kinds: Sequence[str] = tuple(KINDS),
     only: int | None = None,
+    jobs: int = 1,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Try `n` cases of these kinds and return the counts and the faults."""
-    import warnings
-
-    warnings.filterwarnings("ignore")
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "critical"}
-    tried: Counter[str] = Counter()
-    codes: Counter[str] = Counter()
-    faults: list[dict[str, Any]] = []
+    """Try `n` cases of these kinds, `jobs` processes at a time, and return the counts and the faults."""
     started = time.monotonic()
-    with light_commands():
-        for number in range(n) if only is None else [only]:
-            case, result, wrong = try_case(seed, number, kinds)
-            tried[case.kind] += 1
-            codes[str(result.exit_code)] += 1
-            if wrong is not None:
-                words = [word if len(word) < 100 else f"{word[:100]}…" for word in case.words]
-                faults.append({"number": number, "kind": case.kind, "words": words, "fault": wrong})
-                say(ascii(faults[-1]))
-            if only is not None:
-                say(f"{case.words!r}\nexit code {result.exit_code}\n{result.stdout}{result.stderr}")
-            if number % 500 == 499:
-                say(f"{number + 1} of {n}: {len(faults)} faults, {time.monotonic() - started:.0f} s")
+    if jobs == 1:
+        parts = [run_part(range(n) if only is None else [only], seed, kinds, only is not None, say)]
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            begun = [pool.submit(run_part, range(first, n, jobs), seed, kinds) for first in range(jobs)]
+            parts = [part.result() for part in begun]
+    tried, codes, faults = Counter[str](), Counter[str](), []
+    for part in parts:
+        tried, codes, faults = tried + part[0], codes + part[1], faults + part[2]
     return {
         "inputs": sum(tried.values()),
         "seed": seed,
@@ -397,6 +390,37 @@ def run(
     }
 
 
+def to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_part(
+    numbers: Sequence[int],
+    seed: int,
+    kinds: Sequence[str],
+    show: bool = False,
+    say: Callable[[str], None] = to_stderr,
+) -> tuple[Counter[str], Counter[str], list[dict[str, Any]]]:
+    """Try the cases of these numbers; how many of each kind, exit codes, and the faults."""
+    warnings.filterwarnings("ignore")
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "critical"}
+    tried, codes, faults, started = Counter[str](), Counter[str](), [], time.monotonic()
+    with light_commands():
+        for done, number in enumerate(numbers, 1):
+            case, result, wrong = try_case(seed, number, kinds)
+            tried[case.kind] += 1
+            codes[str(result.exit_code)] += 1
+            if wrong is not None:
+                words = [word if len(word) < 100 else f"{word[:100]}…" for word in case.words]
+                faults.append({"number": number, "kind": case.kind, "words": words, "fault": wrong})
+                say(ascii(faults[-1]))
+            if show:
+                say(f"{case.words!r}\nexit code {result.exit_code}\n{result.stdout}{result.stderr}")
+            if done % 500 == 0:
+                say(f"{done} of {len(numbers)}: {len(faults)} faults, {time.monotonic() - started:.0f} s")
+    return tried, codes, faults
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=10_000, help="inputs to try (default: 10000)")
@@ -404,14 +428,9 @@ def main() -> None:
     parser.add_argument("--only", type=int, help="try this input alone and show what is printed")
     parser.add_argument("--output", type=Path, help="write the counts to this JSON file")
     parser.add_argument("--kinds", default=",".join(KINDS), help="kinds to try (default: all; model needs PyTorch)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
     options = parser.parse_args()
-    found = run(
-        options.n,
-        options.seed,
-        options.kinds.split(","),
-        options.only,
-        say=lambda text: print(text, file=sys.stderr, flush=True),
-    )
+    found = run(options.n, options.seed, options.kinds.split(","), options.only, options.jobs, say=to_stderr)
     if options.output is not None:
         options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: value for key, value in found.items() if key != "examples of faults"}))
