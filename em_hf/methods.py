@@ -20,6 +20,7 @@ class Method:
         loop: The TRL trainer whose loop it runs in, "" for ours.
         source: Where the method was published: "arXiv NUMBER, …".
         rollouts: Whether TRL samples groups of `num_generations`, with a KL penalty `beta`.
+        samples: Whether TRL samples from the current policy at each step, with transformers or vLLM.
     """
 
     title: str
@@ -30,6 +31,7 @@ class Method:
     loop: str = ""
     source: str = ""
     rollouts: bool = True
+    samples: bool = True
 
     def builder(self) -> Callable[..., Any]:
         """Import and return what `build` names."""
@@ -44,6 +46,7 @@ METHODS = {
         objective="minimize 1/N Σ_i Σ_t H(π(·|x_i, y_i,<t)) over outputs y_i sampled from the model itself",
         build="em_hf.training.em_ft:build_trainer",
         rollouts=False,
+        loop="DistillationTrainer",
         source="arXiv 2505.15134, section 3.1",
     ),
     "em-rl-sequence": Method(
@@ -86,6 +89,32 @@ METHODS = {
         loop="GRPOTrainer",
         source="arXiv 2505.19590",
     ),
+    "format": Method(
+        title="Format reward",
+        summary="RLOO, rewarded with 1 for a marked answer, right or wrong",
+        objective="maximize E[1[y marks an answer]] - β KL(π || π_ref)",
+        build="em_hf.training.baselines:build_rloo",
+        loop="RLOOTrainer",
+        source="arXiv 2506.10947",
+    ),
+    "random": Method(
+        title="Random reward",
+        summary="RLOO, rewarded with 0 or 1 by chance",
+        objective="maximize E[r] - β KL(π || π_ref) with r = 0 or 1, each with probability 1/2, whatever y is",
+        build="em_hf.training.baselines:build_rloo",
+        loop="RLOOTrainer",
+        source="arXiv 2506.10947",
+    ),
+    "ssd": Method(
+        title="SSD",
+        summary="supervised fine-tuning on the base model's own samples, drawn once with top-p truncation",
+        objective="minimize -Σ_t log π(y_t|x, y_<t) on outputs y sampled from the base model, raw: no label, no filter",
+        build="em_hf.training.ssd:build_trainer",
+        rollouts=False,
+        samples=False,
+        loop="SFTTrainer",
+        source="arXiv 2604.01193",
+    ),
     "rloo": Method(
         title="RLOO",
         summary="RLOO, rewarded with 1 for the labeled answer",
@@ -111,6 +140,7 @@ METHODS = {
         build="em_hf.training.baselines:build_sft",
         needs="solutions",
         rollouts=False,
+        samples=False,
         loop="SFTTrainer",
     ),
 }

@@ -10,22 +10,26 @@ from trl.trainer.utils import pad
 
 from em_hf.entropy import token_entropy
 from em_hf.models import encode_prompts
-from em_hf.training.em_rl import EMRLConfig, EMRLTrainer, ExactResume, refuse_other_policies
+from em_hf.training.em_rl import EMRLConfig, EMRLTrainer
 from em_hf.training.rewards import (
-    mean_self_certainty,
-    negative_mean_entropy,
-    negative_mean_entropy_of_last_third,
+    coin_flip,
+    for_trl,
+    marked_answer,
+    rent_last_third_reward,
+    rent_reward,
     self_certainty,
+    self_certainty_reward,
     verified_answer,
     vote_frequency,
 )
+from em_hf.training.rollouts import Rollouts, prompt_rows, refuse_other_policies, rollout_arguments, trainer_parts
 
 
-class ResumableRLOOTrainer(ExactResume, RLOOTrainer):
+class ResumableRLOOTrainer(Rollouts, RLOOTrainer):
     """TRL's RLOOTrainer, which resumes exactly."""
 
 
-class ResumableGRPOTrainer(ExactResume, GRPOTrainer):
+class ResumableGRPOTrainer(Rollouts, GRPOTrainer):
     """TRL's GRPOTrainer, which resumes exactly."""
 
 
@@ -72,88 +76,54 @@ class CertaintyGRPOTrainer(ResumableGRPOTrainer):
 
 def build_em_rl(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
     """EM-RL-sequence or EM-RL-token, as `settings.method` says."""
-    args = EMRLConfig(**_rollout_arguments(settings, folder), reward=settings.method.removeprefix("em-rl-"))
-    return EMRLTrainer(model, args, **_rest(settings, tokenizer, _prompt_rows(settings, tokenizer, data), callbacks))
+    args = EMRLConfig(**rollout_arguments(settings, folder), reward=settings.method.removeprefix("em-rl-"))
+    return EMRLTrainer(
+        model, args, **trainer_parts(settings, tokenizer, prompt_rows(settings, tokenizer, data), callbacks)
+    )
 
 
 def build_rloo(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
-    """RLOO with labels, or, for `sc-rl`, with the majority vote in their place."""
-    args = RLOOConfig(**_rollout_arguments(settings, folder))
-    reward = vote_frequency(settings.num_generations) if settings.method == "sc-rl" else verified_answer
-    rows = _prompt_rows(settings, tokenizer, data)
-    return ResumableRLOOTrainer(model, reward, args, **_rest(settings, tokenizer, rows, callbacks))
+    """RLOO with labels, or with another reward of the texts: a vote, a marked answer, or chance."""
+    args = RLOOConfig(**rollout_arguments(settings, folder))
+    rewards = {"rloo": verified_answer, "format": marked_answer, "random": coin_flip}
+    reward = vote_frequency(settings.num_generations) if settings.method == "sc-rl" else rewards[settings.method]
+    rows = prompt_rows(settings, tokenizer, data)
+    return ResumableRLOOTrainer(model, reward, args=args, **trainer_parts(settings, tokenizer, rows, callbacks))
 
 
 def build_grpo(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
     """GRPO with labels, or with the reward of RENT or Intuitor (`self-certainty`)."""
-    args = GRPOConfig(**_rollout_arguments(settings, folder))
-    rows = _prompt_rows(settings, tokenizer, data)
-    rest = _rest(settings, tokenizer, rows, callbacks)
+    args = GRPOConfig(**rollout_arguments(settings, folder))
+    rows = prompt_rows(settings, tokenizer, data)
+    rest = trainer_parts(settings, tokenizer, rows, callbacks)
     if settings.method == "grpo":
-        return ResumableGRPOTrainer(model, verified_answer, args, **rest)
+        return ResumableGRPOTrainer(model, verified_answer, args=args, **rest)
     refuse_other_policies(args)
-    rent = negative_mean_entropy_of_last_third if settings.reward_tokens == "last-third" else negative_mean_entropy
-    reward = rent if settings.method == "rent" else mean_self_certainty
-    return CertaintyGRPOTrainer(model, reward, args, **rest)
+    rent = rent_last_third_reward if settings.reward_tokens == "last-third" else rent_reward
+    reward = for_trl(rent, "entropies") if settings.method == "rent" else for_trl(self_certainty_reward, "certainties")
+    return CertaintyGRPOTrainer(model, reward, args=args, **rest)
 
 
 def build_sft(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
     """SFT on the labeled solutions: the loss is of their tokens and the end of the text, never of the prompt's."""
-    from em_hf.training.settings import trainer_arguments
-
     # The prompt is encoded as it is everywhere else, and the solution begins a line of its own.
     rows = []
     for prompt, solution in zip(data.prompts, data.solutions, strict=True):
         before = encode_prompts(tokenizer, [prompt], chat_template=settings.chat_template)["input_ids"][0].tolist()
         text = solution if settings.chat_template and tokenizer.chat_template else "\n" + solution
         after = tokenizer(text, add_special_tokens=False)["input_ids"][: settings.max_completion_length]
-        after = [*after, tokenizer.eos_token_id]
-        rows.append({"input_ids": before + after, "completion_mask": [0] * len(before) + [1] * len(after)})
-    args = SFTConfig(**trainer_arguments(settings, folder), max_length=None, completion_only_loss=True, loss_type="nll")
-    return SFTTrainer(model, args, **_rest(settings, tokenizer, rows, callbacks))
+        rows.append((before, [*after, tokenizer.eos_token_id]))
+    return sft_trainer(settings, model, tokenizer, rows, folder, callbacks)
 
 
-def _rollout_arguments(settings: Any, folder: Path) -> dict[str, Any]:
-    """The run's settings under TRL's names; its batch counts completions, ours prompts."""
+def sft_trainer(
+    settings: Any, model: Any, tokenizer: Any, rows: list[tuple[list[int], list[int]]], folder: Path, callbacks: list
+) -> Any:
+    """TRL's SFTTrainer on (prompt, completion) tokens, with the loss on the completions alone."""
     from em_hf.training.settings import trainer_arguments
 
-    arguments = trainer_arguments(settings, folder)
-    arguments["per_device_train_batch_size"] = settings.batch_size * settings.num_generations
-    reference = {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
-    return {
-        **arguments,
-        "num_generations": settings.num_generations,
-        "max_completion_length": settings.max_completion_length,
-        "temperature": settings.temperature,
-        "top_k": 0,
-        "top_p": 1.0,
-        "beta": settings.beta,
-        "model_init_kwargs": {name: value for name, value in reference.items() if value} or None,
-        "use_vllm": settings.vllm is not None,
-        **({"vllm_mode": settings.vllm} if settings.vllm else {}),
-        "vllm_server_base_url": settings.vllm_server,
-    }
-
-
-def _rest(settings: Any, tokenizer: Any, rows: list[dict[str, Any]], callbacks: list) -> dict[str, Any]:
-    from datasets import Dataset
-
-    from em_hf.training.settings import lora_config
-
-    return {
-        "train_dataset": Dataset.from_list(rows),
-        "processing_class": tokenizer,
-        "callbacks": callbacks,
-        "peft_config": lora_config(settings) if settings.lora else None,
-    }
-
-
-def _prompt_rows(settings: Any, tokenizer: Any, data: Any) -> list[dict[str, Any]]:
-    """Prompts as TRL wants them, messages where there is a chat template, and the answers where they are known."""
-    templated = settings.chat_template and tokenizer.chat_template
-    rows: list[dict[str, Any]] = [
-        {"prompt": [{"role": "user", "content": prompt}] if templated else prompt} for prompt in data.prompts
+    masked = [
+        {"input_ids": before + after, "completion_mask": [0] * len(before) + [1] * len(after)} for before, after in rows
     ]
-    if data.answers is not None:
-        rows = [{**row, "answer": answer} for row, answer in zip(rows, data.answers, strict=True)]
-    return rows
+    args = SFTConfig(**trainer_arguments(settings, folder), max_length=None, completion_only_loss=True, loss_type="nll")
+    return SFTTrainer(model, args, **trainer_parts(settings, tokenizer, masked, callbacks))

@@ -1,222 +1,206 @@
-"""EM-FT: fine-tuning on the token entropy of outputs that the model itself just sampled (paper, section 3.1)."""
+"""EM-FT: fine-tuning on the token entropy of outputs that the model itself just sampled (paper, section 3.1).
 
-from contextlib import nullcontext
+TRL's DistillationTrainer has the loop: sampling with transformers or vLLM, chat templates, tools, accumulation, FSDP
+and DeepSpeed. It is made to compare a student with a teacher on the student's samples; here there is no teacher, and
+the loss is the student's own entropy.
+"""
+
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate.utils import set_seed
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
+from trl import DistillationConfig, DistillationTrainer
+from trl.models.utils import prepare_deepspeed, prepare_fsdp
 
-from em_hf.models import encode_prompts, unwrap_model
-from em_hf.sampling import completion_mask, eval_mode, generation_config, using_generation_config
+from em_hf.models import unwrap_model
+from em_hf.sampling import eval_mode
 from em_hf.training.losses import Distributions, distributions, summed_kl
+from em_hf.training.rollouts import (
+    Rollouts,
+    fit_machine,
+    prompt_rows,
+    refuse_other_policies,
+    sampling_arguments,
+    trainer_parts,
+)
 from em_hf.training.trainer_card import EMCard
+
+_NOT_MODEL_INPUTS = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask"}
+_NOT_MODEL_INPUTS |= {"num_items_in_batch", "num_images", "num_tiles"}
 
 
 @dataclass
-class EMFTConfig(TrainingArguments):
-    """transformers' TrainingArguments and what EM-FT adds.
+class EMFTConfig(DistillationConfig):
+    """TRL's DistillationConfig with the settings of EM-FT.
+
+    The sampling policy is the model itself: `top_k` 0, `top_p` 1, no penalty, never EM-INF.
 
     Args:
-        num_generations: samples a prompt (the paper's N; 1 is enough there).
-        max_completion_length: tokens a sample has at most.
-        temperature: of the sampling; top_k 0 and top_p 1, always. EM-INF is never on while sampling.
-        loss_temperature: of the distribution whose entropy is minimized.
-        loss_reduction: "sum" over a sample's tokens and mean over samples (the paper's), or "token_mean" over all
-            tokens of the step (one-shot EM's; with gradient accumulation, of each micro-batch).
-        beta: coefficient of the KL divergence from the model as it was before training, summed and averaged as the
-            entropy is; 0 (the paper's main setting) needs no reference.
-        chat_template: put prompts into the tokenizer's chat template, where it has one.
+        num_generations (`int`, defaults to 1): samples per prompt (the paper's N; 1 is enough there). The batch sizes
+            count prompts.
+        max_completion_length (`int`, defaults to 256): the most tokens per sample.
+        loss_temperature (`float`, defaults to 1.0): of the distribution whose entropy is minimized; `temperature` is
+            that of the sampling.
+        loss_reduction (`"sum"` or `"token_mean"`): the sum over a sample's tokens, averaged over the samples of the
+            step (the paper's), or the mean over all tokens of the step (one-shot EM's).
+        beta (`float`, defaults to 0.0): coefficient of the KL divergence from the model before training, in the same
+            reduction; 0 (the paper's main setting) needs no reference model.
+        bf16 (`bool`, *optional*): by default where the accelerator has it; TRL's own default is everywhere.
 
     Raises:
-        ValueError: a value is out of range.
+        ValueError: a value is out of range, or the samples would be drawn from another policy than the model.
     """
 
-    num_generations: int = field(default=1, metadata={"help": "Samples a prompt."})
-    max_completion_length: int = field(default=256, metadata={"help": "Tokens a sample has at most."})
-    temperature: float = field(default=1.0, metadata={"help": "Sampling temperature."})
-    loss_temperature: float = field(default=1.0, metadata={"help": "Temperature of the entropy minimized."})
+    num_generations: int = field(default=1, metadata={"help": "Samples per prompt."})
+    max_completion_length: int = field(default=256, metadata={"help": "The most tokens per sample."})
+    loss_temperature: float = field(default=1.0, metadata={"help": "Temperature of the entropy that is minimized."})
     loss_reduction: Literal["sum", "token_mean"] = field(default="sum", metadata={"help": "sum or token_mean."})
     beta: float = field(default=0.0, metadata={"help": "KL coefficient."})
-    chat_template: bool = field(default=True, metadata={"help": "Use the tokenizer's chat template."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Prompts are no model input: keep them."})
+    gradient_checkpointing: bool = field(default=False, metadata={"help": "Recompute activations in the backward."})
 
     def __post_init__(self) -> None:
+        fit_machine(self)
+        beta, self.beta = self.beta, 0.0  # the parent's is another coefficient, of 0 to 1
         super().__post_init__()
-        if self.data_seed is None:
-            # Every process samples with a seed of its own, but to share the prompts all must order them alike.
-            self.data_seed: int | None = self.seed
-        for name, low in (("num_generations", 1), ("max_completion_length", 1)):
-            if getattr(self, name) < low:
-                raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be at least {low}")
-        if not self.beta >= 0:
-            raise ValueError(f"EMFTConfig: beta is {self.beta}, but must be at least 0")
+        self.beta = beta
+        for name in ("num_generations", "max_completion_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be at least 1")
+        if not 0 <= self.beta < float("inf"):
+            raise ValueError(f"EMFTConfig: beta is {self.beta}, but must be at least 0 and finite")
         for name in ("temperature", "loss_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be above 0")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be above 0 and finite")
         if self.loss_reduction not in ("sum", "token_mean"):
             raise ValueError(
                 f"EMFTConfig: loss_reduction is {self.loss_reduction!r}, but must be 'sum' or 'token_mean'"
             )
+        refuse_other_policies(self)
 
 
-class EMFTTrainer(EMCard, Trainer):
-    """transformers' Trainer with the EM-FT objective.
+class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
+    """TRL's DistillationTrainer whose loss is the token entropy of the samples; there is no teacher.
 
-    Overrides `compute_loss`: it samples from the current model and returns the samples' entropy (inside this hook,
-    since the Trainer restores its random state before it, which makes a resumed run equal to one that was not
-    interrupted); and `log`, which adds `entropy` (nats a token), `completion_length`, and
-    the step's sampled `tokens` and `tokens_with_prompts`, over all processes.
+    Overrides `_compute_loss` (the objective), `compute_loss` (logs `kl` where `beta` is not 0) and
+    `_generate_and_score_completions` (`num_generations` samples per prompt, drawn from nothing but the prompts and
+    their images). The rest is the parent's: its metrics (`entropy` in nats per token, `completions/mean_length`,
+    `num_tokens`), vLLM (`use_vllm`, `vllm_mode`), tools, evaluation.
 
     Args:
-        model: a causal language model, or a PEFT model of one.
-        args: the settings.
-        train_dataset: rows with a "prompt"; other columns are never looked at.
-        processing_class: the model's tokenizer.
+        model (`str`, `PreTrainedModel` or `PeftModel`): a causal language model, or its name.
+        args ([`EMFTConfig`]): the settings.
+        train_dataset: rows with a "prompt", a text or a list of messages; other columns are never looked at.
+        processing_class: the model's tokenizer or processor.
         peft_config: makes the model a PEFT model first.
         **kwargs: as for the parent.
+
+    Raises:
+        ValueError: fewer prompts than one step needs, or `beta` above 0 with a model that is sharded already.
+
+    Example:
+
+        >>> args = EMFTConfig("em-ft", max_steps=40, loss_reduction="token_mean", use_vllm=True)
+        >>> EMFTTrainer("Qwen/Qwen2.5-0.5B", args, train_dataset=[{"prompt": "2 + 3 ="}] * 64).train()
     """
 
     args: EMFTConfig
     method = "em-ft"
 
-    def __init__(
-        self,
-        model: Any,
-        args: EMFTConfig | None = None,
-        *,
-        train_dataset: Any,
-        processing_class: Any,
-        peft_config: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        if peft_config is not None:
-            try:
-                from peft import get_peft_model
-            except ImportError as error:
-                raise ImportError("LoRA needs PEFT: pip install 'em-hf[train]'") from error
-            model = get_peft_model(model, peft_config)
-        args = args or EMFTConfig(output_dir="em-ft")
-        super().__init__(
-            model,
-            args,
-            data_collator=self._encode,
-            train_dataset=train_dataset,
-            processing_class=processing_class,
-            **kwargs,
-        )
-        self._frozen = None
-        if args.beta and not hasattr(model, "disable_adapter"):
-            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-                raise ValueError("beta above 0 keeps a whole copy of the model, which is not sharded: train with LoRA")
-            self._frozen = deepcopy(self.model).eval().requires_grad_(False).to(self.accelerator.device)
-        self.loss_is_scaled_for_ga = False  # a mean over the micro-batch: the parent divides it by their number
-        self.sampling = generation_config(
-            unwrap_model(model),
-            processing_class,
-            do_sample=True,
-            temperature=args.temperature,
-            num_return_sequences=args.num_generations,
-            max_new_tokens=args.max_completion_length,
-            stop_strings=None,  # a sample ends at an end-of-sequence token alone
-        )
-        self._sums = dict.fromkeys(("entropy", "kl", "tokens", "tokens_with_prompts", "samples"), 0.0)
-        if self.accelerator.num_processes > 1:
-            set_seed(self.args.seed, device_specific=True)  # or all processes would sample with the same noise
+    def __init__(self, model: Any, args: EMFTConfig | None = None, **kwargs: Any) -> None:
+        super().__init__(model, args=args or EMFTConfig(output_dir="em-ft"), **kwargs)
+        self._kl = torch.zeros(())
+        if self.args.beta and not hasattr(self.model, "disable_adapter"):
+            self.teacher_model = self._reference()
 
-    def _encode(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        prompts = [row["prompt"] for row in rows]
-        return encode_prompts(self.processing_class, prompts, chat_template=self.args.chat_template)
+    def _reference(self) -> Any:
+        """The model before training: a copy, sharded as the model will be."""
+        try:
+            copy = deepcopy(self.model).eval().requires_grad_(False)
+        except AssertionError as error:  # FSDP2's own
+            raise ValueError(
+                f"beta is {self.args.beta}, but a model that is sharded already cannot be copied as the reference: let "
+                "accelerate shard it, or train with LoRA, whose base model is the reference"
+            ) from error
+        if self.is_deepspeed_enabled:
+            return prepare_deepspeed(copy, self.accelerator)
+        if self.is_fsdp_enabled:
+            return prepare_fsdp(copy, self.accelerator)
+        return self.accelerator.prepare_model(copy, evaluation_mode=True)
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        inner = self.accelerator.unwrap_model(model)
-        sequences = self.sample(inner, inputs)
-        prompt = inputs["attention_mask"].repeat_interleave(self.args.num_generations, 0)
-        mask = completion_mask(sequences[:, prompt.shape[1] :], self.sampling.eos_token_id or [])
-        attention = torch.cat([prompt, mask.long()], 1)
-        policy = distributions(model, unwrap_model(inner), sequences, attention, mask, self.args.loss_temperature)
-        entropy = total = policy.summed_entropy()
-        count = mask.sum()
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        columns = ("prompt", "image", "images")
+        rows = [{name: row[name] for name in columns if name in row} for row in inputs]
+        return super()._generate_and_score_completions([row for row in rows for _ in range(self.args.num_generations)])
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        result = super().compute_loss(model, inputs, *args, **kwargs)
         if self.args.beta:
-            kl = summed_kl(policy, self._reference(inner, sequences, attention, mask))
+            # After the wrapped forward pass, which no collective may interrupt.
+            both = torch.stack([self._kl, _counted(inputs).sum().to(self._kl)])
+            kl, tokens = self.accelerator.reduce(both, reduction="sum").tolist()
+            self._metrics["train" if self.model.training else "eval"]["kl"].append(kl / max(tokens, 1))
+        return result
+
+    def _compute_loss(self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
+        mask = _counted(inputs)
+        policy = self._distributions(unwrapped_student, inputs, mask)
+        entropy = total = policy.summed_entropy()
+        if self.args.beta:
+            kl = summed_kl(policy, self._of_reference(unwrapped_student, inputs, mask))
             total = entropy + self.args.beta * kl
+            self._kl = kl.detach()
         if self.args.loss_reduction == "token_mean":
-            # Gradients are averaged over processes, so each divides by the mean count, not by its own.
-            everywhere = (
-                self.accelerator.gather(count[None].float()).mean() if self.accelerator.num_processes > 1 else count
-            )
-            loss = total / everywhere
+            # In training the parent gives the tokens of the whole step over the number of processes.
+            count = mask.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         else:
-            loss = total / mask.shape[0]
-        if model.training:
-            self._sums["entropy"] += float(entropy.detach())
-            self._sums["kl"] += float(kl.detach()) if self.args.beta else 0.0
-            self._sums["tokens"] += int(count)
-            self._sums["tokens_with_prompts"] += int(count) + int(prompt.sum())
-            self._sums["samples"] += mask.shape[0]
-        return (loss, None) if return_outputs else loss
+            count = len(mask) * (self.args.gradient_accumulation_steps if self.model.training else 1)
+        return total / count, entropy.detach(), mask.sum()
 
-    @torch.no_grad()
-    def _reference(self, model: Any, sequences: Tensor, attention: Tensor, mask: Tensor) -> Distributions:
-        """Those of the model before training: of the adapter's base, or of a copy."""
-        off = nullcontext() if self._frozen is not None else model.disable_adapter()
-        asked = self._frozen if self._frozen is not None else model
-        with off, eval_mode(asked):
-            return distributions(asked, unwrap_model(asked), sequences, attention, mask, self.args.loss_temperature)
+    def _of_reference(self, student: Any, inputs: dict[str, Any], mask: Tensor) -> Distributions:
+        with torch.no_grad():
+            if self.teacher_model is None:
+                with student.disable_adapter(), eval_mode(student):
+                    return self._distributions(student, inputs, mask)
+            teacher = self.accelerator.unwrap_model(self.teacher_model)
+            found = self._forward_redirection(
+                self.teacher_model, teacher, self._distributions, teacher, inputs, mask, self._shards
+            )
+            return found
 
-    @torch.no_grad()
-    def sample(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """`num_generations` samples a prompt from the current model: `[samples, prompt + completion]`."""
-        with using_generation_config(model, self.sampling), eval_mode(model):
-            return model.generate(**inputs, generation_config=self.sampling)
+    @property
+    def _shards(self) -> bool:
+        return self.is_deepspeed_enabled or self.is_fsdp_enabled
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        if self._sums["tokens"]:
-            sums = torch.tensor(list(self._sums.values()), dtype=torch.float32, device=self.accelerator.device)
-            entropy, kl, tokens, with_prompts, samples = self.accelerator.reduce(sums, reduction="sum").tolist()
-            logs = {
-                **logs,
-                "entropy": entropy / tokens,
-                **({"kl": kl / tokens} if self.args.beta else {}),
-                "completion_length": tokens / samples,
-                "tokens": tokens,
-                "tokens_with_prompts": with_prompts,
-            }
-            self._sums = dict.fromkeys(self._sums, 0.0)
-        super().log(logs, *args, **kwargs)
+    def _distributions(self, model: Any, inputs: dict[str, Any], mask: Tensor, keep: bool = False) -> Distributions:
+        """Those of the samples' tokens; with `keep` their head outlives the forward pass of a sharded model."""
+        inner = unwrap_model(model)
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+        more = {name: value for name, value in inputs.items() if name not in _NOT_MODEL_INPUTS}
+        # The forward pass of the wrapper is under way (see `_ForwardRedirection`): its hooks must not run twice.
+        found = distributions(inner.forward, inner, ids, attention, mask, self.args.loss_temperature, **more)
+        return found.with_own_head() if keep else found
+
+
+def _counted(inputs: dict[str, Any]) -> Tensor:
+    """Bool `[samples, tokens]`: the tokens that the model sampled, with the end of the sequence; not those of tools."""
+    mask = inputs["completion_mask"].bool()
+    return mask & inputs["tool_mask"].bool() if "tool_mask" in inputs else mask
 
 
 def build_trainer(
     settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list[TrainerCallback]
 ) -> EMFTTrainer:
     """The trainer of a run (see `em_hf.training.run`)."""
-    from em_hf.training.settings import lora_config, trainer_arguments
-
     args = EMFTConfig(
-        **trainer_arguments(settings, folder),
-        num_generations=settings.num_generations,
-        max_completion_length=settings.max_completion_length,
-        temperature=settings.temperature,
+        **sampling_arguments(settings, folder),
         loss_temperature=settings.loss_temperature,
         loss_reduction=settings.loss_reduction,
-        beta=settings.beta,
-        chat_template=settings.chat_template,
     )
     return EMFTTrainer(
-        model,
-        args,
-        train_dataset=[{"prompt": prompt} for prompt in data.prompts],
-        processing_class=tokenizer,
-        peft_config=lora_config(settings) if settings.lora else None,
-        callbacks=callbacks,
+        model, args, **trainer_parts(settings, tokenizer, prompt_rows(settings, tokenizer, data), callbacks)
     )

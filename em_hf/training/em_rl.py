@@ -5,29 +5,20 @@ is given: rewards from the sampling policy's own log-probabilities and entropies
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from trl import RLOOConfig, RLOOTrainer
-from trl.trainer.utils import RepeatSampler
 
-from em_hf.training.rewards import negative_entropy, sequence_log_prob
+from em_hf.training.rewards import for_trl, sequence_reward, token_reward
+from em_hf.training.rollouts import Rollouts, fit_machine, refuse_other_policies
 from em_hf.training.trainer_card import EMCard
 
-REWARDS: dict[str, Any] = {"sequence": sequence_log_prob, "token": negative_entropy}
-
-
-def fit_machine(args: Any) -> None:
-    """Where nothing was asked for: bfloat16 only where the accelerator has it, and no gradient checkpointing.
-
-    TRL's own defaults are both on, which on a CPU is an error, or bfloat16 without a word.
-    """
-    if args.bf16 is None:
-        args.bf16 = bool(
-            not args.use_cpu and not args.fp16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        )
+REWARDS: dict[str, Any] = {
+    "sequence": for_trl(sequence_reward, "log_probs"),
+    "token": for_trl(token_reward, "entropies"),
+}
 
 
 @dataclass
@@ -59,68 +50,7 @@ class EMRLConfig(RLOOConfig):
         refuse_other_policies(self)
 
 
-def refuse_other_policies(args: Any) -> None:
-    """Raise ValueError unless rollouts are drawn from the whole, unchanged distribution that the reward is about."""
-    neutral = {"top_k": (0, None), "top_p": (1.0, None), "min_p": (0.0, None), "repetition_penalty": (1.0, None)}
-    more = args.generation_kwargs if isinstance(args.generation_kwargs, dict) else {}
-    name = type(args).__name__
-    for setting, allowed in neutral.items():
-        value = more.get(setting, getattr(args, setting))
-        if value not in allowed:
-            raise ValueError(
-                f"{name}: {setting} is {value}, but an entropy reward is of the policy that was sampled, and that is "
-                f"the whole distribution: it must be {allowed[0]:g}"
-            )
-    # TRL hands generation_kwargs to generate or to vLLM's SamplingParams, where EM-INF stands among the extra_args.
-    of_vllm = more.get("extra_args")
-    if {"entropy_min", "entropy_min_config"} & {*more, *(of_vllm if isinstance(of_vllm, dict) else ())}:
-        raise ValueError(
-            f"{name}: EM-INF stays off in RL rollouts, since samples of the changed distribution would bias the "
-            "importance ratio: train without it, and decode with it"
-        )
-
-
-class ExactResume:
-    """Mixed into a TRL trainer with rollouts: a resumed run ends with the weights of one that was not interrupted.
-
-    TRL keeps neither the rollouts that are still in use nor how far their use has come, and orders the prompts of every
-    epoch after the first by what its sampler has drawn before. Here both stand in the checkpoint, and an epoch's order
-    is a function of seed and epoch.
-    """
-
-    _step: int
-    _buffered_inputs: Any
-
-    def _get_train_sampler(self, dataset: Any = None) -> Any:
-        sampler = super()._get_train_sampler(dataset)  # type: ignore[misc]
-        if isinstance(sampler, RepeatSampler):
-            sampler.__class__ = _EpochSampler
-        return sampler
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)  # type: ignore[misc]
-        torch.save({"step": self._step, "inputs": self._buffered_inputs}, self._rollouts_file(output_dir))
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        super()._load_rng_state(checkpoint)  # type: ignore[misc]
-        if checkpoint is not None and self._rollouts_file(checkpoint).is_file():
-            device = self.accelerator.device  # type: ignore[attr-defined]
-            kept = torch.load(self._rollouts_file(checkpoint), map_location=device, weights_only=True)
-            self._step, self._buffered_inputs = kept["step"], kept["inputs"]
-
-    def _rollouts_file(self, folder: str) -> Path:
-        return Path(folder) / f"rollouts_{self.args.process_index}.pth"  # type: ignore[attr-defined]
-
-
-class _EpochSampler(RepeatSampler):
-    """TRL's sampler, whose order in an epoch depends on seed and epoch alone; in the first epoch it is TRL's."""
-
-    def set_epoch(self, epoch: int) -> None:
-        if self.shuffle:
-            self.generator.manual_seed((self.seed or 0) + epoch)
-
-
-class EMRLTrainer(EMCard, ExactResume, RLOOTrainer):
+class EMRLTrainer(EMCard, Rollouts, RLOOTrainer):
     """TRL's RLOOTrainer with negative entropy as the only reward.
 
     Overrides two hooks: in the pass that scores the rollouts under the policy that sampled them, the entropies are

@@ -33,6 +33,13 @@ class Distributions:
         ones = torch.ones_like(self.rows[:, 0])
         return linear_entropy(self.rows, **self.head, token_weight=ones, temperature=self.temperature)
 
+    def with_own_head(self) -> "Distributions":
+        """The same with copies of the head's weights, which outlive the forward pass of a sharded model."""
+        if self.head is None:
+            return self
+        head = {name: value.clone() if isinstance(value, Tensor) else value for name, value in self.head.items()}
+        return Distributions(self.rows, head, self.temperature)
+
     def log_probs(self, tokens: slice) -> Tensor:
         """`[tokens, V]`, of a part of the tokens."""
         z = self.rows[tokens]
@@ -45,7 +52,13 @@ class Distributions:
 
 
 def distributions(
-    model: Any, inner: Any, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, temperature: float = 1.0
+    model: Any,
+    inner: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    mask: Tensor,
+    temperature: float = 1.0,
+    **inputs: Any,
 ) -> Distributions:
     """Those of the completion tokens of all samples, sample by sample.
 
@@ -54,23 +67,25 @@ def distributions(
     scale (found by comparing with the model's own logits of the last position) is asked for its logits instead.
 
     Args:
-        model: what is called, possibly wrapped for distributed training.
+        model: what is called: a model, possibly wrapped for distributed training, or its forward pass.
         inner: the transformers model inside it.
         input_ids, attention_mask: `[samples, prompt + completion]`, padded on the left of the prompt and the right of
             the completion.
         mask: bool `[samples, completion]`, the tokens that count.
         temperature: of the distributions that are meant.
+        **inputs: what else the model takes (images).
     """
     length = mask.shape[1]
     # The distribution of token t stands at the position before it.
-    call = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-    if "position_ids" in signature(inner.forward).parameters:
+    call = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False, **inputs}
+    # With images the model numbers positions itself.
+    if not inputs and "position_ids" in signature(inner.forward).parameters:
         # As generate numbers them: a model with absolute positions would count the padding otherwise.
         call["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     if _has_linear_head(inner):
         out = model(**call, logits_to_keep=1, output_hidden_states=True)
         last = out.hidden_states[-1]
-        head = _linear_head(inner)
+        head = _linear_head(inner, last.shape[-1])
         if head is not None and _is_head(head, last[:, -1], out.logits[:, -1]):
             return Distributions(last[:, -length - 1 : -1][mask], head, temperature)
     return Distributions(model(**call).logits[:, -length - 1 : -1][mask], None, temperature)
@@ -106,24 +121,37 @@ def _has_linear_head(model: Any) -> bool:
     """Whether the LM head is a plain matrix (FSDP gives the module another class, but not another forward)."""
     head = model.get_output_embeddings()
     plain = isinstance(head, torch.nn.Linear) and type(head).forward is torch.nn.Linear.forward
-    # DeepSpeed ZeRO-3 takes a weight away as soon as its module has run.
-    return plain and not hasattr(head.weight, "ds_id") and getattr(model, "_supports_logits_to_keep", lambda: False)()
+    return plain and getattr(model, "_supports_logits_to_keep", lambda: False)()
 
 
-def _linear_head(model: Any) -> dict[str, Any] | None:
+def _linear_head(model: Any, width: int) -> dict[str, Any] | None:
     """Weight, bias, softcap and scale of the LM head for `linear_entropy`; None where they cannot be had.
 
-    To be called after the model's forward pass, where FSDP may have left the weights whole.
+    To be called after the model's forward pass, where FSDP may have left the weights whole. DeepSpeed ZeRO-3 puts a
+    weight together when it is asked for within the wrapper's forward pass; elsewhere it is empty.
     """
     head = model.get_output_embeddings()
     sharded = [p for p in (head.weight, head.bias) if p is not None and isinstance(p, DTensor)]
     if any(sum(placement.is_shard() for placement in p.placements) > 1 for p in sharded):  # tensor parallel as well
         return None
+    if head.weight.shape[-1:] != (width,):
+        return None
     config = model.config.get_text_config()
-    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
     softcap = getattr(config, "final_logit_softcapping", None)
     weight, bias = _whole(head.weight), None if head.bias is None else _whole(head.bias)
-    return {"weight": weight, "bias": bias, "softcap": softcap, "logit_scale": float(scale)}
+    return {"weight": weight, "bias": bias, "softcap": softcap, "logit_scale": _logit_scale(config)}
+
+
+def _logit_scale(config: Any) -> float:
+    """The factor on the logits, under the names that models give it."""
+    # Cohere and MPT; Muse Glimmer; Falcon-H1.
+    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
+        if getattr(config, name, None) is not None:
+            return float(getattr(config, name))
+    scaling = getattr(config, "logits_scaling", None)
+    if scaling is None:
+        return 1.0
+    return float(scaling) if config.model_type == "hyperclovax" else 1 / scaling  # Granite and MiniCPM3 divide
 
 
 def _whole(weight: Tensor) -> Tensor:

@@ -275,11 +275,7 @@ class Plan:
             if step["links"] >= step["seconds"]:
                 found.append(
                     f"sampling gathers the sharded weights for every token, {step['links'] * 1e3:.0f} ms each"
-                    + (
-                        "; give --vllm colocate"
-                        if METHODS[self.settings.method].rollouts
-                        else "; --lora needs no shards"
-                    )
+                    "; give --vllm colocate"
                 )
         return found
 
@@ -290,8 +286,7 @@ class Plan:
     def _way_out(self, moment: str) -> str:
         ways = []
         if moment == "sampling":
-            rollouts = METHODS[self.settings.method].rollouts
-            ways.append("--vllm, or fewer samples at once" if rollouts else "a smaller --batch-size")
+            ways.append("--vllm, or fewer samples per step")
         elif moment == "training" and not self.settings.gradient_checkpointing:
             ways.append("--gradient-checkpointing, or a smaller --batch-size")
         for gpus in (2**k for k in range(1, 11)):

@@ -1,9 +1,8 @@
-"""The rewards of EM-RL and of the methods it is compared with, as plain functions that any TRL trainer takes.
+"""The rewards of EM-RL and of the methods it is compared with.
 
-TRL calls a reward with the completions' texts, their token ids and the dataset's columns, and wants a number for each
-completion, or None for one that is not to be scored. `em_hf.training.em_rl` adds columns of its own: `log_probs`,
-`entropies` and `certainties`, each a list a completion with a number a token, the end-of-sequence token included and
-padding left out; None in place of the list is a completion that is not to be scored.
+Entropy rewards are tensor functions `(log_probs, entropies, mask) -> [B]`, whatever engine samples; `for_trl` wraps one
+as the list form that TRL's trainers call. The others look at texts alone and are of TRL's form from the start: they get
+the completions and the dataset's columns, and return a number per completion.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,41 +14,153 @@ from torch import Tensor
 from em_hf.answers import agreement, extract_answer, same_answer
 
 Tokens = Sequence[float] | None
+"""A number per token, the end-of-sequence token included and padding left out; None: not to be scored."""
 
 
-def sequence_log_prob(*, log_probs: Sequence[Tokens], **columns: Any) -> list[float | None]:
-    """EM-RL-sequence: `r(y) = Σ_t log π(y_t | y_<t) = log π(y)`, in nats (paper, equation 3)."""
-    return [None if row is None else sum(row) for row in log_probs]
+def sequence_reward(log_probs: Tensor, entropies: Tensor | None, mask: Tensor) -> Tensor:
+    """EM-RL-sequence: `r(y) = Σ_t log π(y_t | y_<t) = log π(y)` (paper, equation 3).
+
+    Args:
+        log_probs (`Tensor` of shape `[B, T]`): of the sampled tokens under the policy that sampled them, in nats.
+        entropies (`Tensor` of shape `[B, T]`, *optional*): not looked at.
+        mask (`Tensor` of shape `[B, T]`): nonzero where a token counts.
+
+    Returns:
+        `Tensor` of shape `[B]`, in nats.
+    """
+    return _sum(log_probs, mask)
 
 
-def negative_entropy(*, entropies: Sequence[Tokens], **columns: Any) -> list[float | None]:
-    """EM-RL-token: `r(y) = -Σ_t H(π(·|y_<t))`, in nats (paper, equation 4)."""
-    return [None if row is None else -sum(row) for row in entropies]
+def token_reward(log_probs: Tensor | None, entropies: Tensor, mask: Tensor) -> Tensor:
+    """EM-RL-token: `r(y) = -Σ_t H(π(·|y_<t))` (paper, equation 4).
+
+    Args:
+        log_probs (`Tensor` of shape `[B, T]`, *optional*): not looked at.
+        entropies (`Tensor` of shape `[B, T]`): of the policy's next-token distributions, in nats.
+        mask (`Tensor` of shape `[B, T]`): nonzero where a token counts.
+
+    Returns:
+        `Tensor` of shape `[B]`, in nats.
+    """
+    return -_sum(entropies, mask)
 
 
-def negative_mean_entropy(*, entropies: Sequence[Tokens], **columns: Any) -> list[float | None]:
-    """RENT: `r(y) = -1/T Σ_t H_t`, in nats a token (arXiv 2505.22660)."""
-    return [None if row is None else -sum(row) / len(row) for row in entropies]
+def rent_reward(log_probs: Tensor | None, entropies: Tensor, mask: Tensor) -> Tensor:
+    """RENT: `r(y) = -1/T Σ_t H_t`, in nats per token (arXiv 2505.22660); arguments as for `token_reward`."""
+    return -_mean(entropies, mask)
 
 
-def negative_mean_entropy_of_last_third(*, entropies: Sequence[Tokens], **columns: Any) -> list[float | None]:
+def rent_last_third_reward(log_probs: Tensor | None, entropies: Tensor, mask: Tensor) -> Tensor:
     """RENT on the last third of the tokens, rounded up, where it was found to work best (arXiv 2505.22660)."""
-    return negative_mean_entropy(entropies=[None if row is None else row[-_third(row) :] for row in entropies])
+    counts = mask != 0
+    left = counts.sum(-1, keepdim=True) - counts.cumsum(-1) + 1  # 1 at the last token that counts
+    return rent_reward(log_probs, entropies, counts & (left <= (counts.sum(-1, keepdim=True) + 2) // 3))
 
 
-def _third(row: Sequence[float]) -> int:
-    return (len(row) + 2) // 3
+def self_certainty_reward(
+    log_probs: Tensor | None, entropies: Tensor | None, mask: Tensor, *, certainties: Tensor | None = None
+) -> Tensor:
+    """Intuitor: the mean over tokens of `KL(uniform || π(·|y_<t))` (arXiv 2505.19590).
+
+    It needs more than the other rewards: the divergence follows neither from the entropies nor from the sampled tokens'
+    log-probabilities, so an engine that gives only these cannot compute it.
+
+    Args:
+        log_probs, entropies: not looked at.
+        mask (`Tensor` of shape `[B, T]`): nonzero where a token counts.
+        certainties (`Tensor` of shape `[B, T]`): of the whole next-token distributions, by `self_certainty`, in nats.
+
+    Returns:
+        `Tensor` of shape `[B]`, in nats per token.
+
+    Raises:
+        ValueError: without `certainties`.
+    """
+    if certainties is None:
+        raise ValueError(
+            "self_certainty_reward needs certainties (the divergence from the uniform distribution, from whole "
+            "logits): log_probs and entropies do not determine it; compute them with rewards.self_certainty(logits)"
+        )
+    return _mean(certainties, mask)
 
 
-def mean_self_certainty(*, certainties: Sequence[Tokens], **columns: Any) -> list[float | None]:
-    """Intuitor: the mean over tokens of `KL(uniform || π(·|y_<t))`, in nats (arXiv 2505.19590)."""
-    return [None if row is None else sum(row) / len(row) for row in certainties]
+def self_certainty(logits: Tensor) -> Tensor:
+    """`KL(uniform || softmax(z)) = logsumexp(z) - mean(z) - log V`, in nats: `[..., V]` -> `[...]`."""
+    z = logits.float()
+    return z.logsumexp(-1) - z.mean(-1) - torch.log(torch.tensor(float(z.shape[-1])))
+
+
+def _sum(values: Tensor, mask: Tensor) -> Tensor:
+    # Padding may hold anything, infinities included.
+    return torch.where(mask != 0, values, 0).sum(-1)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    return _sum(values, mask) / (mask != 0).sum(-1).clamp(min=1)
+
+
+def for_trl(reward: Callable[..., Tensor], *columns: str) -> Callable[..., list[float | None]]:
+    """Return the list form of a tensor reward, for the `reward_funcs` of a TRL trainer.
+
+    Args:
+        reward: `sequence_reward`, `token_reward` or the like.
+        columns: what it looks at, of "log_probs", "entropies" and "certainties". `EMRLTrainer` passes the first two;
+            no trainer of TRL passes any by itself.
+
+    Returns:
+        A function of TRL's form: a number per completion, None for one that is not to be scored. Called without one of
+        the columns it raises a ValueError that says so.
+
+    Example:
+
+        >>> for_trl(token_reward, "entropies")(entropies=[[0.5, 0.25], [1.0]])
+        [-0.75, -1.0]
+    """
+
+    def in_lists(**given: Any) -> list[float | None]:
+        missing = [name for name in columns if given.get(name) is None]
+        if missing:
+            raise ValueError(
+                f"{reward.__name__} needs the {' and '.join(missing)} of the sampled tokens, which this trainer does "
+                "not pass to its rewards: train with em_hf.EMRLTrainer"
+            )
+        rows: dict[str, Sequence[Tokens]] = {name: given[name] for name in columns}
+        scored = [i for i, values in enumerate(zip(*rows.values(), strict=True)) if None not in values]
+        length = max((len(rows[columns[0]][i] or ()) for i in scored), default=0)
+        tensors: dict[str, Tensor | None] = {"log_probs": None, "entropies": None}
+        mask = torch.zeros(len(scored), length, dtype=torch.bool)
+        for name in columns:
+            tensors[name] = torch.zeros(len(scored), length, dtype=torch.float64)
+            for row, i in enumerate(scored):
+                values = torch.tensor(rows[name][i], dtype=torch.float64)
+                tensors[name][row, : len(values)] = values  # type: ignore[index]
+                mask[row, : len(values)] = True
+        rewards: list[float | None] = [None] * len(rows[columns[0]])
+        for i, value in zip(scored, reward(mask=mask, **tensors).tolist(), strict=True):
+            rewards[i] = value
+        return rewards
+
+    in_lists.__name__ = reward.__name__  # what TRL logs it under
+    return in_lists
 
 
 def verified_answer(*, completions: Sequence[Any], answer: Sequence[str], **columns: Any) -> list[float]:
     """1 where a completion's final answer is the labeled one (math-verify decides), else 0."""
     given = [extract_answer(text_of(completion)) for completion in completions]
     return [float(same_answer(gold, found)) for gold, found in zip(answer, given, strict=True)]
+
+
+def marked_answer(*, completions: Sequence[Any], **columns: Any) -> list[float]:
+    """The format reward: 1 where a completion marks an answer, right or wrong, else 0 (arXiv 2506.10947)."""
+    return [float(extract_answer(text_of(completion)) is not None) for completion in completions]
+
+
+def coin_flip(*, completions: Sequence[Any], **columns: Any) -> list[float]:
+    """The random reward: 0 or 1 with equal probability, whatever was written (arXiv 2506.10947).
+
+    Drawn from torch's generator, whose state is part of a checkpoint.
+    """
+    return torch.randint(0, 2, (len(completions),)).double().tolist()
 
 
 def vote_frequency(num_generations: int) -> Callable[..., list[float]]:
@@ -74,11 +185,5 @@ def vote_frequency(num_generations: int) -> Callable[..., list[float]]:
 
 
 def text_of(completion: Any) -> str:
-    """A completion's text, which TRL gives as a string, or as a list of messages where the prompt was one."""
+    """Return a completion's text, which TRL gives as a string, or as messages where the prompt was of messages."""
     return completion if isinstance(completion, str) else "".join(message["content"] for message in completion)
-
-
-def self_certainty(logits: Tensor) -> Tensor:
-    """`KL(uniform || softmax(z)) = logsumexp(z) - mean(z) - log V`, in nats: `[..., V]` -> `[...]`."""
-    z = logits.float()
-    return z.logsumexp(-1) - z.mean(-1) - torch.log(torch.tensor(float(z.shape[-1])))

@@ -22,6 +22,7 @@ from em_hf.training.distributed import check_launched, is_main, wait_for_everyon
 from em_hf.training.prepare import check_extras, check_lengths, check_prompts, few_held_out, load, load_base, load_data
 from em_hf.training.recorder import Diverged, RunRecorder
 from em_hf.training.settings import RunSettings
+from em_hf.training.vllm import check_vllm
 
 
 class Interrupted(Exception):
@@ -60,6 +61,8 @@ def train(
     check_extras(settings)
     if not resume and is_main():
         check_folder(folder, overwrite=overwrite)
+    if settings.vllm:
+        check_vllm(settings.vllm, settings.vllm_server, settings.model)
     prompts, probe, held_out = load_data(settings)
     check_prompts(settings, prompts)
     model, tokenizer = load_base(settings)

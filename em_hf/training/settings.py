@@ -35,6 +35,9 @@ class RunSettings(DataSettings, ModelSettings):
     num_generations: int = setting(1, help="Samples per prompt.", group="sampling", low=1)
     max_completion_length: int = setting(256, help="Longest sample.", group="sampling", unit="tokens", low=1)
     temperature: float = setting(1.0, help="Sampling temperature.", group="sampling", above=0)
+    top_p: float = setting(
+        1.0, help="SSD samples from the smallest set of tokens with this probability.", above=0, high=1, label="top-p"
+    )
     loss_temperature: float = setting(
         1.0, help="Temperature of the distribution whose entropy EM-FT minimizes.", above=0
     )
@@ -155,14 +158,18 @@ class RunSettings(DataSettings, ModelSettings):
                 f"num_generations is {self.num_generations}, but {self.method} compares a prompt's samples with one "
                 "another: it must be at least 2"
             )
-        if self.vllm and not method.rollouts:
-            raise ValueError(f"vllm is {self.vllm}, but {self.method} has no rollouts of TRL that vLLM could sample")
+        if self.top_p != 1 and self.method != "ssd":
+            raise ValueError(
+                f"top_p is {self.top_p}, but {self.method} samples from the whole distribution: leave it out"
+            )
+        if self.vllm and not method.samples:
+            raise ValueError(f"vllm is {self.vllm}, but {self.method} samples nothing while it trains: leave it out")
         if self.vllm_server is not None and (self.vllm != "server" or "://" not in self.vllm_server):
             raise ValueError(
                 f"vllm_server is {self.vllm_server!r}, but must be a URL such as http://host:8000, and vllm server"
             )
-        if self.method == "sft" and self.beta:
-            raise ValueError(f"beta is {self.beta}, but sft has no KL penalty: it must be 0")
+        if method.loop == "SFTTrainer" and self.beta:
+            raise ValueError(f"beta is {self.beta}, but {self.method} has no KL penalty: it must be 0")
 
 
 def recipe_names() -> list[str]:

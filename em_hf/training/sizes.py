@@ -105,10 +105,8 @@ class Work:
 
     @property
     def sampled_at_once(self) -> int:
-        """EM-FT samples batch by batch, TRL all rollouts of a step; SFT nothing."""
-        if METHODS[self.settings.method].needs == "solutions":
-            return 0
-        return self.batch * (self.batches if METHODS[self.settings.method].rollouts else 1)
+        """All samples of a step that a GPU draws; none where nothing is sampled while training."""
+        return self.batch * self.batches if METHODS[self.settings.method].samples else 0
 
     @property
     def samples(self) -> int:

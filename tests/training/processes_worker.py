@@ -42,13 +42,8 @@ def completion(prompt: list[int], which: int) -> list[int]:
 class GivenEMFT(EMFTTrainer):
     """Every prompt's samples are the same whatever the process, the batch and the policy."""
 
-    def sample(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        rows = []
-        for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"]):
-            prompt = ids[mask.bool()].tolist()
-            rows += [ids.tolist() + completion(prompt, i) for i in range(self.args.num_generations)]
-        longest = max(map(len, rows))
-        return torch.tensor([row + [1] * (longest - len(row)) for row in rows])
+    def _generate_single_turn(self, prompt_ids: Any, *rest: Any, **more: Any) -> Any:
+        return [completion(list(ids), i % self.args.num_generations) for i, ids in enumerate(prompt_ids)]
 
 
 def settings(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -83,7 +78,9 @@ def em_ft(folder: Path, tokenizer: Any, *, model: Any = None, lora: bool = False
     rows = [{"prompt": prompt} for prompt in PROMPTS]
     t = GivenEMFT(model, args, train_dataset=rows, processing_class=tokenizer)
     t.train()
-    logs = [{k: line[k] for k in ("entropy", "completion_length", "tokens")} for line in t.state.log_history[:-1]]
+    logs = [
+        {k: line[k] for k in ("entropy", "completions/mean_length", "num_tokens")} for line in t.state.log_history[:-1]
+    ]
     return {"weights": weights(model), "logs": logs}
 
 

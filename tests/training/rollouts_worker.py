@@ -57,7 +57,9 @@ def scored(folder: Path) -> dict[str, Any]:
         out = str(folder / "out" / name)
         if name == "vote":
             args = RLOOConfig(output_dir=out, **shared)
-            trainer: Any = GivenRLOO(model, vote_frequency(4), args, train_dataset=data, processing_class=tokenizer)
+            trainer: Any = GivenRLOO(
+                model, vote_frequency(4), args=args, train_dataset=data, processing_class=tokenizer
+            )
         else:
             args = EMRLConfig(output_dir=out, reward=name, **shared)
             trainer = GivenEMRL(model, args, train_dataset=data, processing_class=tokenizer)

@@ -95,7 +95,7 @@ def sampled(model: Any, tokenizer: Any, folder: Path, rank: int) -> torch.Tensor
     args = EMFTConfig(**settings(folder, max_completion_length=9 if rank else 1))
     t = EMFTTrainer(model, args, train_dataset=[{"prompt": "ab"}] * 4, processing_class=tokenizer)
     torch.manual_seed(rank)
-    return t.sample(model, t._encode([{"prompt": "ab"}] * 8))
+    return t._prepare_inputs([{"prompt": "ab"}] * 8)["completion_ids"]
 
 
 def main(folder: Path) -> None:

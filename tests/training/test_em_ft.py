@@ -12,7 +12,15 @@ from em_hf import EMFTConfig, EMFTTrainer, EntropyMinConfig, enable_entropy_min
 from tests.reference import entropy
 
 
-def trainer(model: Any, tokenizer: Any, folder: Any, prompts: list[str] | None = None, **settings: Any) -> EMFTTrainer:
+def trainer(
+    model: Any,
+    tokenizer: Any,
+    folder: Any,
+    prompts: list[Any] | None = None,
+    *,
+    kind: Any = EMFTTrainer,
+    **settings: Any,
+) -> EMFTTrainer:
     args = EMFTConfig(
         output_dir=str(folder),
         **{
@@ -29,7 +37,19 @@ def trainer(model: Any, tokenizer: Any, folder: Any, prompts: list[str] | None =
         },
     )
     rows = [{"prompt": prompt} for prompt in (prompts or ["ab", "c", "bca", "d"])]
-    return EMFTTrainer(model, args, train_dataset=rows, processing_class=tokenizer)
+    return kind(model, args, train_dataset=rows, processing_class=tokenizer)
+
+
+def sampled(t: EMFTTrainer, prompts: list[Any]) -> dict[str, Any]:
+    """A micro-batch with samples of the current model, as the trainer hands it to the loss."""
+    return t._prepare_inputs([{"prompt": prompt} for prompt in prompts])
+
+
+def completions(inputs: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
+    """(prompt, completion) of each sample, without padding."""
+    names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    rows = zip(*(inputs[name] for name in names), strict=True)
+    return [(p[m.bool()].tolist(), c[n.bool()].tolist()) for p, m, c, n in rows]
 
 
 def enumerated(model: Any, prompt: list[int], length: int) -> torch.Tensor:
@@ -59,8 +79,7 @@ def test_the_loss_and_its_gradient_are_in_the_mean_those_of_the_enumerated_objec
     samples = 6000
     t = trainer(model, letters, tmp_path, num_generations=samples)
     torch.manual_seed(0)
-    inputs = t._encode([{"prompt": "ab"}, {"prompt": "c"}])
-    loss = t.compute_loss(model, inputs)
+    loss = t.compute_loss(model, sampled(t, ["ab", "c"]))
     gradient = torch.autograd.grad(loss, model.lm_head.weight)[0]
     # a sum of three entropies of at most log 8 has a deviation under 2: 4 standard errors of 12,000 samples are 0.075
     assert float(loss.detach()) == pytest.approx(float(wanted), abs=0.075)
@@ -74,19 +93,16 @@ def test_both_reductions_are_the_formula_on_the_samples_drawn(
 ) -> None:
     model = letter_model().eval()
     t = trainer(model, letters, tmp_path, num_generations=3)
-    inputs = t._encode([{"prompt": "ab"}, {"prompt": "cab"}])
-    torch.manual_seed(5)
-    sequences = t.sample(model, inputs)
+    inputs = sampled(t, ["ab", "cab"])
     sums, tokens = [], 0
-    for row, prompt in zip(sequences.tolist(), [[2, 3]] * 3 + [[4, 2, 3]] * 3):
-        completion = row[3:]
-        completion = completion[: completion.index(1) + 1] if 1 in completion else completion
+    for prompt, completion in completions(inputs):
+        assert prompt in ([2, 3], [4, 2, 3]) and 1 not in completion[:-1] and 1 <= len(completion) <= 3
         z = model(torch.tensor([prompt + completion])).logits[0]
         sums.append(sum(float(entropy(z[len(prompt) - 1 + i])) for i in range(len(completion))))
         tokens += len(completion)
+    assert len(sums) == 6
     for reduction, wanted in (("sum", sum(sums) / 6), ("token_mean", sum(sums) / tokens)):
         t.args.loss_reduction = reduction
-        torch.manual_seed(5)
         assert float(t.compute_loss(model, inputs)) == pytest.approx(wanted, abs=1e-4)
 
 
@@ -96,8 +112,9 @@ def test_training_lowers_the_entropy_and_logs_it(letter_model: Callable, letters
     logged = [line for line in t.state.log_history if "entropy" in line]
     assert len(logged) == 25
     assert logged[-1]["entropy"] < 0.5 * logged[0]["entropy"]
-    assert all(1 <= line["completion_length"] <= 3 for line in logged)
-    assert all(line["tokens"] == round(line["completion_length"] * 32) for line in logged)
+    assert all(1 <= line["completions/mean_length"] <= 3 for line in logged)
+    counts = [line["num_tokens"] for line in logged]  # TRL's, of prompts and samples, since the beginning
+    assert counts == sorted(counts) and counts[-1] > 25 * 32 * 2
 
 
 def test_labels_are_never_looked_at(letter_model: Callable, letters: Any, tmp_path: Any) -> None:
@@ -114,26 +131,28 @@ def test_labels_are_never_looked_at(letter_model: Callable, letters: Any, tmp_pa
     assert torch.equal(labelled, weights([{"prompt": p} for p in prompts])) and torch.equal(labelled, shuffled)
 
 
-def test_gradient_accumulation_is_the_mean_of_its_batches(letter_model: Callable, letters: Any, tmp_path: Any) -> None:
-    """With completions of one token nothing depends on what was sampled, so both ways must meet."""
-    prompts = ["ab", "c", "bca", "d"]
+class Given(EMFTTrainer):
+    """The samples of a prompt are a function of the prompt: of two tokens for "ab", of one to four for the others."""
+
+    def _generate_single_turn(self, prompt_ids: Any, *rest: Any, **more: Any) -> Any:
+        return [[2 + (len(ids) + i) % 6 for i in range(1 + sum(ids) % 4)] for ids in prompt_ids]
+
+
+@pytest.mark.parametrize("reduction", ["sum", "token_mean"])
+def test_gradient_accumulation_gives_the_weights_of_one_batch(
+    reduction: str, letter_model: Callable, letters: Any, tmp_path: Any
+) -> None:
+    """Micro-batches of samples that differ in length: neither reduction may weigh one micro-batch as another."""
 
     def weights(batch: int, accumulation: int) -> torch.Tensor:
         model = letter_model()
-        t = trainer(
-            model,
-            letters,
-            tmp_path,
-            prompts,
-            per_device_train_batch_size=batch,
-            gradient_accumulation_steps=accumulation,
-            max_completion_length=1,
-            optim="sgd",
-        )
+        sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation}
+        t = trainer(model, letters, tmp_path, loss_reduction=reduction, optim="sgd", kind=Given, beta=0.3, **sizes)
         t.train()
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     torch.testing.assert_close(weights(4, 1), weights(1, 4), atol=1e-6, rtol=1e-5)
+    assert len({1 + sum(letters(p)["input_ids"]) % 4 for p in ("ab", "c", "bca", "d")}) > 1
 
 
 def test_it_samples_from_the_policy_itself_whatever_the_models_generation_config_says(
@@ -145,7 +164,7 @@ def test_it_samples_from_the_policy_itself_whatever_the_models_generation_config
     enable_entropy_min(model, EntropyMinConfig(n_grad_steps=100))
     t = trainer(model, letters, tmp_path, num_generations=4000, max_completion_length=1)
     torch.manual_seed(0)
-    drawn = t.sample(model, t._encode([{"prompt": "ab"}]))[:, -1]
+    drawn = sampled(t, ["ab"])["completion_ids"][:, 0]
     p = model(torch.tensor([[2, 3]])).logits[0, -1].softmax(-1).detach()
     counts = torch.bincount(drawn, minlength=8).float()
     assert float(((counts - 4000 * p) ** 2 / (4000 * p)).sum()) < 24.3  # 99.9% of chi-square, 7 degrees of freedom
@@ -159,13 +178,25 @@ def test_dropout_is_off_while_sampling_and_on_in_the_loss(letter_model: Callable
     generate = model.generate
     model.generate = lambda *a, **k: (seen.append(model.training), generate(*a, **k))[1]
     model.train()
-    t.compute_loss(model, t._encode([{"prompt": "ab"}]))
+    inputs = sampled(t, ["ab"])
     assert seen == [False] and model.training
+    first, second = (float(t.compute_loss(model, inputs).detach()) for _ in range(2))
+    assert first != second
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("num_generations", 0), ("max_completion_length", 0), ("temperature", 0.0), ("loss_reduction", "mean")],
+    [
+        ("num_generations", 0),
+        ("max_completion_length", 0),
+        ("temperature", 0.0),
+        ("loss_temperature", float("inf")),
+        ("loss_reduction", "mean"),
+        ("beta", -0.1),
+        ("top_k", 5),
+        ("top_p", 0.9),
+        ("repetition_penalty", 1.2),
+    ],
 )
 def test_a_wrong_setting_names_the_field(field: str, value: object, tmp_path: Any) -> None:
     with pytest.raises(ValueError, match=field):
@@ -231,16 +262,11 @@ def test_the_kl_term_is_the_exact_divergence_from_the_model_before_training(
             if value.requires_grad:
                 value.add_(torch.randn_like(value) * 0.2)
     model.eval()
-    inputs = t._encode([{"prompt": "ab"}, {"prompt": "cab"}])
-    torch.manual_seed(5)
-    sequences = t.sample(model, inputs)
+    inputs = sampled(t, ["ab", "cab"])
     parameters = [value for value in model.parameters() if value.requires_grad]
     entropies, kls, tokens = [], [], 0
-    for row, prompt in zip(sequences, inputs["attention_mask"].repeat_interleave(3, 0), strict=True):
-        start = int((prompt == 0).sum())
-        y = row[len(prompt) :].tolist()
-        y = y[: y.index(1) + 1] if 1 in y else y
-        ids = torch.tensor([row[start : len(prompt)].tolist() + y])
+    for prompt, y in completions(inputs):
+        ids = torch.tensor([prompt + y])
         log_p = (model(ids).logits[0].double()[-len(y) - 1 : -1] / 0.8).log_softmax(-1)
         log_q = (before(ids).logits[0].double()[-len(y) - 1 : -1] / 0.8).log_softmax(-1)
         entropies.append(-(log_p.exp() * log_p).sum())
@@ -248,10 +274,10 @@ def test_the_kl_term_is_the_exact_divergence_from_the_model_before_training(
         tokens += len(y)
     whole = sum(entropies) + 0.7 * sum(kls)
     wanted = whole / (6 if reduction == "sum" else tokens)
-    torch.manual_seed(5)
     loss = t.compute_loss(model, inputs)
     assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
     assert float(sum(kls).detach()) > 0.1
+    assert t._metrics["eval"]["kl"] == [pytest.approx(float(sum(kls).detach()) / tokens, rel=1e-4)]
     for ours, theirs in zip(
         torch.autograd.grad(loss, parameters), torch.autograd.grad(wanted, parameters), strict=True
     ):
@@ -263,7 +289,7 @@ def test_a_heavy_kl_term_keeps_the_model_where_it_was(letter_model: Callable, le
         model = letter_model()
         t = trainer(model, letters, tmp_path, beta=beta, max_steps=60, learning_rate=2e-3, seed=3)
         t.train()
-        assert ("kl" in t.state.log_history[-2]) == (beta > 0)
+        assert ("kl" in t.state.log_history[0]) == (beta > 0)
         x = torch.tensor([[2, 3, 4]])
         p, q = model.eval()(x).logits.softmax(-1), letter_model().eval()(x).logits.softmax(-1)
         return float((p - q).abs().sum().detach())

@@ -13,8 +13,9 @@ from datasets import Dataset
 from trl import RLOOConfig
 
 from em_hf import EMRLConfig, EMRLTrainer, EntropyMinConfig
-from em_hf.training.baselines import CertaintyGRPOTrainer, _rollout_arguments
-from em_hf.training.rewards import mean_self_certainty, negative_mean_entropy
+from em_hf.training.baselines import CertaintyGRPOTrainer
+from em_hf.training.rewards import for_trl, rent_reward, self_certainty_reward
+from em_hf.training.rollouts import rollout_arguments
 from em_hf.training.settings import RunSettings
 from tests.reference import entropy
 
@@ -172,7 +173,7 @@ def test_rewards_and_advantages_are_the_formulas_on_completions_of_all_kinds(
             rewards.append(float(log_p.sum() if kind == "sequence" else -h.sum()))
             kls.append(float((log_p - scores(reference, prompt, y, 0.7)[0]).sum()) if reference else 0.0)
     penalized = [r - beta * kl for r, kl in zip(rewards, kls, strict=True)]
-    name = {"sequence": "sequence_log_prob", "token": "negative_entropy"}[kind]
+    name = f"{kind}_reward"
     assert list(t._logs["rewards"][name]) == pytest.approx(rewards, abs=2e-5)
     a, b, c, d = penalized
     assert inputs["advantages"].tolist() == pytest.approx([a - b, b - a, c - d, d - c], abs=5e-5)
@@ -195,7 +196,7 @@ def test_a_truncated_completion_that_is_masked_gets_no_reward_instead_of_the_bes
     t.given = [[2, EOS], [3, 3], [EOS]]
     t.model.train()
     inputs = t._generate_and_score_completions([{"prompt": "ab"}] * 3)
-    first, cut, last = t._logs["rewards"]["sequence_log_prob"]
+    first, cut, last = t._logs["rewards"]["sequence_reward"]
     assert math.isnan(cut) and first < 0 and last < 0
     assert inputs["advantages"].tolist() == pytest.approx([first - last, 0, last - first], abs=1e-6)
 
@@ -209,7 +210,7 @@ def test_rewards_are_of_the_policy_that_sampled_in_every_generation(
     rows = [{"prompt": "ab"}] * 2
     t.model.train()
     t._generate_and_score_completions(rows)
-    before = list(t._logs["rewards"]["negative_entropy"])
+    before = list(t._logs["rewards"]["token_reward"])
     t.model.eval()
     t.prediction_step(t.model, rows, prediction_loss_only=True)
     with torch.no_grad():
@@ -217,7 +218,7 @@ def test_rewards_are_of_the_policy_that_sampled_in_every_generation(
     t.model.train()
     t._generate_and_score_completions(rows)
     wanted = [-float(scores(t.model, [2, 3], y)[1].sum().detach()) for y in t.given]
-    assert list(t._logs["rewards"]["negative_entropy"]) == pytest.approx(wanted, abs=1e-5) and before != wanted
+    assert list(t._logs["rewards"]["token_reward"]) == pytest.approx(wanted, abs=1e-5) and before != wanted
 
 
 @pytest.mark.parametrize(
@@ -244,8 +245,11 @@ def test_the_defaults_are_the_papers_and_fit_a_cpu(tmp_path: Path) -> None:
         EMRLConfig(output_dir=str(tmp_path), use_cpu=True, reward="tokens")
 
 
+RENT, CERTAINTY = for_trl(rent_reward, "entropies"), for_trl(self_certainty_reward, "certainties")
+
+
 @pytest.mark.parametrize("lora", [False, True])
-@pytest.mark.parametrize("reward", [negative_mean_entropy, mean_self_certainty])
+@pytest.mark.parametrize("reward", [RENT, CERTAINTY])
 def test_the_neighbours_rewards_on_grpo_are_of_the_sampling_policy(
     lora: bool, reward: Any, saved: Callable, letters: Any, tmp_path: Path
 ) -> None:
@@ -270,7 +274,7 @@ def test_the_neighbours_rewards_on_grpo_are_of_the_sampling_policy(
     data = Dataset.from_list([{"prompt": "ab"}, {"prompt": "c"}])
     config = peft.LoraConfig(r=2, target_modules="all-linear") if lora else None
     model = saved()
-    t = GivenGRPO(model, reward, args, train_dataset=data, processing_class=letters, peft_config=config)
+    t = GivenGRPO(model, reward, args=args, train_dataset=data, processing_class=letters, peft_config=config)
     t.given = [[2, 3, EOS], [EOS], [5, 5, 4], [3, 3, 3]]
     t.model.train()
     t._generate_and_score_completions([{"prompt": "ab"}] * 2 + [{"prompt": "c"}] * 2)
@@ -278,13 +282,13 @@ def test_the_neighbours_rewards_on_grpo_are_of_the_sampling_policy(
     for prompt, y in zip([[2, 3], [2, 3], [4], [4]], t.given, strict=True):
         z = t.model(torch.tensor([prompt + y])).logits[0].double()[len(prompt) - 1 : -1] / 0.7
         p = z.softmax(-1)
-        per_token = -(p * p.log()).sum(-1) if reward is negative_mean_entropy else -(p * 8).log().mean(-1)
-        wanted.append(float(per_token.mean().detach()) * (-1 if reward is negative_mean_entropy else 1))
+        per_token = -(p * p.log()).sum(-1) if reward is RENT else -(p * 8).log().mean(-1)
+        wanted.append(float(per_token.mean().detach()) * (-1 if reward is RENT else 1))
     assert list(t._logs["rewards"][reward.__name__]) == pytest.approx(wanted, abs=2e-5)
 
 
 def test_rollouts_come_from_the_vllm_server_that_the_settings_name(tmp_path: Path) -> None:
     server = {"vllm": "server", "vllm_server": "http://elsewhere:8000"}
     settings = RunSettings(method="rloo", num_generations=2, dataset="any", device="cpu", **server)
-    args = RLOOConfig(**_rollout_arguments(settings, tmp_path))
+    args = RLOOConfig(**rollout_arguments(settings, tmp_path))
     assert (args.use_vllm, args.vllm_mode, args.vllm_server_base_url) == (True, "server", "http://elsewhere:8000")

@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from em_hf.sampling import completion_mask
+from em_hf.training import losses
 from em_hf.training.losses import Distributions, summed_entropy, summed_kl
 from tests.reference import entropy
 
@@ -34,6 +35,29 @@ IDS = torch.tensor([[0, 0, 5, 3, 4, 2, 6, 1], [7, 2, 4, 3, 5, 1, 0, 0], [0, 0, 0
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]]).bool()
 SMALL = {"vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "pad_token_id": 0}
 GATED = {**SMALL, "intermediate_size": 24, "num_key_value_heads": 1, "initializer_range": 0.5}
+
+
+class MultipliedConfig(transformers.LlamaConfig):
+    model_type = "multiplied"
+    factor = property(
+        lambda self: getattr(self, "lm_head_multiplier", None) or getattr(self, "output_multiplier", None)
+    )
+
+
+class HyperClovaConfig(transformers.LlamaConfig):
+    model_type = "hyperclovax"
+    factor = property(lambda self: self.logits_scaling)
+
+
+class Multiplied(transformers.LlamaForCausalLM):
+    """A Llama that multiplies its logits as Falcon-H1, Muse Glimmer and HyperCLOVA X do, under their names."""
+
+    def forward(self, input_ids: Any = None, logits_to_keep: int = 0, **kwargs: Any) -> Any:
+        out = super().forward(input_ids, logits_to_keep=logits_to_keep, **kwargs)
+        out.logits = out.logits * self.config.factor
+        return out
+
+
 HEADS = {
     "llama": (transformers.LlamaForCausalLM, transformers.LlamaConfig, {}),
     "softcapping": (
@@ -43,6 +67,9 @@ HEADS = {
     ),
     "logit scale": (transformers.CohereForCausalLM, transformers.CohereConfig, {"logit_scale": 0.4}),
     "logits scaling": (transformers.GraniteForCausalLM, transformers.GraniteConfig, {"logits_scaling": 3.0}),
+    "lm head multiplier": (Multiplied, MultipliedConfig, {"lm_head_multiplier": 0.3}),
+    "output multiplier": (Multiplied, MultipliedConfig, {"output_multiplier": 2.5}),
+    "multiplied by logits scaling": (Multiplied, HyperClovaConfig, {"logits_scaling": 3.0}),
     "bias": (transformers.PhiForCausalLM, transformers.PhiConfig, {}),
     "absolute positions": (
         transformers.GPT2LMHeadModel,
@@ -54,12 +81,18 @@ HEADS = {
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_the_sum_and_its_gradients_are_those_of_the_formula_on_whole_logits(head: str, temperature: float) -> None:
+def test_the_sum_and_its_gradients_are_those_of_the_formula_on_whole_logits(
+    head: str, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kind, config, changes = HEADS[head]
     torch.manual_seed(0)
     model = kind(config(**{**GATED, **changes, "bos_token_id": None, "eos_token_id": 1})).eval()
     attention = torch.cat([(IDS[:, :4] != 0).long(), MASK.long()], 1)
+    seen = []
+    real = losses.linear_entropy
+    monkeypatch.setattr(losses, "linear_entropy", lambda *a, **k: (seen.append("token_weight" in k), real(*a, **k))[1])
     ours = summed_entropy(model, model, IDS, attention, MASK, temperature)
+    assert seen and seen[-1], "the loss was to come from linear_entropy, not from whole logits"
     wanted = by_hand(model, ROWS, temperature)
     torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=1e-4)
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -121,9 +121,9 @@ def test_weights_gradients_and_adam_take_16_bytes_a_parameter_over_the_gpus() ->
     assert plan(run(), Cluster(H100, 8)).memory["ddp_buckets"] == 4 * p
 
 
-def test_em_ft_samples_batch_by_batch_and_trl_all_rollouts_of_a_step() -> None:
+def test_all_samples_of_a_step_are_drawn_at_once() -> None:
     changes = {"batch_size": 2, "gradient_accumulation_steps": 8, "num_generations": 4}
-    assert plan(run(**changes)).work.sampled_at_once == 8
+    assert plan(run(**changes)).work.sampled_at_once == 64
     rl = plan(run(method="em-rl-token", **changes), Cluster(H100, 16))
     assert (rl.work.sampled_at_once, rl.work.samples, rl.work.prompts) == (64, 1024, 256)
     assert plan(run(method="sft", **changes)).work.sampled_at_once == 0

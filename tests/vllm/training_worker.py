@@ -1,0 +1,146 @@
+"""`python -m tests.vllm.training_worker CASE FILE`: train with vLLM beside the trainer; what was found, as JSON.
+
+`pocket`: EM-FT and EM-RL-sequence over three seeds, sampled by vLLM and by transformers. `smollm2`: a few steps of
+EM-FT. `unsynced`: EM-FT whose engine gets no weights after the first step.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+import torch
+from trl.generation import vllm_generation
+
+from em_hf.models import load_model
+from em_hf.pocket import problems
+from em_hf.training.vllm import prepare_engine
+from tests.reference import entropy
+
+SEEDS = (0, 1, 2)
+STEPS = {"em-ft": 12, "em-rl-sequence": 12}
+
+
+def one_engine() -> None:
+    """Let the trainers of this process share an engine: each sends it its weights before it samples."""
+    made: dict[str, Any] = {}
+    real = vllm_generation.LLM
+
+    def cached(**settings: Any) -> Any:
+        if settings["model"] not in made:
+            made[settings["model"]] = real(**settings)
+        return made[settings["model"]]
+
+    vllm_generation.LLM = cached
+
+
+def watch(trainer: Any) -> list[float]:
+    """At each generation: the mean distance of the engine's log-probabilities from the trainer's, in nats per token."""
+    found: list[float] = []
+    generation = trainer.vllm_generation
+    generation.logprobs = 0
+    real = generation.generate
+
+    def generate(prompts: list[list[int]], *rest: Any, **more: Any) -> Any:
+        result = real(prompts, *rest, **more)
+        _, completions, log_probs, _ = result
+        assert len(prompts) == len(completions)
+        distances = []
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        with torch.no_grad():
+            for prompt, completion, theirs in zip(prompts[:8], completions[:8], log_probs[:8], strict=True):
+                z = model(torch.tensor([list(prompt) + list(completion)])).logits[0, len(prompt) - 1 : -1]
+                ours = z.log_softmax(-1)[range(len(completion)), completion]
+                distances += [abs(a - b[0]) for a, b in zip(ours.tolist(), theirs, strict=True)]
+        found.append(sum(distances) / len(distances))
+        return result
+
+    generation.generate = generate
+    return found
+
+
+@torch.no_grad()
+def held_out_entropy(model: Any, tokenizer: Any, prompts: list[str]) -> float:
+    """Nats per token of one sample per prompt, with the same seed for every model."""
+    torch.manual_seed(17)
+    model.eval()
+    total, count = 0.0, 0
+    for prompt in prompts:
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+        sequence = model.generate(ids, do_sample=True, top_k=0, max_new_tokens=64)
+        for z in model(sequence).logits[0, ids.shape[1] - 1 : -1]:
+            total, count = total + float(entropy(z)), count + 1
+    return total / count
+
+
+def trainer(method: str, model: Any, tokenizer: Any, rows: list[dict[str, str]], **settings: Any) -> Any:
+    from datasets import Dataset
+
+    from em_hf import EMFTConfig, EMFTTrainer, EMRLConfig, EMRLTrainer
+
+    shared = {
+        "output_dir": tempfile.mkdtemp(),
+        "max_completion_length": 64,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 1.0,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "bf16": False,
+        **settings,
+    }
+    data = Dataset.from_list(rows)
+    if method == "em-ft":
+        args = EMFTConfig(loss_reduction="token_mean", **shared)
+        return EMFTTrainer(model, args, train_dataset=data, processing_class=tokenizer)
+    rl = EMRLConfig(reward="sequence", num_generations=4, beta=0.0, **shared)
+    return EMRLTrainer(model, rl, train_dataset=data, processing_class=tokenizer)
+
+
+def pocket() -> dict[str, Any]:
+    rows = [{"prompt": problem["prompt"]} for problem in problems("train", 512, seed=0)]
+    held_out = [problem["prompt"] for problem in problems("validation", 24, seed=0)]
+    found: dict[str, Any] = {"before": held_out_entropy(*load_model("pocket-reasoner", device="cpu"), held_out)}
+    for method, steps in STEPS.items():
+        rate = 3e-4 if method == "em-ft" else 1e-4
+        for sampler in ("vllm", "transformers"):
+            runs = found.setdefault(method, {}).setdefault(sampler, [])
+            for seed in SEEDS:
+                model, tokenizer = load_model("pocket-reasoner", device="cpu")
+                settings = {"max_steps": steps, "per_device_train_batch_size": 32, "learning_rate": rate, "seed": seed}
+                t = trainer(method, model, tokenizer, rows, use_vllm=sampler == "vllm", **settings)
+                distances = watch(t) if sampler == "vllm" else []
+                t.train()
+                runs.append({"after": held_out_entropy(model, tokenizer, held_out), "distances": distances})
+    return found
+
+
+def smollm2(synced: bool = True) -> dict[str, Any]:
+    from tests.smollm2 import smollm2_folder
+
+    model, tokenizer = load_model(str(smollm2_folder()), device="cpu", dtype="float32")
+    rows = [{"prompt": prompt} for prompt in ("Tom has 3 pens and buys 4 more. How many?", "What is 6 times 7?") * 8]
+    settings = {"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 3e-5, "max_completion_length": 24}
+    t = trainer("em-ft", model, tokenizer, rows, use_vllm=True, **settings)
+    if not synced:
+        first = t.vllm_generation.sync_weights
+        t.vllm_generation.sync_weights = lambda: t.state.global_step or first()
+    distances = watch(t)
+    t.train()
+    return {"distances": distances, "entropies": [line["entropy"] for line in t.state.log_history if "loss" in line]}
+
+
+if __name__ == "__main__":
+    prepare_engine()
+    one_engine()
+    case = {"pocket": pocket, "smollm2": smollm2, "unsynced": lambda: smollm2(synced=False)}[sys.argv[1]]
+    Path(sys.argv[2]).write_text(json.dumps(case()))
