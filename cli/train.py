@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 FIRST = ("method", "model", "dataset", "recipe", "steps", "batch_size", "learning_rate", "lora", "output", "resume")
-WITH_RESUME = ("resume", "as_json", "dry_run", "num_processes", "accelerate_config", "trust_remote_code")
+WITH_RESUME = ("resume", "as_json", "dry_run", "num_processes", "accelerate_config", "trust_remote_code", "vllm_server")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class TrainOptions:
     accelerate_config: str | None = setting(
         None, help="Config of accelerate to start them with: a file, fsdp2 or deepspeed-zero3.", group="scale"
     )
+    launch: Literal["slurm", "skypilot", "hf-jobs"] | None = setting(
+        None, help="Print the file that runs this training on a cluster, and exit.", group="scale"
+    )
+    nodes: int | None = setting(None, help="Machines, for --launch.", group="scale", low=1, high=1024, unset="1")
 
 
 def list_methods() -> str:
@@ -99,16 +103,24 @@ def command(ctx: click.Context, **options: Any) -> None:
     Without options: EM-FT on the pocket reasoner, about a minute on two cores.
     """
     check_alone(options)
-    options["accelerate_config"] = accelerate_config(options["accelerate_config"])
+    config = options["accelerate_config"]
+    options["accelerate_config"] = accelerate_config(config)
+    if options["nodes"] and not options["launch"]:
+        raise click.UsageError("--nodes says on how many machines --launch trains: give --launch too")
     resume: Path | None = options["resume"]
     if resume is not None:
         settings, folder = _of_earlier_run(ctx, resume), resume
+        if options["vllm_server"]:
+            settings.vllm_server = options["vllm_server"]  # which may run elsewhere by now
     else:
         settings = _settings(ctx, options)
         folder = options["output"] or Path("runs") / default_name(settings)
     if options["dry_run"]:
         plan = {"output": str(folder), "resume": resume is not None, **settings.__dict__}
         print_json(plan) if options["as_json"] else click.echo("\n".join(f"{k}: {v}" for k, v in plan.items()))
+        return
+    if options["launch"]:
+        click.echo(launch_script(settings, folder, options, config), nl=False)
         return
     _check(settings, folder, options)
     if options["plan"]:
@@ -153,13 +165,9 @@ def _check(settings: RunSettings, folder: Path, options: dict[str, Any]) -> None
         check_output(folder, overwrite=options["overwrite"])
 
 
-def _launch(settings: RunSettings, folder: Path, options: dict[str, Any]) -> int:
-    """Run this same command in several processes, all with the folder chosen here."""
-    load_libraries(settings.model)
-    from em_hf.training.distributed import launch, launch_command
-    from em_hf.training.settings import on_cpu
-
-    own = ("--num-processes", "--accelerate-config", "--output")
+def _arguments() -> list[str]:
+    """Return the words of this command without those that say where and in how many processes it runs."""
+    own = ("--num-processes", "--accelerate-config", "--output", "--launch", "--nodes")
     arguments, skip = [], False
     for word in sys.argv[1:]:
         name, equals, _ = word.partition("=")
@@ -169,8 +177,36 @@ def _launch(settings: RunSettings, folder: Path, options: dict[str, Any]) -> int
             skip = not equals
         else:
             arguments.append(word)
+    return arguments
+
+
+def launch_script(settings: RunSettings, folder: Path, options: dict[str, Any], config: str | None) -> str:
+    """Return the file that runs this training on a cluster; a vLLM server runs beside it unless one is named."""
+    from em_hf.training.launch import LAUNCHERS, Job
+
+    job = Job(
+        arguments=tuple(_arguments()[1:]),
+        run=str(folder),
+        model=settings.model,
+        processes=options["num_processes"] or 1,
+        nodes=options["nodes"] or 1,
+        accelerate_config=config,
+        server=settings.vllm == "server" and settings.vllm_server is None,
+    )
+    try:
+        return LAUNCHERS[options["launch"]](job)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _launch(settings: RunSettings, folder: Path, options: dict[str, Any]) -> int:
+    """Run this same command in several processes, all with the folder chosen here."""
+    load_libraries(settings.model)
+    from em_hf.training.distributed import launch, launch_command
+    from em_hf.training.settings import on_cpu
+
     command, environment = launch_command(
-        [*arguments, *([] if options["resume"] else ["--output", str(folder)])],
+        [*_arguments(), *([] if options["resume"] else ["--output", str(folder)])],
         num_processes=options["num_processes"],
         accelerate_config=options["accelerate_config"],
         cpu=on_cpu(settings),

@@ -22,7 +22,7 @@ settings.load_profile("same")
 
 
 # These run where vLLM is, in an environment of their own: `make test-vllm`.
-collect_ignore = ["vllm"] if find_spec("vllm") is None else []
+collect_ignore = [name for name in ("vllm", "verl") if find_spec(name) is None]
 
 
 def missing(what: str) -> None:

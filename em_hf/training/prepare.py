@@ -19,7 +19,7 @@ def check_extras(settings: RunSettings) -> None:
 def check_prompts(settings: RunSettings, prompts: Any) -> None:
     """Raise ValueError if there are fewer prompts than a step of TRL's loops takes: they drop what fills no step."""
     needed = settings.batch_size * settings.gradient_accumulation_steps * world_size()
-    if METHODS[settings.method].rollouts and len(prompts) < needed:
+    if METHODS[settings.method].samples and len(prompts) < needed:
         sizes = {"batch_size": settings.batch_size, "gradient_accumulation_steps": settings.gradient_accumulation_steps}
         sizes["processes"] = world_size()
         product = " x ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
