@@ -136,3 +136,15 @@ def test_a_number_below_one_is_refused(name: str) -> None:
 def test_no_script_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecretsecret")
     assert all("hf_secret" not in render(Job(ARGUMENTS, "r", "m", 1)) for render in LAUNCHERS.values())
+
+
+def test_the_command_prints_its_own_training_and_starts_nothing(tmp_path: Path) -> None:
+    asked = ["--method", "em-rl-sequence", "--model", "org/model", "--dataset", "none.jsonl", "--vllm", "server"]
+    where = ["--launch", "slurm", "--nodes", "2", "--num-processes=8", "--accelerate-config", "fsdp2", "--output", "r"]
+    command = [sys.executable, "-m", "em_hf.cli", "train", *asked, *where]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == slurm(Job(tuple(asked), "r", "org/model", 8, 2, "fsdp2", server=True))
+    assert not list(tmp_path.iterdir())
+    alone = subprocess.run([*command[:4], "--nodes", "2"], cwd=tmp_path, capture_output=True, text=True)
+    assert alone.returncode == 2 and "give --launch too" in alone.stderr
