@@ -92,13 +92,13 @@ def cell(found: Plan) -> str:
 
 def training_table(name: str) -> str:
     server = "colocate" if 2 * shape(name).parameters < 0.3 * card_of(CARD).memory else "server"
-    header = f"| GPUs | EM-FT | EM-FT, LoRA | EM-RL, `--vllm {server}` | EM-RL, LoRA, `--vllm {server}` |"
+    header = f"| GPUs, `--vllm {server}` | EM-FT | EM-FT, LoRA | EM-RL | EM-RL, LoRA |"
     lines = [header, "|---:|---:|---:|---:|---:|"]
     for gpus in GPUS:
         cells = [
             cell(plan(name, recipe, gpus, **changes))
-            for recipe, vllm in (("paper-em-ft", {}), ("paper-em-rl-token", {"vllm": server}))
-            for changes in (vllm, {**vllm, "lora": True})
+            for recipe in ("paper-em-ft", "paper-em-rl-token")
+            for changes in ({"vllm": server}, {"vllm": server, "lora": True})
         ]
         lines.append(f"| {gpus:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -121,10 +121,10 @@ def compute_table() -> str:
 
 
 def batch_table() -> str:
-    """EM-FT with LoRA on one GPU: how many samples are drawn and trained on at once."""
+    """EM-FT with LoRA on one GPU with vLLM beside it: how many samples are trained on at once."""
     lines = ["| batch | batches a step | peak | in all |", "|---:|---:|---:|---:|"]
     for batch in (1, 4, 8, 16, 32):
-        found = plan("Qwen2.5-7B", "paper-em-ft", 1, lora=True, batch_size=batch)
+        found = plan("Qwen2.5-7B", "paper-em-ft", 1, lora=True, batch_size=batch, vllm="colocate")
         found = replace(found, settings=replace(found.settings, gradient_accumulation_steps=SAMPLES // batch))
         size, hours = cell(found).split(", ") if found.fits else (cell(found), "-")
         lines.append(f"| {batch} | {SAMPLES // batch} | {size} | {hours} |")
