@@ -76,8 +76,7 @@ def trainer_of(case: Case, model: Any, tokenizer: Any, folder: str) -> Any:
     settings = settings_of(case)
     trainer = METHODS[case.method].builder()(settings, model, tokenizer, data, Path(folder), [])
     trainer.args.save_strategy = "no"
-    sampling = trainer.sampling if case.method == "em-ft" else trainer.generation_config
-    sampling.min_new_tokens = case.completion
+    trainer.generation_config.min_new_tokens = case.completion
     return trainer
 
 

@@ -38,8 +38,8 @@ def refuse_other_policies(args: Any) -> None:
     of_vllm = more.get("extra_args")
     if {"entropy_min", "entropy_min_config"} & {*more, *(of_vllm if isinstance(of_vllm, dict) else ())}:
         raise ValueError(
-            f"{name}: EM-INF stays off while sampling for training, since the samples would be of another policy than "
-            "the one that is trained: train without it, and decode with it"
+            f"{name}: EM-INF stays off in RL rollouts and in EM-FT's samples: those of the changed distribution would "
+            "bias the gradient and the importance ratio; train without it, and decode with it"
         )
 
 

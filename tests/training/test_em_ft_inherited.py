@@ -34,8 +34,11 @@ def test_evaluation_gives_the_entropy_of_samples_and_the_best_model_can_be_loade
 ) -> None:
     model = letter_model()
     settings = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 3}
-    t = trainer(model, letters, tmp_path, kind=Given, load_best_model_at_end=True, learning_rate=5e-2, **settings)
-    t.eval_dataset = [{"prompt": prompt} for prompt in ("ab", "c", "bca")]
+
+    def kind(*args: Any, **kwargs: Any) -> EMFTTrainer:
+        return Given(*args, eval_dataset=[{"prompt": prompt} for prompt in ("ab", "c", "bca")], **kwargs)
+
+    t = trainer(model, letters, tmp_path, kind=kind, load_best_model_at_end=True, learning_rate=5e-2, **settings)
 
     def by_hand() -> float:
         """Of two prompts and of one, each batch's mean, weighted by its size: the mean over the samples."""

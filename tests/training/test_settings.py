@@ -43,7 +43,7 @@ def test_listing_methods_and_resolving_settings_import_no_heavy_library() -> Non
 @pytest.mark.parametrize("method", [None, *METHODS])
 def test_every_recipe_resolves_for_every_method(name: str, method: str | None) -> None:
     given = {"recipe": name, "dataset": "mine.jsonl", **({"method": method} if method else {})}
-    if method in ("sft", "em-ft") and "em-rl" in name:
+    if method in ("sft", "ssd", "em-ft") and "em-rl" in name:
         given |= {"beta": 0.0}
     if method and METHODS[method].rollouts and recipe_settings(name, method)["num_generations"] == 1:
         given |= {"num_generations": 4}
