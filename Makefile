@@ -84,7 +84,7 @@ $(VERL_VENV)/.installed: pyproject.toml constraints.txt
 	$(VERL_BIN)/python -m pip install -q -c constraints.txt -e '.[train]' hypothesis pytest pytest-timeout
 	$(VERL_BIN)/python -m pip install -q --no-deps verl==0.9.1 ray tensordict hydra-core omegaconf \
 		antlr4-python3-runtime==4.9.3 codetiming pylatexenc cachetools cloudpickle pyvers torchdata TransferQueue msgspec \
-		msgpack protobuf jsonschema referencing rpds-py pyzmq tabulate hjson tensorboard wandb
+		msgpack protobuf jsonschema jsonschema-specifications referencing rpds-py pyzmq tabulate hjson tensorboard wandb
 	@touch $@
 
 test-verl: verl-venv
