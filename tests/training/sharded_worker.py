@@ -90,12 +90,12 @@ def trained(folder: Path) -> dict[str, Any]:
     return {"given": given, "watched": seen, "sampled": drawn}
 
 
-def sampled(model: Any, tokenizer: Any, folder: Path, rank: int) -> torch.Tensor:
+def sampled(model: Any, tokenizer: Any, folder: Path, rank: int) -> list[list[int]]:
     """What a process samples: the first one's samples end at once, the other's late."""
     args = EMFTConfig(**settings(folder, max_completion_length=9 if rank else 1))
     t = EMFTTrainer(model, args, train_dataset=[{"prompt": "ab"}] * 4, processing_class=tokenizer)
     torch.manual_seed(rank)
-    return t._prepare_inputs([{"prompt": "ab"}] * 8)["completion_ids"]
+    return t._generate_single_turn([tokenizer("ab")["input_ids"]] * 8, None, {})
 
 
 def main(folder: Path) -> None:

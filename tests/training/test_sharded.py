@@ -101,5 +101,5 @@ def test_processes_sample_from_a_sharded_model_what_they_would_from_a_whole_one(
 ) -> None:
     """Both must take part in every forward pass until the last sample has ended."""
     for rank, drawn in enumerate(results["trained"]["sampled"]):
-        assert torch.equal(drawn, sampled(one_process.make_model(tmp_path), letters, tmp_path, rank))
-    assert results["trained"]["sampled"][1].shape[1] > 1
+        assert drawn == sampled(one_process.make_model(tmp_path), letters, tmp_path, rank)
+    assert max(map(len, results["trained"]["sampled"][1])) > 1
