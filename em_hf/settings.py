@@ -234,7 +234,7 @@ class Setting:
 
 
 @cache
-def settings_of(declared: type) -> dict[str, Setting]:
+def settings_of(declared: Any) -> dict[str, Setting]:  # a class, which mypy does not take for Hashable
     """Return the settings that a dataclass declares, by name, in their order."""
     hints = get_type_hints(declared)
     return {part.name: Setting.of(part, hints[part.name]) for part in fields(declared) if part.init}
