@@ -114,7 +114,7 @@ def _source(run: Path | None, *, recipe_only: bool) -> "Run | Recipe":
 
 def _to_folder(source: "Run | Recipe", folder: Path, options: dict[str, Any]) -> None:
     from em_hf.hub import write_repository
-    from em_hf.hub.push import check_target, planned
+    from em_hf.hub.export import check_target, staged
 
     facts = {"run": source.name, "folder": str(folder), "dry_run": options["dry_run"]}
     if not options["dry_run"]:
@@ -123,7 +123,7 @@ def _to_folder(source: "Run | Recipe", folder: Path, options: dict[str, Any]) ->
         note(f"Wrote the repository to {folder}.")
         return
     check_target(source, folder.resolve(), overwrite=options["overwrite"])
-    with planned(source, merge=options["merge"]) as repository:
+    with staged(source, merge=options["merge"]) as repository:
         _show(facts, repository.sizes, card=str(repository.card), as_json=options["as_json"])
     note(f"Dry run: nothing was written to {folder}, a folder on this machine.")
 

@@ -1,78 +1,95 @@
 """The model card of a run: `model_cards/template.md` filled from measured facts; a missing fact is left out."""
 
-import json
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.hub.evals import benchmark_rows, diagnosis
+from em_hf.hub.card_results import benchmark_table, eval_results, finding, known, results, samples_shown, settings_table
 from em_hf.hub.redact import is_hub_id, without_paths
-from em_hf.hub.runs import Run, pocket_in_words
+from em_hf.methods import METHODS
+from em_hf.runs import Run, diagnosis, read_json
 
-METHOD_NAMES = {
+# Where EM-INF lies in a repository, for people without em_hf.
+RECIPE_FILE = "custom_generate/generate.py"
+POCKETS = {
+    "pocket-reasoner": "the pocket reasoner (the small word-problem model that comes with em-hf)",
+    "pocket-misled": 'the misled pocket model (the small word-problem model of em-hf that reads "fewer" as "more")',
+}
+_DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
+_KINDS = {
     "em-ft": "entropy minimization fine-tuning (EM-FT)",
     "em-rl-sequence": "entropy minimization by reinforcement learning (EM-RL-sequence)",
     "em-rl-token": "entropy minimization by reinforcement learning (EM-RL-token)",
     "sft": "supervised fine-tuning",
 }
-
-_DATA_FILES = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".gz")
+# What the card says elsewhere, or what is about this machine and not about the model.
+_TOLD = (
+    "method model revision dataset dataset_config split prompt_column answer_column entropy_min seed lora device output"
+).split()
+_OF_ADAPTIVE_TEMPERATURE = ("target_ratio", "tmin", "tmax", "tol", "max_iter")
+_OF_GRADIENT_STEPS = ("n_grad_steps", "learning_rate", "kl_weight", "optimizer")
 
 
 def model_card(
     run: Run, *, files: Collection[str], repo_id: str | None = None, license: str | None = None
 ) -> ModelCard:
-    """The card of `run` for a repository that holds `files`.
+    """Return the card of `run` for a repository that holds `files`.
 
     Args:
-        files: the repository's paths; the card speaks only of what is there.
+        files: Paths in the repository; the card speaks only of what is there.
         repo_id: OWNER/NAME on the Hub; without it the examples load the folder they stand in.
-        license: the base model's license, as the Hub names it. The pocket reasoner's is known.
+        license: License of the base model, as the Hub names it. The pocket reasoner's is known.
     """
     facts = run.facts
-    method = str(facts.get("method") or "entropy minimization")
+    method = facts.method or "entropy minimization"
     prompt = _example_prompt(run)
+    found = diagnosis(run.folder)
     return ModelCard.from_template(
         _front_matter(run, files=files, license=license),
         template_str=resources.files("em_hf.model_cards").joinpath("template.md").read_text(encoding="utf-8"),
-        name=repo_id.split("/")[1] if repo_id else run.name,
+        title=_title(run),
         repo_id=repo_id,
         is_adapter=_is_adapter(files),
-        lora=bool(facts.get("lora")),
-        token_mean=_known(facts.get("settings")).get("loss_reduction") == "token_mean",
-        pocket=bool(pocket_in_words(facts.get("base_model"))),
+        lora=facts.lora,
+        token_mean=facts.settings.get("loss_reduction") == "token_mean",
+        pocket=facts.base_model in POCKETS,
         base=_base_in_words(run),
+        base_id=hub_base(run),
         method=method,
-        method_name=METHOD_NAMES.get(method, str(facts.get("method_title") or method)),
-        trained_on=f"on labeled {facts['labels']}" if facts.get("labels") else "on prompts alone: no label was used",
-        labels=facts.get("labels"),
-        beta=_known(facts.get("settings")).get("beta"),
-        objective=facts.get("objective"),
-        loop_of=facts.get("loop"),
-        source=facts.get("source"),
-        results=_results(run),
-        benchmarks=_table(("task", "strategy", "result (95% interval)", "measured on", "seed"), benchmark_rows(run)),
-        diagnosis=(diagnosis(run) or {}).get("sentence"),
+        method_name=_KINDS.get(method, facts.method_title or method),
+        trained_on=f"on labeled {facts.labels}" if facts.labels else "on prompts alone: no label was used",
+        labels=facts.labels,
+        beta=facts.settings.get("beta"),
+        objective=facts.objective,
+        loop_of=facts.loop,
+        source=facts.source,
+        finding=finding(run),
+        results=results(run),
+        samples=samples_shown(run),
+        benchmarks=benchmark_table(run),
+        diagnosis=found.sentence if found else None,
         prompt=prompt,
         shell_prompt=shlex.quote(prompt),
         chat=_has_chat_template(run),
-        max_new_tokens=(_known(run.results).get("sampling") or {}).get("max_new_tokens") or 128,
-        custom_generate="custom_generate/generate.py" in files,
-        entropy_min=_settings_table(facts.get("entropy_min")),
+        max_new_tokens=(run.results.sampling if run.results else {}).get("max_new_tokens") or 128,
+        custom_generate=RECIPE_FILE in files,
+        entropy_min=settings_table(_applied_entropy_min(facts.entropy_min)),
         training=_training(run),
         plot="entropy.png" in files,
         trace="entropy.jsonl" in files,
-        settings=_settings_table(_plain(without_paths(facts.get("settings")))),
+        record="em_hf.json" in files or RECIPE_FILE in files,
+        settings=settings_table(_applied(run)),
         versions=", ".join(f"{library} {version}" for library, version in _versions(run).items()),
     )
 
 
 def recipe_card(*, repo_id: str | None = None) -> ModelCard:
-    """The card of a repository that holds `custom_generate/` and no model."""
+    """Return the card of a repository that holds `custom_generate/` and no model."""
     data = ModelCardData(
         library_name="transformers",
         license="apache-2.0",
@@ -89,15 +106,18 @@ def recipe_card(*, repo_id: str | None = None) -> ModelCard:
 
 
 def hub_base(run: Run) -> str | None:
-    """The base model's id, where it is on the Hub."""
-    base, revision = run.facts.get("base_model"), run.facts.get("base_revision")
-    return base if isinstance(base, str) and not pocket_in_words(base) and is_hub_id(base, revision) else None
+    """Return the id of the base model, if it is on the Hub."""
+    base = run.facts.base_model
+    return base if base and base not in POCKETS and is_hub_id(base, run.facts.base_revision) else None
 
 
 def hub_dataset(run: Run) -> str | None:
-    """The dataset's id, where it is on the Hub and not a file."""
-    name = _known(run.facts.get("dataset")).get("name")
-    return name if isinstance(name, str) and is_hub_id(name) and not name.lower().endswith(_DATA_FILES) else None
+    """Return the id of the dataset, if it is on the Hub and not a file."""
+    name = run.facts.dataset.name if run.facts.dataset else None
+    return name if name and is_hub_id(name) and not name.lower().endswith(_DATA_FILES) else None
+
+
+# --- metadata ---------------------------------------------------------------------------------------------------
 
 
 def _is_adapter(files: Collection[str]) -> bool:
@@ -105,13 +125,15 @@ def _is_adapter(files: Collection[str]) -> bool:
 
 
 def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> ModelCardData:
-    pocket = pocket_in_words(run.facts.get("base_model"))
-    base, dataset = hub_base(run), hub_dataset(run)
+    facts, base, dataset = run.facts, hub_base(run), hub_dataset(run)
+    pocket = facts.base_model in POCKETS
     tags = ["em-hf", "entropy-minimization"]
-    tags += [str(run.facts["method"])] if run.facts.get("method") else []
-    tags += ["lora"] if run.facts.get("lora") else []
-    tags += ["custom_generate"] if "custom_generate/generate.py" in files else []
+    tags += [facts.method] if facts.method else []
+    tags += ["lora"] if facts.lora else []
+    tags += ["custom_generate"] if RECIPE_FILE in files else []
     relation = {"base_model_relation": "adapter" if _is_adapter(files) else "finetune"} if base else {}
+    name = without_paths(facts.dataset.name) if facts.dataset else None
+    measured = eval_results(run, dataset=name, hub_dataset=dataset) if name else []
     return ModelCardData(
         base_model=base,
         datasets=[dataset] if dataset else None,
@@ -121,107 +143,109 @@ def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> M
         pipeline_tag="text-generation",
         tags=tags,
         **relation,
+        **({"model_name": run.name, "eval_results": measured} if measured else {}),
     )
 
 
+# --- what it is, and what was measured --------------------------------------------------------------------------
+
+
+def _title(run: Run) -> str:
+    """The model and what was done to it."""
+    facts = run.facts
+    base = {"pocket-reasoner": "Pocket reasoner", "pocket-misled": "Misled pocket model"}.get(facts.base_model or "")
+    base = base or str(without_paths(facts.base_model or run.name)).rstrip("/").split("/")[-1]
+    method = METHODS[facts.method].title if facts.method in METHODS else facts.method_title or facts.method
+    return f"{base} trained with {method or 'entropy minimization'}"
+
+
 def _base_in_words(run: Run) -> str:
-    base, on_hub = run.facts.get("base_model"), hub_base(run)
-    if pocket := pocket_in_words(base):
-        return pocket
-    if on_hub:
-        revision = run.facts.get("base_revision")
+    base, revision = run.facts.base_model, run.facts.base_revision
+    if base in POCKETS:
+        return POCKETS[base]
+    if on_hub := hub_base(run):
         return f"[{on_hub}](https://huggingface.co/{on_hub})" + (f" at revision `{revision}`" if revision else "")
     return f"a model in a local folder (`{without_paths(base)}`)" if base else "a model that was not recorded"
 
 
+# --- how it was made --------------------------------------------------------------------------------------------
+
+
 def _dataset_in_words(run: Run) -> str | None:
-    dataset, on_hub = _known(run.facts.get("dataset")), hub_dataset(run)
-    if "name" not in dataset:
+    dataset, on_hub = run.facts.dataset, hub_dataset(run)
+    if dataset is None or not dataset.name:
         return None
     link = f"[{on_hub}](https://huggingface.co/datasets/{on_hub})"
-    shown = link if on_hub else f"`{without_paths(dataset['name'])}`"
-    details = [f"{dataset['n']} prompts"] if "n" in dataset else []
+    shown = link if on_hub else f"`{without_paths(dataset.name)}`"
+    said_of = known(asdict(dataset))
+    details = [f"{dataset.n} prompts"] if "n" in said_of else []
     for key, said in (("split", "split"), ("prompt_column", "column"), ("fingerprint", "fingerprint")):
-        details += [f"{said} `{str(dataset[key])[:24]}`"] if key in dataset else []
+        details += [f"{said} `{str(said_of[key])[:24]}`"] if key in said_of else []
     return f"Prompts: {shown}" + (f" ({', '.join(details)})" if details else "")
 
 
 def _training(run: Run) -> list[str]:
-    """What the record says of the training itself, one fact a line."""
+    """What the record says of the training itself, one fact per line."""
     facts, log = run.facts, run.log
     prompts = _dataset_in_words(run)
     lines = [prompts] if prompts else []
-    lines += [f"Steps: {facts['steps_done']}"] if facts.get("steps_done") else []
-    entropies = [step["entropy"] for step in log if step.get("entropy") is not None]
+    lines += [f"Steps: {facts.steps_done}"] if facts.steps_done else []
+    entropies = [line.entropy for line in log if line.entropy is not None]
     if len(entropies) > 1:
         lines.append(
             f"Mean token entropy of the sampled outputs: {entropies[0]:.3f} nats at the first step, "
             f"{entropies[-1]:.3f} at the last"
         )
-    if log and all(step.get("tokens") is not None for step in log):
-        lines.append(f"Sampled tokens: {sum(step['tokens'] for step in log):.0f}")
-    if log and log[-1].get("seconds") is not None:  # since the first step began
-        lines.append(f"Time: {log[-1]['seconds']:.0f} s")
-    compute = _known(facts.get("compute"))
-    if compute.get("flops"):
+    tokens = [line.tokens for line in log if line.tokens is not None]
+    if log and len(tokens) == len(log):
+        lines.append(f"Sampled tokens: {sum(tokens):.0f}")
+    if log and log[-1].seconds is not None:  # since the first step began
+        lines.append(f"Time: {log[-1].seconds:.0f} s")
+    compute = facts.compute
+    if compute is not None and compute.flops:
         lines.append(
-            f"Compute: {compute['flops']:.2e} FLOPs by the rule 6PD for training and 2PD for sampling and for the "
-            f"reference model (P = {compute['parameters']:,} parameters, D = {compute['tokens_trained']:,} tokens)"
+            f"Compute: {compute.flops:.2e} FLOPs by the rule 6PD for training and 2PD for sampling and for the "
+            f"reference model (P = {compute.parameters:,} parameters, D = {compute.tokens_trained:,} tokens)"
         )
-    if compute.get("peak_memory_bytes"):
-        lines.append(f"Peak memory: {compute['peak_memory_bytes'] / 2**30:.1f} GiB")
-    guard = facts.get("guard")
-    if guard:
-        if guard.get("collapsed"):
-            said = f"stopped a collapse at step {guard['step']} ({guard['why']})"
-            said += (
-                f"; the weights are those after step {guard['best_step']}" if guard.get("best_step") is not None else ""
-            )
-        elif guard.get("step") is not None:
-            said = f"stopped early at step {guard['step']} ({guard['why']}); the weights are those after step "
-            said += str(guard["best_step"])
-        else:
-            said = "saw none"
+    if compute is not None and compute.peak_memory_bytes:
+        lines.append(f"Peak memory: {compute.peak_memory_bytes / 2**30:.1f} GiB")
+    guard = facts.guard
+    if guard is not None:
+        kept = f"; the weights are those after step {guard.best_step}" if guard.best_step is not None else ""
+        stopped = "stopped a collapse" if guard.collapsed else "stopped early"
+        said = f"{stopped} at step {guard.step} ({guard.why}){kept}" if guard.step is not None else "saw none"
         lines.append(f"Collapse guard: {said}")
-    lines += [f"Seed: {facts['seed']}"] if facts.get("seed") is not None else []
+    lines += [f"Seed: {facts.seed}"] if facts.seed is not None else []
     return lines
 
 
-def _results(run: Run) -> dict[str, Any] | None:
-    measured = _known(run.results)
-    rows = measured.get("rows") or []
-    if not rows:
-        return None
-    columns: list[tuple[str, str, Callable[[dict[str, Any]], str]]] = [
-        ("accuracy (95% interval)", "accuracy", _accuracy),
-        ("token entropy (nats)", "entropy", lambda row: f"{row['entropy']:.3f}"),
-        ("output length (tokens)", "completion_length", lambda row: f"{row['completion_length']:.1f}"),
-        ("seconds", "seconds", lambda row: f"{row['seconds']:.1f}"),
-    ]
-    columns = [column for column in columns if any(row.get(column[1]) is not None for row in rows)]
-    cells = [(row["name"], *("–" if row.get(key) is None else show(row) for _, key, show in columns)) for row in rows]
-    options = _known(measured.get("sampling"))
-    samples = options.pop("samples", None)
-    sampling = [f"{key.replace('_', ' ')} {value}" for key, value in options.items()]
-    note = f"Measured on {measured['n']} problems" if "n" in measured else "Measured"
-    note += f", {samples} {'sample' if samples == 1 else 'samples'} of each" if samples else ""
-    return {
-        "table": _table(("", *(title for title, _, _ in columns)), cells),
-        "rows": [row["name"] for row in rows],
-        "has_entropy": any(row.get("entropy") is not None for row in rows),
-        "note": note + (f", sampled with {', '.join(sampling)}." if sampling else " by sampling."),
-    }
+def _applied(run: Run) -> dict[str, Any]:
+    """The settings that had a part in this run: no rank without an adapter, and nothing that was off."""
+    facts, settings = run.facts, without_paths(run.facts.settings)
+    method = METHODS.get(facts.method or "")
+    off = {*_TOLD}
+    off |= set() if facts.lora else {"lora_rank"}
+    off |= set() if settings.get("vllm") else {"vllm_server"}
+    off |= set() if (facts.method or "").startswith("em-rl") else {"reward_tokens"}
+    off |= set() if facts.method == "em-ft" or method is None else {"loss_reduction", "loss_temperature"}
+    if facts.method == "sft":
+        off |= {"num_generations", "temperature"}
+    if not settings.get("probe_problems", 1):
+        off |= {"probe_problems", "probe_every", "guard", "early_stopping"}
+    off |= set() if settings.get("beta") else {"beta"}
+    on = {key: value for key, value in known(settings).items() if value is not False and key not in off}
+    return {key: value for key, value in on.items() if not isinstance(value, dict)}
 
 
-def _accuracy(row: dict[str, Any]) -> str:
-    known = row.get("low") is not None and row.get("high") is not None
-    interval = f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})" if known else ""
-    return f"{100 * row['accuracy']:.1f}%{interval}"
+def _applied_entropy_min(settings: dict[str, Any] | None) -> dict[str, Any]:
+    adaptive = (settings or {}).get("method") == "adaptive_temperature"
+    off = _OF_GRADIENT_STEPS if adaptive else _OF_ADAPTIVE_TEMPERATURE
+    return {key: value for key, value in (settings or {}).items() if key not in off}
 
 
 def _example_prompt(run: Run) -> str:
     """A prompt that the model can do something with."""
-    if not pocket_in_words(run.facts.get("base_model")):
+    if run.facts.base_model not in POCKETS:
         return "Tom has 5 apples and buys 7 more. How many apples does he have?"
     from em_hf.pocket import problems
 
@@ -230,40 +254,13 @@ def _example_prompt(run: Run) -> str:
 
 def _has_chat_template(run: Run) -> bool:
     """Whether prompts go into the tokenizer's chat template, as they did in training."""
-    if _known(run.facts.get("settings")).get("chat_template") is False:
+    if run.facts.settings.get("chat_template") is False:
         return False
     config = run.folder / "tokenizer_config.json"
-    stored = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    return (run.folder / "chat_template.jinja").is_file() or bool(stored.get("chat_template"))
-
-
-def _known(values: Any) -> dict[str, Any]:
-    """The entries of a dict that say something; nothing at all has none."""
-    return {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
-
-
-def _plain(settings: Any) -> dict[str, Any]:
-    """Settings without nested ones: the decoding's have a table of their own."""
-    return {key: value for key, value in _known(settings).items() if not isinstance(value, dict)}
+    stored = read_json(config) if config.is_file() else {}
+    in_config = isinstance(stored, dict) and bool(stored.get("chat_template"))
+    return (run.folder / "chat_template.jinja").is_file() or in_config
 
 
 def _versions(run: Run) -> dict[str, Any]:
-    return _known({"em-hf": run.facts.get("em_hf"), **(run.facts.get("versions") or {})})
-
-
-def _settings_table(settings: Any) -> str:
-    return _table(("setting", "value"), [(f"`{key}`", value) for key, value in _known(settings).items()])
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    """A Markdown table, or "" without rows. Bars and line breaks in cells are kept from splitting it."""
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) if rows else ""
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(_cell(item) for item in value)
-    return " ".join(str(value).replace("|", "\\|").split())
+    return known({"em-hf": run.facts.em_hf, **run.facts.versions})

@@ -1,21 +1,22 @@
 """A dataset of completions that a run's model samples, with and without EM-INF, and the entropy of each token."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+from huggingface_hub import DatasetCard, DatasetCardData
 
 from em_hf import __version__
 from em_hf.answers import extract_answer, same_answer
-from em_hf.data import load_prompts
+from em_hf.data import Prompts, load_prompts
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.hub.errors import plain_errors
-from em_hf.hub.publish import Published, refuse_foreign
+from em_hf.hub.export import Repository, stage
+from em_hf.hub.folders import temporary_folder
+from em_hf.hub.push import Published, Say, push_folder
 from em_hf.hub.redact import without_paths
-from em_hf.hub.remote import Remote
-from em_hf.hub.repository import MARK, Repository, make_repository
-from em_hf.hub.runs import Run
+from em_hf.runs import Run
 
 BATCH_SIZE = 32
 CARD = """---
@@ -34,30 +35,32 @@ Made with em-hf {{ version }}; the settings of EM-INF: `{{ settings }}`.
 """
 
 
-def plan_completions(
-    run: Run, count: int, *, model_id: str | None = None, seed: int = 0, say: Callable[[str], None] = lambda _: None
-) -> Repository:
-    """A dataset repository with `data/completions.jsonl`: the run's model on the first `count` prompts of its dataset.
+@contextmanager
+def staged_completions(
+    run: Run, count: int, *, model_id: str | None = None, seed: int = 0, say: Say = lambda _: None
+) -> Iterator[Repository]:
+    """A dataset in a temporary folder, `data/completions.jsonl`: the run's model on its dataset's first prompts.
 
     The pocket problems are those of the test split, which training never sees.
 
     Raises:
         ValueError, OSError: the model or the dataset cannot be loaded.
     """
-    facts = run.facts["dataset"]
-    pocket = facts["name"] == "pocket"
+    facts, settings = run.facts.dataset, run.facts.settings
+    if facts is None or facts.name is None:
+        raise ValueError(f"{run.folder} does not say on what prompts it was trained: leave --completions out")
     data = load_prompts(
-        facts["name"],
-        config=run.facts["settings"].get("dataset_config"),
-        split="test" if pocket else facts["split"],
-        prompt_column=facts["prompt_column"],
+        facts.name,
+        config=settings.get("dataset_config"),
+        split="test" if facts.name == "pocket" else facts.split or "train",
+        prompt_column=facts.prompt_column,
         limit=count,
     )
-    sampling = (run.results or {}).get("sampling", {})
-    limit = int(sampling.get("max_new_tokens") or run.facts["settings"].get("max_completion_length") or 256)
+    sampling = run.results.sampling if run.results else {}
+    limit = int(sampling.get("max_new_tokens") or settings.get("max_completion_length") or 256)
     say(f"Sampling {2 * len(data)} completions.")
-    chat = bool(run.facts["settings"].get("chat_template", True))
-    config = EntropyMinConfig.from_dict(run.facts["entropy_min"])
+    chat = bool(settings.get("chat_template", True))
+    config = EntropyMinConfig.from_dict(run.facts.entropy_min or {})
     rows = _sample(str(run.folder), data, config, limit=limit, chat_template=chat, seed=seed)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     card = DatasetCard.from_template(
@@ -69,7 +72,7 @@ def plan_completions(
         template_str=CARD,
         name=run.name,
         n=len(data),
-        dataset=without_paths(facts["name"]),
+        dataset=without_paths(facts.name),
         model=f"[{model_id}](https://huggingface.co/{model_id})" if model_id else f"the run {run.name}",
         limit=limit,
         seed=seed,
@@ -77,59 +80,47 @@ def plan_completions(
         version=__version__,
         settings=json.dumps(config.to_dict()),
     )
-    files: dict[str, Any] = {"README.md": f"{card}\n".encode(), "data/completions.jsonl": lines.encode()}
-    mark = {"em_hf": __version__, "completions_of": run.name, "files": sorted([*files, MARK])}
-    files[MARK] = (json.dumps(mark, indent=2) + "\n").encode()
-    return make_repository(files, card)
+    with temporary_folder() as folder:
+        files: dict[str, Path | bytes] = {"data/completions.jsonl": lines.encode()}
+        yield stage(folder / "repository", files, card, mark={"completions_of": run.name})
 
 
 def publish_completions(
-    run: Run,
-    model: str,
-    count: int,
-    repo_id: str | None = None,
-    *,
-    public: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    run: Run, model: str, count: int, repo_id: str | None = None, *, public: bool = False, say: Say = lambda _: None
 ) -> Published:
     """Push the dataset of completions of the run that was pushed as `model`, by default as `MODEL-completions`."""
-    api = HfApi()
     repo_id = repo_id or f"{model}-completions"
-    repository = plan_completions(run, count, model_id=model, say=say)
-    remote = Remote(api, repo_id, say, kind="dataset")
-    with plain_errors(repo_id):
-        state = remote.look()
-        refuse_foreign(state, repo_id)
-        state = state or remote.make(private=not public)
-        done = remote.commit(repository, message=f"Completions of {model}")
-    url = f"{api.endpoint}/datasets/{repo_id}"
-    return Published(repo_id, url, done.oid, done.oid != state.head, state.private, repository.sizes)
+    with staged_completions(run, count, model_id=model, say=say) as repository:
+        return push_folder(
+            repository, repo_id, kind="dataset", public=public, message=f"Completions of {model}", say=say
+        )
 
 
 def _sample(
-    folder: str, data: Any, config: EntropyMinConfig, *, limit: int, chat_template: bool, seed: int
+    folder: str, data: Prompts, config: EntropyMinConfig, *, limit: int, chat_template: bool, seed: int
 ) -> list[dict[str, Any]]:
+    """A row per prompt and way of decoding, both ways from the same random numbers."""
     from em_hf.models import load_model
     from em_hf.sampling import SamplingConfig, sample
 
     model, tokenizer = load_model(folder)
-    runs = []
+    found = {}
     for em_inf in (False, True):
         how = SamplingConfig(
             max_new_tokens=limit,
             entropy_min=config if em_inf else None,
             seed=seed,
             batch_size=BATCH_SIZE,
-            chat_template=chat_template,
             sort_by_length=False,
+            chat_template=chat_template,
         )
-        runs.append((em_inf, [found for (found,) in sample(model, tokenizer, data.prompts, how)]))
+        found[em_inf] = [drawn for (drawn,) in sample(model, tokenizer, data.prompts, how)]
     rows: list[dict[str, Any]] = []
     for i, prompt in enumerate(data.prompts):
-        for em_inf, found in runs:
-            row: dict[str, Any] = {"prompt": prompt, "completion": found[i].text, "em_inf": em_inf}
-            row["entropy"] = [round(value, 6) for value in found[i].entropies.tolist()]
+        for em_inf, completions in found.items():
+            entropy = [round(value, 6) for value in completions[i].entropies.tolist()]
+            row = {"prompt": prompt, "completion": completions[i].text, "em_inf": em_inf, "entropy": entropy}
             if data.answers is not None:
-                row["correct"] = same_answer(data.answers[i], extract_answer(found[i].text))
+                row["correct"] = same_answer(data.answers[i], extract_answer(completions[i].text))
             rows.append(row)
     return rows

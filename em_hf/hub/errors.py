@@ -27,7 +27,7 @@ NO_TOKEN = (
 _TRIES = 6
 _LONGEST_WAIT = 300.0
 # Where huggingface_hub itself has waited and tried again before it gave up.
-_PATIENT_ALREADY = ("/preupload/", "/info/lfs/")
+_PATIENT_ALREADY = ("/preupload/", "/info/lfs/", "/resolve/")
 
 
 def with_retries(call: Callable[[], Result], *, say: Callable[[str], None]) -> Result:

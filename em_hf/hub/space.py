@@ -1,18 +1,32 @@
-"""A Space that shows a pushed model decoding with and without EM-INF: this package's app, set up for that model."""
+"""A Space that shows a pushed model decoding with and without EM-INF: this package's app, set up for that model.
 
+It brings the wheel of the em-hf that is running, in place of a released one.
+"""
+
+import base64
+import csv
+import hashlib
+import io
 import json
-from collections.abc import Callable
-from importlib import resources
-from typing import Any
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import metadata, resources
+from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, RepoCard
 
-from em_hf import __version__
+import em_hf
 from em_hf.hub.errors import plain_errors, with_retries
-from em_hf.hub.publish import Published, refuse_foreign
-from em_hf.hub.remote import Remote
-from em_hf.hub.repository import MARK, Repository, make_repository
-from em_hf.hub.wheel import own_wheel
+from em_hf.hub.export import Repository, stage
+from em_hf.hub.folders import temporary_folder
+from em_hf.hub.push import Published, Say, push_folder
 
 HARDWARE = ("cpu-basic", "zero-a10g")
 _PAYMENT = (
@@ -21,8 +35,9 @@ _PAYMENT = (
 )
 
 
-def plan_space(model: str, *, license: str | None = None) -> Repository:
-    """Everything that the Space of the model with this Hub id holds: what `app/` holds, `models.json`, the wheel.
+@contextmanager
+def staged_space(model: str, *, license: str | None = None) -> Iterator[Repository]:
+    """The Space of the model with this Hub id in a temporary folder: what `app/` holds, `models.json`, the wheel.
 
     The wheel stands in requirements.txt in place of the released em-hf.
     """
@@ -37,16 +52,14 @@ def plan_space(model: str, *, license: str | None = None) -> Repository:
         f"./{name}" if line.startswith("em-hf") else line
         for line in app.joinpath("requirements.txt").read_text(encoding="utf-8").splitlines()
     ]
-    files: dict[str, Any] = {
-        "README.md": f"{card}\n".encode(),
+    files: dict[str, Path | bytes] = {
         "app.py": app.joinpath("app.py").read_bytes(),
         "models.json": (json.dumps([model], indent=2) + "\n").encode(),
         "requirements.txt": ("\n".join(requirements) + "\n").encode(),
         name: wheel,
     }
-    mark = {"em_hf": __version__, "space_of": model, "files": sorted([*files, MARK])}
-    files[MARK] = (json.dumps(mark, indent=2) + "\n").encode()
-    return make_repository(files, card)
+    with temporary_folder() as folder:
+        yield stage(folder / "repository", files, card, mark={"space_of": model})
 
 
 def publish_space(
@@ -56,7 +69,7 @@ def publish_space(
     public: bool = False,
     hardware: str | None = None,
     message: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> Published:
     """Push the Space of the model `OWNER/NAME`, by default as `OWNER/NAME-space`, in one commit.
 
@@ -68,16 +81,81 @@ def publish_space(
         ValueError: the name holds something that em-hf did not push.
         OSError: the wheel cannot be built, or the Hub cannot be reached, refuses, or wants payment.
     """
-    api = HfApi()
     repo_id = repo_id or f"{model}-space"
-    repository = plan_space(model)
-    remote = Remote(api, repo_id, say, kind="space")
-    with plain_errors(repo_id, payment=_PAYMENT.format(model=model)):
-        state = remote.look()
-        refuse_foreign(state, repo_id)
-        state = state or remote.make(private=not public, hardware=hardware)
-        done = remote.commit(repository, message=message or f"Show {model}")
+    with staged_space(model) as repository:
+        done = push_folder(
+            repository,
+            repo_id,
+            kind="space",
+            public=public,
+            hardware=hardware,
+            payment=_PAYMENT.format(model=model),
+            message=message or f"Show {model}",
+            say=say,
+        )
+    api = HfApi()
+    with plain_errors(model):
         if with_retries(lambda: api.repo_info(model), say=say).private:
             say(f"{model} is private: give the Space a token to read it, as the secret HF_TOKEN in its settings.")
-    url = f"{api.endpoint}/spaces/{repo_id}"
-    return Published(repo_id, url, done.oid, done.oid != state.head, state.private, repository.sizes)
+    return done
+
+
+@lru_cache(maxsize=1)
+def own_wheel() -> tuple[str, bytes]:
+    """File name and content: built from the source tree where em-hf runs from one, else packed from what is installed.
+
+    Raises:
+        OSError: the source tree cannot be built; the last line of the builder's own message is in it.
+    """
+    tree = Path(em_hf.__file__).parents[1]
+    is_source = (tree / "pyproject.toml").is_file() and (tree / "em_hf").is_dir()
+    return _built(tree) if is_source else _packed(metadata.distribution("em-hf"))
+
+
+_PARTS = ("em_hf", "cli", "app", "model_cards", "pyproject.toml", "README.md", "LICENSE")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _built(source: Path) -> tuple[str, bytes]:
+    with tempfile.TemporaryDirectory(prefix="em-hf-wheel-") as folder:
+        # A copy: setuptools would leave build/ behind, and put into the wheel what earlier builds left there.
+        tree = Path(folder) / "tree"
+        for part in _PARTS:
+            (shutil.copytree if (source / part).is_dir() else _copy)(source / part, tree / part)
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(tree)]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": "1577836800"}  # the same bytes from the same source
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise OSError(f"the wheel of em-hf for the Space could not be built: {why}")
+        return wheels[0].name, wheels[0].read_bytes()
+
+
+def _packed(distribution: metadata.Distribution) -> tuple[str, bytes]:
+    """A wheel again, of the files that an installed one left (PEP 427)."""
+    files: dict[str, bytes] = {}
+    for installed in distribution.files or ():
+        place = PurePosixPath(installed)
+        written_by_pip = place.name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+        if ".." in place.parts or "__pycache__" in place.parts or written_by_pip:
+            continue
+        files[str(place)] = Path(str(installed.locate())).read_bytes()
+    info = next(name.split("/")[0] for name in files if name.split("/")[0].endswith(".dist-info"))
+    rows = [(name, _digest(content), str(len(content))) for name, content in files.items()]
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([*rows, (f"{info}/RECORD", "", "")])
+    files[f"{info}/RECORD"] = table.getvalue().encode()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in files.items():
+            archive.writestr(zipfile.ZipInfo(path), content, zipfile.ZIP_DEFLATED)  # of no date: the same every time
+    return f"{info.removesuffix('.dist-info')}-py3-none-any.whl", packed.getvalue()
+
+
+def _digest(content: bytes) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()

@@ -191,6 +191,7 @@ class ResultRow:
         entropy: Nats per token, of the model's own distributions.
         completion_length: Tokens per sample.
         seconds: Of the whole measurement.
+        prompt, sample: One of the prompts, and what was sampled for it.
     """
 
     name: str
@@ -200,6 +201,8 @@ class ResultRow:
     entropy: float | None = None
     completion_length: float | None = None
     seconds: float | None = None
+    prompt: str | None = None
+    sample: str | None = None
 
 
 @dataclass

@@ -64,6 +64,8 @@ def measure(
         entropy=sum(completion.nats for completion in drawn) / max(1, tokens),
         completion_length=tokens / len(drawn),
         seconds=seconds,
+        prompt=prompts[0] if isinstance(prompts[0], str) else prompts[0][-1]["content"],
+        sample=found[0][0].text,
     )
 
 

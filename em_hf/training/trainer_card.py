@@ -35,14 +35,13 @@ class EMCard:
         if not trainer.is_world_process_zero():
             return
         from em_hf.hub import model_card
-        from em_hf.hub.runs import in_words
 
         folder = Path(trainer.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         run = Run(folder, _facts(trainer, self.method, model_name), log=_log(trainer))
         files = {path.name for path in folder.iterdir()}
         (folder / "README.md").write_text(
-            str(model_card(in_words(run), files=files, repo_id=trainer.hub_model_id)), "utf-8"
+            str(model_card(run, files=files, repo_id=trainer.hub_model_id)), "utf-8"
         )
 
 

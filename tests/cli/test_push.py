@@ -82,7 +82,7 @@ def test_a_dry_run_shows_files_sizes_and_card_and_touches_nothing(as_json: bool,
     assert code == 0, err
     assert sorted(home.rglob("*")) == before
     card = json.loads(out)["card"] if as_json else out
-    assert "# new" in card and "library_name: transformers" in card
+    assert "# tiny-llama trained with EM-FT" in card and "library_name: transformers" in card
     if as_json:
         assert json.loads(out)["dry_run"] is True
     else:
@@ -127,16 +127,16 @@ def test_without_any_run_it_says_how_to_make_one(tmp_path: Path, monkeypatch: py
     assert "there is no run under runs/; make one with: em-hf train" in err
 
 
-def test_writing_a_whole_model_imports_no_torch(home: Path) -> None:
-    """A push moves files; only --merge computes."""
+def test_what_cannot_be_pushed_is_said_before_any_library_is_imported(home: Path) -> None:
+    """A whole model is loaded before it goes out, which takes seconds; a run that is not finished is not."""
     code = """if True:
         import sys
-        sys.argv = ["em-hf", "push", "--to", "out"]
+        sys.argv = ["em-hf", "push", "runs/cut", "--to", "out"]
         from em_hf.cli.main import main
         try:
             main()
-        finally:
+        except SystemExit:
             print([name for name in ("torch", "transformers", "peft") if name in sys.modules])
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stdout.splitlines()[-1] == "[]" and "--resume runs/cut" in done.stderr

@@ -2,13 +2,16 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
 
 from em_hf.hub import model_card, read_run
-from tests.hub.made import FACTS, record
+from tests.hub.made import FACTS, RESULTS, SETTINGS, record
 
 MODEL = ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json"]
 ADAPTER = ["adapter_model.safetensors", "adapter_config.json", "generation_config.json", "tokenizer.json"]
@@ -66,7 +69,7 @@ def test_the_full_card_states_every_measured_figure(full: ModelCard) -> None:
         "| `learning_rate` | 0.0001 |",
         "| `threshold` | 0.3 |",
         "em-hf 0.1.0, python 3.11.7, torch 2.13.0, transformers 5.23.0",
-        "minimise  1/N Σ_i Σ_t H_t    over outputs y_1 … y_N sampled from the model itself",
+        "minimize  1/N Σ_i Σ_t H_t    over outputs y_1 … y_N sampled from the model itself",
     ):
         assert line in full.text.splitlines(), line
     assert "`entropy_min`" not in sections(full.text)["## Training"], "the decoding's settings have their own table"
@@ -92,6 +95,18 @@ def test_the_front_matter_says_what_the_hub_indexes(full: ModelCard) -> None:
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["em-hf", "entropy-minimization", "em-ft", "custom_generate"],
+        "model-index": [
+            {
+                "name": "first",
+                "results": [
+                    {
+                        "task": {"type": "text-generation"},
+                        "dataset": {"name": "openai/gsm8k, held-out problems", "type": "openai/gsm8k"},
+                        "metrics": [{"type": "accuracy", "value": 84.5, "name": "accuracy in %, EM-FT, 200 problems"}],
+                    }
+                ],
+            }
+        ],
     }
 
 
@@ -119,25 +134,26 @@ def test_no_card_has_a_placeholder_or_an_empty_section(which: str, request: pyte
 
 @pytest.mark.parametrize("which", ["full", "bare"])
 def test_every_example_is_python_that_samples(which: str, request: pytest.FixtureRequest) -> None:
-    blocks = python_blocks(request.getfixturevalue(which).text)
-    assert len(blocks) == (3 if which == "full" else 2)
+    *blocks, in_vllm = python_blocks(request.getfixturevalue(which).text)
+    assert "temperature=1.0" in in_vllm and 'LLM(".")' in in_vllm
+    assert len(blocks) == (2 if which == "full" else 1)
     for block in blocks:
         tree = ast.parse(block)
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         generate = next(call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "generate")
         given = {word.arg: word.value for word in generate.keywords if word.arg}
         assert ast.literal_eval(given["do_sample"]) is True, "greedy decoding would not show EM-INF"
-        assert ("entropy_min" in given) == ("enable_entropy_min" in block or "custom_generate" in given)
+        assert ast.literal_eval(given["entropy_min"]) is True
+        assert "enable_entropy_min" in block or "custom_generate" in given
         names = {node.args[0].value for node in calls if getattr(node.func, "attr", "") == "from_pretrained"}
         assert names == {"."}
 
 
 def test_with_a_name_on_the_hub_the_examples_load_that_name(tmp_path: Path) -> None:
     card = model_card(read_run(record(tmp_path / "run")), files=MODEL + RECIPE, repo_id="me/first-em")
-    assert card.text.lstrip().startswith("# first-em\n")
     assert '"."' not in card.text
     for block in python_blocks(card.text):
-        assert '.from_pretrained("me/first-em")' in block
+        assert '.from_pretrained("me/first-em")' in block or 'LLM("me/first-em")' in block
 
 
 def test_an_adapter_is_called_one_and_loaded_as_one(tmp_path: Path) -> None:
@@ -225,13 +241,13 @@ def test_the_legend_explains_just_the_rows_that_are_there(tmp_path: Path) -> Non
 
 def test_the_formula_is_that_of_the_loss_that_was_used(tmp_path: Path) -> None:
     mean = model_card(read_run(record(tmp_path / "run", settings={"loss_reduction": "token_mean"})), files=MODEL).text
-    assert "minimise  Σ_i Σ_t H_t / Σ_i |y_i|    over outputs" in mean and "1/N" not in mean
+    assert "minimize  Σ_i Σ_t H_t / Σ_i |y_i|    over outputs" in mean and "1/N" not in mean
     paper = model_card(read_run(record(tmp_path / "run", settings={"loss_reduction": "sum"})), files=MODEL).text
-    assert "minimise  1/N Σ_i Σ_t H_t    over outputs" in paper and "|y_i|" not in paper
+    assert "minimize  1/N Σ_i Σ_t H_t    over outputs" in paper and "|y_i|" not in paper
 
 
 def test_no_value_can_break_out_of_its_table(tmp_path: Path) -> None:
-    settings = {"prompt": "a | b\nc", "rows": ["x", "y|z"], "flag": True}
+    settings = {"prompt": "a | b\nc", "rows": ["x", "y|z"], "flag": True, "off": False}
     card = model_card(read_run(record(tmp_path / "run", settings=settings)), files=MODEL)
     assert "| `prompt` | a \\| b c |\n| `rows` | x, y\\|z |\n| `flag` | yes |" in card.text
 
@@ -252,6 +268,7 @@ def test_a_tokenizer_with_a_chat_template_gets_its_prompt_as_a_message(tmp_path:
     (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
     for block in python_blocks(model_card(read_run(folder), files=MODEL).text):
         assert "tokenizer.apply_chat_template(messages, add_generation_prompt=True" in block
+        ast.parse(block)
     record(folder, settings={"chat_template": False})
     assert "apply_chat_template" not in model_card(read_run(folder), files=MODEL).text
 
@@ -304,5 +321,114 @@ def test_compute_memory_and_the_guards_verdict_stand_in_the_card(tmp_path: Path)
 def test_a_kl_term_stands_beside_em_fts_objective(tmp_path: Path) -> None:
     settings = {**FACTS["settings"], "beta": 0.25}
     text = model_card(read_run(record(tmp_path / "run", settings=settings)), files=MODEL).text
-    assert "To it comes a penalty: 0.25 times" in sections(text)["## Method"]
-    assert "To it comes a penalty" not in model_card(read_run(record(tmp_path / "plain")), files=MODEL).text
+    assert "A penalty is added: 0.25 times" in sections(text)["## Method"]
+    assert "A penalty is added" not in model_card(read_run(record(tmp_path / "plain")), files=MODEL).text
+
+
+def rows(*names: str, **more: Any) -> list[dict[str, Any]]:
+    """Result rows with accuracies of 50%, 51% and so on."""
+    return [{"name": name, "accuracy": 0.5 + i / 100, "low": 0.4, "high": 0.6, **more} for i, name in enumerate(names)]
+
+
+def card_of(tmp_path: Path, **facts: Any) -> str:
+    return model_card(read_run(record(tmp_path / "run", **facts)), files=MODEL).text
+
+
+@pytest.mark.parametrize(
+    ("facts", "title"),
+    [
+        ({}, "tiny-llama trained with EM-FT"),
+        ({"method": "em-rl-sequence"}, "tiny-llama trained with EM-RL-sequence"),
+        ({"base_model": "pocket-reasoner"}, "Pocket reasoner trained with EM-FT"),
+        ({"base_model": "pocket-misled", "method": "sft"}, "Misled pocket model trained with SFT"),
+        ({"base_model": "/data/me/models/mine/"}, "mine trained with EM-FT"),
+        ({"method": "new", "method_title": "A new one"}, "tiny-llama trained with A new one"),
+    ],
+)
+def test_the_title_names_the_model_and_the_method(facts: dict[str, Any], title: str, tmp_path: Path) -> None:
+    assert card_of(tmp_path, **facts).lstrip().splitlines()[0] == f"# {title}"
+
+
+def test_the_first_lines_give_the_result_with_greedy_and_its_interval(tmp_path: Path) -> None:
+    measured = {**RESULTS, "rows": rows("base (greedy)", "base", "EM-INF", "EM-FT", "EM-FT + EM-INF", "EM-FT (greedy)")}
+    text = card_of(tmp_path, results=measured)
+    assert (
+        "On 200 held-out problems, sampled at temperature 1, it is right 53.0% of the time, 95% interval 40.0 to 60.0; "
+        "the model before training, 51.0% (40.0 to 60.0). Decoded greedily, the model before training 50.0% (40.0 to "
+        "60.0), this model 55.0% (40.0 to 60.0)."
+    ) in text.split("## Results")[0]
+    assert "intervals are wide" not in text
+    legend = sections(text)["## Results"]
+    assert "- base (greedy): the model before training, decoded greedily" in legend
+    assert "- EM-FT (greedy): the model after training, decoded greedily" in legend
+
+
+def test_few_problems_are_warned_of_and_a_missing_greedy_row_is_said(tmp_path: Path) -> None:
+    few = card_of(tmp_path, results={**RESULTS, "n": 8})
+    assert "> With 8 problems these intervals are wide" in few and "Greedy decoding was not measured." in few
+    assert "intervals are wide" not in card_of(tmp_path, results={**RESULTS, "n": 100})
+    assert "held-out problems" not in card_of(tmp_path / "unmeasured", results=None)
+
+
+def test_samples_before_and_after_are_shown_and_cannot_break_out_of_their_block(tmp_path: Path) -> None:
+    prompt, before, after = "What is 2 + 3?", "```\n# not a heading\n```", "2 + 3 = 5\n#### 5"
+    measured = [*rows("base", prompt=prompt, sample=before), *rows("EM-FT", prompt=prompt, sample=after)]
+    text = card_of(tmp_path, results={**RESULTS, "rows": measured})
+    shown = sections(text.replace("````", "```"))
+    assert "## Before and after" in shown and "````text\n```\n# not a heading\n```\n````" in text
+    assert f"```text\n{prompt}\n```" in text and f"```text\n{after}\n```" in text
+    assert "## Before and after" not in card_of(tmp_path)
+
+
+def test_only_the_settings_that_applied_are_listed(tmp_path: Path) -> None:
+    rows_of = re.compile(r"^\| `(\w+)` \|", flags=re.MULTILINE)
+    settings = {
+        "lora_rank": 16,
+        "reward_tokens": "all",
+        "beta": 0.0,
+        "vllm_server": "http://x:1",
+        "early_stopping": False,
+    }
+    settings |= {"trust_remote_code": False, "model": "some-lab/tiny-llama", "batch_size": 8, "loss_reduction": "sum"}
+    decoding = {"method": "logit_optimization", **SETTINGS, "target_ratio": 0.5, "tmin": 0.01, "tmax": 1.0, "tol": 1e-4}
+    text = card_of(tmp_path, settings=settings, entropy_min={**decoding, "max_iter": 100})
+    listed = set(rows_of.findall(text))
+    assert listed == {"batch_size", "loss_reduction", "method", *SETTINGS}
+    lora = card_of(tmp_path, lora=True, settings={**settings, "beta": 0.1}, method="em-rl-token")
+    listed = set(rows_of.findall(sections(lora)["## Training"]))
+    assert listed == {"batch_size", "lora_rank", "reward_tokens", "beta"}
+    adaptive = {**decoding, "method": "adaptive_temperature", "max_iter": 100}
+    listed = set(
+        re.findall(r"^\| `(\w+)` \|", card_of(tmp_path, settings={}, entropy_min=adaptive), flags=re.MULTILINE)
+    )
+    assert listed == {"method", "threshold", "target_ratio", "tmin", "tmax", "tol", "max_iter"}
+
+
+VLLM = """if True:
+    class SamplingParams:
+        def __init__(self, **given):
+            self.given = given
+    class Text:
+        def __init__(self, text):
+            self.text, self.prompt, self.outputs = text, text, [self] if text else []
+    class LLM:
+        def __init__(self, name):
+            import multiprocessing
+            self.name = name
+            worker = multiprocessing.get_context("spawn").Process(target=print, args=("a worker",))
+            worker.start()
+            worker.join()
+            assert worker.exitcode == 0
+        def generate(self, prompts, params):
+            print(self.name, params.given)
+            return [Text(prompt) for prompt in prompts]
+"""
+
+
+def test_the_vllm_block_runs_as_a_script_whose_engine_starts_processes(full: ModelCard, tmp_path: Path) -> None:
+    """As vLLM does: each process imports the script again. The engine itself is a stand-in here."""
+    (tmp_path / "vllm.py").write_text(VLLM)
+    (tmp_path / "script.py").write_text(python_blocks(full.text)[-1])
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("'extra_args': {'entropy_min': True}") == 1 and "a worker" in done.stdout

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from em_hf.hub import plan_repository, read_run
+from em_hf.hub import read_run, staged
 
 
 def evaluated(folder: Path, *, name: str = "eval", **changes: Any) -> None:
@@ -29,8 +29,9 @@ def evaluated(folder: Path, *, name: str = "eval", **changes: Any) -> None:
 
 
 def files(run: Path) -> dict[str, str]:
-    planned = plan_repository(read_run(run)).files
-    return {path: source.decode() for path, source in planned.items() if isinstance(source, bytes)}
+    with staged(read_run(run)) as repository:
+        texts = [path for path in repository.sizes if not path.endswith((".safetensors", ".png"))]
+        return {path: (repository.folder / path).read_text() for path in texts}
 
 
 def test_a_whole_benchmark_stands_in_the_card_and_in_the_hubs_form(run: Path) -> None:

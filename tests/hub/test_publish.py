@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from em_hf.hub import write_repository
+from em_hf.hub.export import source_of
 from tests.hub.conftest import TOKEN, Pusher, change_weights, environment, repo_of
 from tests.hub.made import record
 from tests.hub.server import Hub, User, card_errors, front_matter, serve
@@ -129,7 +131,8 @@ def test_somebodys_other_model_is_not_replaced(run: Path, hub: Hub, push: Pusher
     repo.commits[repo.refs["main"]] = {"pytorch_model.bin": hub.store.put(b"years of work", lfs=True)}
     done = push(run, "--repo", repo.id)
     assert done.code == 1
-    assert "holds a model that em-hf did not push (pytorch_model.bin)" in done.error
+    assert "exists and em-hf did not write it (pytorch_model.bin, but no em_hf.json)" in done.error
+    assert "--create-pr" in done.error
     assert hub.content(repo.id) == {"pytorch_model.bin": b"years of work"}
 
 
@@ -196,6 +199,7 @@ API = """if True:
     run = read_run(sys.argv[1])
     with previewed(run, "lab/by-api") as preview:
         planned = preview.repository.sizes
+        assert all((preview.repository.folder / path).stat().st_size == size for path, size in planned.items())
     first, again = publish(run, "lab/by-api", public=True), publish(sys.argv[1], "lab/by-api")
     same = [planned == first.sizes, first.commit == again.commit]
     print(json.dumps([*same, first.private, first.changed, again.changed]))
@@ -232,3 +236,30 @@ def test_options_that_exclude_each_other_are_wrong_usage(
     assert done.code == 2
     assert says in done.err
     assert hub.requests == []
+
+
+def test_a_push_never_takes_the_way_that_may_split_it_over_several_commits(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hf_xet installed huggingface_hub's `upload_folder` is a pipeline of commits; ours is one `create_commit`."""
+    import huggingface_hub._upload_pipeline as pipeline
+    from huggingface_hub import CommitInfo, HfApi
+
+    from em_hf.hub import push, staged
+
+    commits = []
+
+    def create_commit(self: HfApi, repo_id: str, operations: list[Any], **given: Any) -> CommitInfo:
+        commits.append(([operation.path_in_repo for operation in operations], given["parent_commit"]))
+        return CommitInfo(commit_url="", commit_message="", commit_description="", oid="1" * 40)
+
+    monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
+    monkeypatch.setattr(pipeline, "pipelined_upload", lambda *_, **__: pytest.fail("several commits"))
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    state = push.State(
+        head="0" * 40, files=frozenset({"em_hf.json", "old.txt", "mine.txt"}), private=True, ours=frozenset({"old.txt"})
+    )
+    monkeypatch.setattr(push.Remote, "_look", lambda *_: state)
+    with staged(source_of(run)) as repository:
+        push.push_folder(repository, "lab/x", message="m", is_model=True)
+    assert commits == [([*repository.sizes, "old.txt"], "0" * 40)]

@@ -2,11 +2,11 @@
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
-import threading
 import venv
-from collections.abc import Iterator
+from collections import Counter
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.dynamic_module_utils import get_imports
-from transformers.generation.streamers import BaseStreamer
 
 from em_hf import CoupledSampling, EntropyMinConfig, EntropyTrace, enable_entropy_min
-from em_hf.hub import custom_generate
-from em_hf.hub.repository import plan_repository
-from em_hf.hub.runs import read_run
+from em_hf.hub import write_repository
+from em_hf.hub.card import RECIPE_FILE
+from em_hf.hub.export import custom_generate_text
 from tests.hub.conftest import TOKEN, Pusher, environment, repo_of
 from tests.hub.made import record
 from tests.hub.server import Hub
 
+ROOT = Path(__file__).parents[2]
 SAMPLE: dict[str, Any] = {"do_sample": True, "top_k": 0, "max_new_tokens": 12, "pad_token_id": 0}
 PROMPTS = ["Tom has 5 apples", "Ann buys 12 pens and gives 4 away"]
 
@@ -34,7 +34,7 @@ PROMPTS = ["Tom has 5 apples", "Ann buys 12 pens and gives 4 away"]
 def made(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The recipe, imported from its file as transformers does."""
     path = tmp_path_factory.mktemp("recipe") / "generate.py"
-    path.write_text(custom_generate.recipe())
+    path.write_text(custom_generate_text())
     spec = spec_from_file_location("recipe_under_test", path)
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = module_from_spec(spec)
@@ -68,19 +68,44 @@ def seeded(call: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def test_it_imports_the_standard_library_torch_and_transformers_only(tmp_path: Path) -> None:
-    (tmp_path / "generate.py").write_text(custom_generate.recipe())
+    (tmp_path / "generate.py").write_text(custom_generate_text())
     imported = set(get_imports(tmp_path / "generate.py"))
     assert imported - set(sys.stdlib_module_names) == {"torch", "transformers"}
     inner = [
-        node for node in ast.walk(ast.parse(custom_generate.recipe())) if isinstance(node, ast.ImportFrom | ast.Import)
+        node for node in ast.walk(ast.parse(custom_generate_text())) if isinstance(node, ast.ImportFrom | ast.Import)
     ]
     names = {getattr(node, "module", None) or node.names[0].name for node in inner}
     assert not any(name.startswith("em_hf") for name in names)
 
 
-def test_making_it_needs_no_torch(tmp_path: Path) -> None:
-    code = "import sys; from em_hf.hub.custom_generate import recipe; recipe(); print('torch' in sys.modules)"
+def test_making_it_needs_no_torch() -> None:
+    code = "import sys; from em_hf.hub.export import custom_generate_text as c; c(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_it_is_the_whole_of_config_and_minimize_and_a_short_entry() -> None:
+    """A reader who trusts em_hf's files finds them in it line for line, but for imports and docstrings of modules."""
+    lines = set(custom_generate_text().splitlines())
+    for part in ("generation/config.py", "generation/minimize.py", "hub/custom_generate.py"):
+        source = (ROOT / "em_hf" / part).read_text()
+        tree = ast.parse(source)
+        left_out = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)]
+        gone = {number for node in left_out for number in range(node.lineno, (node.end_lineno or 0) + 1)}
+        kept = {line for number, line in enumerate(source.splitlines(), 1) if number not in gone}
+        assert kept <= lines, part
+
+
+def test_no_name_is_bound_twice_in_it() -> None:
+    """The modules share one namespace there."""
+    names: Counter[str] = Counter()
+    for node in ast.parse(custom_generate_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names[node.name] += 1
+        elif isinstance(node, ast.Assign):
+            names.update({n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)})
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name for alias in node.names)
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 @pytest.mark.parametrize(
@@ -101,17 +126,73 @@ def test_making_it_needs_no_torch(tmp_path: Path) -> None:
 def test_it_decodes_as_em_hf_does(
     settings: Any, made: ModuleType, plain: Any, enabled: Any, inputs: dict[str, torch.Tensor]
 ) -> None:
-    call = {**inputs, **SAMPLE, "return_dict_in_generate": True, "entropy_min": settings, "num_return_sequences": 2}
+    call = {**inputs, **SAMPLE, "entropy_min": settings, "num_return_sequences": 2, "output_scores": True}
+    call |= {"return_dict_in_generate": True}
     ours = seeded(enabled.generate, **call)
     theirs = seeded(made.generate, model=plain, **call)
     assert torch.equal(theirs.sequences, ours.sequences)
-    for column in ("before", "after", "adjusted"):
-        torch.testing.assert_close(
-            getattr(theirs.entropy_trace, column), getattr(ours.entropy_trace, column), rtol=0, atol=0, equal_nan=True
-        )
+    assert all(torch.equal(a, b) for a, b in zip(theirs.scores, ours.scores, strict=True))
     assert ours.entropy_trace.adjusted.any(), "nothing was changed, so nothing was compared"
     off = seeded(plain.generate, **{**call, "entropy_min": None})
     assert not torch.equal(off.sequences, ours.sequences)
+
+
+def test_em_hfs_own_config_may_be_passed(made: ModuleType, plain: Any, inputs: dict[str, torch.Tensor]) -> None:
+    call = {**inputs, **SAMPLE}
+    given = seeded(made.generate, model=plain, entropy_min=EntropyMinConfig(n_grad_steps=9), **call)
+    assert torch.equal(given, seeded(made.generate, model=plain, entropy_min={"n_grad_steps": 9}, **call))
+    assert torch.equal(
+        given, seeded(made.generate, model=plain, entropy_min=made.EntropyMinConfig(n_grad_steps=9), **call)
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ({"entropy_min": [True]}, "entropy_min has 1 entries for 2 prompts"),
+        ({"entropy_min": [True, False, True]}, "entropy_min has 3 entries for 2 prompts"),
+        ({"entropy_min": "on"}, "entropy_min is 'on', but must be"),
+        ({"entropy_min": {"n_grad_steps": 1000}}, "n_grad_steps is 1000"),
+        ({"entropy_min": {"treshold": 1}}, "has no field 'treshold'"),
+        ({"entropy_min": True, "num_beams": 2}, "not with beams"),
+        ({"entropy_min": True, "prompt_lookup_num_tokens": 2}, "assisted decoding: leave prompt_lookup_num_tokens out"),
+        ({"entropy_min": True, "cache_implementation": "paged"}, "paged cache"),
+        ({"entropy_trace": EntropyTrace()}, "entropy_trace= needs em-hf"),
+        ({"entropy_min": True, "coupled": CoupledSampling(3)}, "coupled= needs em-hf"),
+    ],
+)
+def test_what_it_cannot_do_is_one_line(
+    call: dict[str, Any], says: str, made: ModuleType, plain: Any, inputs: dict[str, torch.Tensor]
+) -> None:
+    with pytest.raises(ValueError, match=says) as raised:
+        made.generate(model=plain, **inputs, **SAMPLE, **call)
+    assert "\n" not in str(raised.value)
+
+
+def test_off_is_off_with_beams_too(made: ModuleType, plain: Any, inputs: dict[str, torch.Tensor]) -> None:
+    call = {**inputs, "num_beams": 2, "max_new_tokens": 4, "pad_token_id": 0}
+    for off in (False, None, [False, False]):
+        assert torch.equal(made.generate(model=plain, entropy_min=off, **call), plain.generate(**call))
+
+
+def test_what_holds_for_the_call_may_come_from_any_config(
+    made: ModuleType, plain: Any, inputs: dict[str, torch.Tensor]
+) -> None:
+    """Settings, beams and the number of sequences: from the argument, the given config or the model's own."""
+    given = GenerationConfig(**SAMPLE, num_return_sequences=2)
+    given.entropy_min_config = {"n_grad_steps": 40}
+    ours = seeded(made.generate, model=plain, **inputs, generation_config=given, entropy_min=[True, False])
+    call = {**inputs, **SAMPLE, "num_return_sequences": 2}
+    assert torch.equal(ours, seeded(made.generate, model=plain, **call, entropy_min=[{"n_grad_steps": 40}, False]))
+    plain.generation_config.num_beams = 2
+    with pytest.raises(ValueError, match="not with beams"):
+        made.generate(model=plain, **inputs, **SAMPLE, entropy_min=True)
+
+
+def test_greedy_decoding_is_warned_of(made: ModuleType, plain: Any, inputs: dict[str, torch.Tensor]) -> None:
+    call = {**inputs, "max_new_tokens": 4, "pad_token_id": 0, "do_sample": False}
+    with pytest.warns(UserWarning, match="pass do_sample=True"):
+        assert torch.equal(made.generate(model=plain, entropy_min=True, **call), plain.generate(**call))
 
 
 def test_every_setting_is_known_to_it(made: ModuleType) -> None:
@@ -146,67 +227,13 @@ def test_the_arguments_about_loading_are_not_handed_on(
     assert torch.equal(seeded(made.generate, model=plain, entropy_min=True, **loading, **inputs, **SAMPLE), expected)
 
 
-def test_a_trace_and_coupled_noise_may_be_passed(
-    made: ModuleType, plain: Any, enabled: Any, inputs: dict[str, torch.Tensor]
-) -> None:
-    ours, theirs = EntropyTrace(), made.EntropyTrace()
-    call = {**inputs, **SAMPLE, "entropy_min": [False, True]}
-    a = enabled.generate(**call, entropy_trace=ours, coupled=CoupledSampling(3))
-    b = made.generate(model=plain, **call, entropy_trace=theirs, coupled=made.CoupledSampling(3))
-    assert torch.equal(a, b)
-    assert len(theirs) == len(ours) == 12
-    assert torch.equal(theirs.adjusted, ours.adjusted)
-
-
-def test_the_model_has_its_own_class_again_afterwards(
-    made: ModuleType, plain: Any, inputs: dict[str, torch.Tensor]
-) -> None:
+def test_the_model_is_not_changed(made: ModuleType, plain: Any, inputs: dict[str, torch.Tensor]) -> None:
     own, attributes = type(plain), set(plain.__dict__)
     made.generate(model=plain, entropy_min=True, **inputs, **SAMPLE)
-    assert type(plain) is own
-    with pytest.raises(ValueError, match="n_grad_steps is 1000"):
-        made.generate(model=plain, entropy_min={"n_grad_steps": 1000}, **inputs, **SAMPLE)
     assert type(plain) is own
     assert set(plain.__dict__) == attributes
     with pytest.raises(ValueError, match="model_kwargs"):
         plain.generate(entropy_min=True, **inputs, **SAMPLE)
-
-
-class Held(BaseStreamer):
-    """Stops its generation in the middle until it is let go."""
-
-    def __init__(self) -> None:
-        self.reached, self.go, self.tokens = threading.Event(), threading.Event(), 0
-
-    def put(self, value: torch.Tensor) -> None:
-        self.tokens += 1
-        if self.tokens == 4:
-            self.reached.set()
-            assert self.go.wait(60)
-
-    def end(self) -> None:
-        pass
-
-
-def test_a_call_that_ends_within_another_does_not_switch_it_off(made: ModuleType, plain: Any, tokenizer: Any) -> None:
-    own, trace, held = type(plain), made.EntropyTrace(), Held()
-    one = tokenizer(PROMPTS[:1], return_tensors="pt")
-
-    def long() -> None:
-        call = {**SAMPLE, "entropy_min": {"threshold": 0.0}, "entropy_trace": trace, "streamer": held}
-        made.generate(model=plain, **one, **call)
-
-    thread = threading.Thread(target=long)
-    thread.start()
-    assert held.reached.wait(60)
-    short = made.EntropyTrace()
-    made.generate(model=plain, **one, **{**SAMPLE, "max_new_tokens": 3}, entropy_min=True, entropy_trace=short)
-    assert type(plain) is not own, "the long call is still running"
-    held.go.set()
-    thread.join(60)
-    assert (len(short), len(trace)) == (3, 12)
-    assert trace.adjusted.all()
-    assert type(plain) is own
 
 
 def test_it_and_em_hf_may_be_in_one_model(
@@ -215,7 +242,7 @@ def test_it_and_em_hf_may_be_in_one_model(
     """A user of em_hf who asks for a repository's code gets what that code gives."""
     folder = tmp_path / "repository"
     (folder / "custom_generate").mkdir(parents=True)
-    (folder / custom_generate.PATH).write_text(custom_generate.recipe())
+    (folder / RECIPE_FILE).write_text(custom_generate_text())
     (folder / "README.md").write_text("")
     call = {**inputs, **SAMPLE, "entropy_min": True}
     expected = seeded(enabled.generate, **call)
@@ -224,44 +251,11 @@ def test_it_and_em_hf_may_be_in_one_model(
 
 
 def test_a_repository_always_brings_it(model: Path, tmp_path: Path) -> None:
-    import shutil
-
-    files = plan_repository(read_run(record(Path(shutil.copytree(model, tmp_path / "run"))))).files
-    assert files[custom_generate.PATH] == custom_generate.recipe().encode()
-    assert files["custom_generate/requirements.txt"] == b"torch>=2.6\ntransformers>=5.19\n"
-    assert b"- custom_generate\n" in bytes(files["README.md"])  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def fake_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(custom_generate, "_MODULES", ("first_part", "second_part"))
-    yield tmp_path
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "says"),
-    [
-        ("def step(): ...", "def step(): ...\ndef generate(): step()", "the name step is bound twice"),
-        ("def step():\n    from em_hf.x import y", "def generate(): step()", "import of em_hf inside first_part"),
-    ],
-)
-def test_modules_that_cannot_be_joined_are_named(first: str, second: str, says: str, fake_modules: Path) -> None:
-    (fake_modules / "first_part.py").write_text(first)
-    (fake_modules / "second_part.py").write_text(second)
-    with pytest.raises(ValueError, match=says):
-        custom_generate.recipe()
-
-
-def test_what_the_entry_never_reaches_is_left_out_and_comments_stay(fake_modules: Path) -> None:
-    (fake_modules / "first_part.py").write_text(
-        "import json\nimport math\n\n# Why two.\nTWO = math.sqrt(4)\n\n\ndef unused():\n    return json.dumps(1)\n"
-    )
-    (fake_modules / "second_part.py").write_text("from first_part import TWO\n\n\ndef generate():\n    return TWO\n")
-    text = custom_generate.recipe()
-    assert "# Why two.\nTWO = math.sqrt(4)" in text
-    assert "import math" in text
-    assert "unused" not in text and "json" not in text
+    write_repository(record(Path(shutil.copytree(model, tmp_path / "run"))), tmp_path / "out")
+    assert (tmp_path / "out" / RECIPE_FILE).read_text() == custom_generate_text()
+    requirements = (tmp_path / "out" / "custom_generate" / "requirements.txt").read_text()
+    assert requirements == "torch>=2.6\ntransformers>=5.19\n"
+    assert "- custom_generate\n" in (tmp_path / "out" / "README.md").read_text()
 
 
 # What a stranger runs: no em_hf, an empty cache, the repository by its name.

@@ -11,7 +11,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from em_hf import EntropyMinConfig
-from em_hf.hub import Recipe, custom_generate, recipe_card, write_repository
+from em_hf.hub import Recipe, recipe_card, write_repository
+from em_hf.hub.export import custom_generate_text
 from tests.hub.conftest import TOKEN, Pusher, environment, repo_of
 from tests.hub.server import Hub, card_errors
 
@@ -27,7 +28,7 @@ def test_it_holds_the_decoding_its_card_and_nothing_else(hub: Hub, push: Pusher)
         "custom_generate/requirements.txt",
         "em_hf.json",
     }
-    assert content["custom_generate/generate.py"].decode() == custom_generate.recipe()
+    assert content["custom_generate/generate.py"].decode() == custom_generate_text()
     assert card_errors(content["README.md"].decode()) == []
     assert "custom_generate" in ModelCard(content["README.md"].decode()).data.tags
     again = push("--recipe-only", "--repo", "lab/decoding", "--json")
@@ -73,7 +74,7 @@ def test_it_never_takes_a_models_place(run: Path, hub: Hub, push: Pusher) -> Non
     before = hub.content(repo_of(run))
     done = push("--recipe-only", "--repo", repo_of(run))
     assert done.code == 1
-    assert "holds a model (config.json), and the recipe alone would take its place" in done.error
+    assert "holds a model (config.json), whose place this would take" in done.error
     assert hub.content(repo_of(run)) == before
 
 
@@ -85,7 +86,7 @@ def test_a_run_may_follow_it(run: Path, hub: Hub, push: Pusher) -> None:
 
 def test_it_is_written_to_a_folder(push: Pusher, tmp_path: Path) -> None:
     assert push("--recipe-only", "--to", tmp_path / "out").code == 0
-    assert (tmp_path / "out" / "custom_generate" / "generate.py").read_text() == custom_generate.recipe()
+    assert (tmp_path / "out" / "custom_generate" / "generate.py").read_text() == custom_generate_text()
     done = push("--recipe-only", "--to", tmp_path / "out")
     assert done.code == 1 and "--overwrite" in done.error
     assert TOKEN not in (tmp_path / "out" / "README.md").read_text()

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from em_hf.hub import push, read_run, write_repository
+from em_hf.hub import folders, read_run, write_repository
 from tests.hub.made import FACTS, LOG, RESULTS, record
 
 
@@ -163,9 +163,9 @@ def test_a_token_anywhere_stops_the_push(name: str, run: Path, tmp_path: Path) -
         (run / name).write_text(f"{{# {token} #}}")
     else:
         edit(run / name, auth=token)
-    with pytest.raises(ValueError, match="loss is text" if name == "log.jsonl" else "access token") as raised:
+    with pytest.raises(ValueError, match="access token" if name != "log.jsonl" else "loss is text") as raised:
         write_repository(run, tmp_path / "out")
-    assert token not in str(raised.value)
+    assert name in str(raised.value) and token not in str(raised.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -296,7 +296,7 @@ class TestTheTarget:
         record(run, name="second")
         write_repository(run, tmp_path / "out", overwrite=True)
         assert "stale.safetensors" not in content(tmp_path / "out")
-        assert "# second" in (tmp_path / "out" / "README.md").read_text()
+        assert json.loads((tmp_path / "out" / "em_hf.json").read_text())["name"] == "second"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"], "something was left beside it"
 
     def test_an_empty_or_missing_folder_is_filled(self, run: Path, tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ class TestTheTarget:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(push.shutil, "copyfile", full)
+        monkeypatch.setattr(folders.shutil, "copyfile", full)
         with pytest.raises(OSError, match=r"could not write .*No space left on device; nothing was changed there"):
             write_repository(run, tmp_path / "out", overwrite=True)
         with pytest.raises(OSError, match="No space left"):
@@ -375,7 +375,10 @@ def test_the_newest_finished_run_is_found(tmp_path: Path) -> None:
         ("run.json", "{", r"run\.json is not JSON"),
         ("run.json", "[]", r"run\.json must hold an object, not a list"),
         ("results.json", "", r"results\.json is not JSON"),
+        ("log.jsonl", '{"st\n{"step": 2}\n', r"log\.jsonl, line 1 is not JSON"),
         ("log.jsonl", '{"step": 1}\n{"st', r"log\.jsonl has 1 of the 3 steps done"),
+        ("log.jsonl", "", r"log\.jsonl has 0 of the 3 steps done"),
+        ("results.json", '{"rows": [1]}', r"results\.json: rows\[0\] is a number, but must be an object"),
     ],
 )
 def test_a_damaged_record_is_named(name: str, text: str, says: str, tmp_path: Path) -> None:
@@ -388,3 +391,220 @@ def test_a_damaged_record_is_named(name: str, text: str, says: str, tmp_path: Pa
 def test_a_missing_run_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"there is no run folder at {tmp_path}/x"):
         read_run(tmp_path / "x")
+
+
+JSON_FILES = ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"]
+LINKS = ["vocab.txt", "chat_template.jinja", "model.safetensors", "config.json", "generation_config.json"]
+LINKS += ["run.json", "log.jsonl", "results.json", "diagnose.json"]
+
+
+class TestSecretsAndPaths:
+    """No file that is written holds what must not be published; the message names file and field."""
+
+    TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
+
+    def refused(self, run: Path, tmp_path: Path, says: str) -> None:
+        before = content(run)
+        with pytest.raises(ValueError, match=says) as raised:
+            write_repository(run, tmp_path / "out")
+        assert self.TOKEN not in str(raised.value) and "\n" not in str(raised.value)
+        assert not (tmp_path / "out").exists() and content(run) == before
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "rubble"
+
+    @pytest.mark.parametrize(
+        "name", ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"]
+    )
+    def test_a_token_in_any_json_file(self, name: str, run: Path, tmp_path: Path) -> None:
+        edit(run / name, extra={"list": ["x", self.TOKEN]})
+        self.refused(
+            run, tmp_path, rf"{name} holds what looks like a Hub access token \(.*(extra\.list\[1\]|line \d+)\)"
+        )
+
+    @pytest.mark.parametrize(
+        "name", ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"]
+    )
+    def test_an_absolute_path_in_any_json_file(self, name: str, run: Path, tmp_path: Path) -> None:
+        edit(run / name, extra={"made": "from /home/somebody/corpus"})
+        self.refused(run, tmp_path, rf"{name} holds the absolute path /home/somebody/corpus \(extra\.made\)")
+
+    @pytest.mark.parametrize("value", ["/home/somebody/base", TOKEN, "password=hunter22"])
+    def test_the_metadata_of_the_weights(self, value: str, run: Path, tmp_path: Path) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        weights = run / "model.safetensors"
+        save_file(load_file(weights), weights, metadata={"format": "pt", "origin": value})
+        self.refused(run, tmp_path, r"model\.safetensors holds .* \(metadata\.origin\)")
+
+    @pytest.mark.parametrize(
+        ("facts", "field"),
+        [
+            ({"command": f"em-hf train --token {TOKEN}"}, "command"),
+            ({"command": "em-hf train --dataset https://me:secret@host/x.jsonl"}, "command"),
+            ({"dataset": {**FACTS["dataset"], "name": "https://me:secret@host/x.jsonl"}}, r"dataset\.name"),
+            ({"settings": {"hub_token": "a8f3kd93kdl2m4nf8sk2"}}, r"settings\.hub_token"),
+            ({"base_model": "https://oauth2:glpat-abcdefghijklmnop@host/m"}, "base_model"),
+        ],
+    )
+    def test_the_records_of_the_run(self, facts: dict[str, Any], field: str, run: Path, tmp_path: Path) -> None:
+        record(run, **facts)
+        self.refused(run, tmp_path, rf"run\.json holds what looks like .* \({field}\)")
+
+    def test_a_result_row(self, run: Path, tmp_path: Path) -> None:
+        row = {**RESULTS["rows"][0], "sample": f"the key is {self.TOKEN}"}
+        record(run, results={**RESULTS, "rows": [row]})
+        self.refused(run, tmp_path, r"results\.json holds .* \(rows\[0\]\.sample\)")
+
+    def test_a_vocabulary_may_hold_any_words(self, run: Path, tmp_path: Path) -> None:
+        """A tokenizer that learned from code knows /usr/bin and /home/user; they are no paths of this machine."""
+        tokenizer = json.loads((run / "tokenizer.json").read_text())
+        for word in ("/home/user", "token=abcdefghijklmnopqrstuvwxyz"):
+            tokenizer["model"]["vocab"][word] = len(tokenizer["model"]["vocab"])
+        (run / "tokenizer.json").write_text(json.dumps(tokenizer))
+        write_repository(run, tmp_path / "out")
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "vocab.txt",
+            "chat_template.jinja",
+            "model.safetensors",
+            "config.json",
+            "results.json",
+            "generation_config.json",
+        ],
+    )
+    def test_a_link_out_of_the_run_folder_is_never_followed(self, name: str, run: Path, tmp_path: Path) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.write_bytes((run / name).read_bytes() if (run / name).exists() else b"{}")
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(elsewhere)
+        self.refused(run, tmp_path, rf"{name} is a link out of the run folder")
+
+    def test_a_link_within_the_run_folder_and_a_run_that_is_a_link_are_fine(self, run: Path, tmp_path: Path) -> None:
+        (run / "model.safetensors").rename(run / "weights-7")
+        (run / "model.safetensors").symlink_to("weights-7")
+        (tmp_path / "latest").symlink_to(run)
+        write_repository(tmp_path / "latest", tmp_path / "out")
+        assert not (tmp_path / "out" / "model.safetensors").is_symlink()
+        assert (tmp_path / "out" / "model.safetensors").read_bytes() == (run / "weights-7").read_bytes()
+
+
+class TestItLoads:
+    """What does not load is never written; the message says in one line what is broken."""
+
+    def refused(self, run: Path, tmp_path: Path, says: str) -> None:
+        with pytest.raises(ValueError, match=says) as raised:
+            write_repository(run, tmp_path / "out")
+        assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("how", ["cut", "empty", "random", "another shape", "no vocabulary"])
+    def test_a_broken_tokenizer(self, how: str, run: Path, tmp_path: Path) -> None:
+        path = run / "tokenizer.json"
+        whole, no_words = path.read_bytes(), {"type": "BPE", "vocab": {}, "merges": []}
+        broken = {
+            "cut": whole[: len(whole) // 2],
+            "empty": b"",
+            "random": bytes(range(256)) * 9,
+            "another shape": b'{"model": [1, 2]}',
+            "no vocabulary": json.dumps({**json.loads(whole), "model": no_words}).encode(),
+        }
+        path.write_bytes(broken[how])
+        self.refused(run, tmp_path, "tokenizer")
+
+    def test_a_missing_tokenizer_file(self, run: Path, tmp_path: Path) -> None:
+        (run / "tokenizer.json").unlink()
+        self.refused(run, tmp_path, "the tokenizer cannot be loaded")
+
+    def test_a_tokenizer_of_another_model(self, run: Path, tmp_path: Path) -> None:
+        tokenizer = json.loads((run / "tokenizer.json").read_text())
+        for i in range(len(tokenizer["model"]["vocab"]), 400):
+            tokenizer["model"]["vocab"][f"word{i}"] = i
+        (run / "tokenizer.json").write_text(json.dumps(tokenizer))
+        self.refused(run, tmp_path, "the tokenizer has 400 tokens, but the model embeds 320")
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"hidden_size": 64, "head_dim": 16}, r"has the shape \[.*\], but config\.json asks for"),
+            ({"num_hidden_layers": 3}, r"the weights lack model\.layers\.2\..* and \d+ others of config\.json"),
+            ({"num_hidden_layers": 1}, r"hold besides the model's model\.layers\.1\..* and \d+ others"),
+            ({"model_type": "no-such-model"}, r"the config\.json cannot be loaded"),
+            ({"hidden_size": "many"}, r"the config\.json cannot be loaded"),
+        ],
+    )
+    def test_a_config_that_is_not_that_of_the_weights(
+        self, change: dict[str, Any], says: str, run: Path, tmp_path: Path
+    ) -> None:
+        edit(run / "config.json", **change)
+        self.refused(run, tmp_path, says)
+
+    @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
+    @pytest.mark.parametrize("text", ["", "{", "[]", "\x00\xff"])
+    def test_a_damaged_json_file(self, name: str, text: str, run: Path, tmp_path: Path) -> None:
+        (run / name).write_text(text)
+        self.refused(run, tmp_path, rf"{name} (is not JSON|must hold an object)")
+
+    @pytest.mark.parametrize("text", ["", "{}", '{"weight_map": []}', '{"weight_map": {"a": "../../x"}}'])
+    def test_a_damaged_index(self, text: str, run: Path, tmp_path: Path) -> None:
+        (run / "model.safetensors.index.json").write_text(text)
+        self.refused(run, tmp_path, "index|has no|link out")
+
+    def test_an_adapter_of_another_model(self, lora_run: Path, tmp_path: Path) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        path = lora_run / "adapter_model.safetensors"
+        weights = load_file(path)
+        name = sorted(weights)[0]
+        save_file({**weights, name: weights[name][:, :16].copy()}, path, metadata={"format": "pt"})
+        self.refused(lora_run, tmp_path, "has the shape .*, but its base model asks for")
+        del weights[name]
+        save_file(weights, path, metadata={"format": "pt"})
+        self.refused(lora_run, tmp_path, "the adapter does not fit its base model")
+
+    def test_an_adapter_config_of_no_kind(self, lora_run: Path, tmp_path: Path) -> None:
+        edit(lora_run / "adapter_config.json", peft_type="NONE OF THESE")
+        self.refused(lora_run, tmp_path, r"the adapter_config\.json cannot be loaded")
+
+
+class TestKilledPushes:
+    """What a killed writing left beside the folder is put right by the next one."""
+
+    GONE = "999999999"  # no process has this number
+
+    def test_a_part_is_removed(self, run: Path, tmp_path: Path) -> None:
+        (tmp_path / f".out.{self.GONE}.part").mkdir()
+        (tmp_path / f".out.{self.GONE}.part" / "model.safetensors").write_text("half")
+        write_repository(run, tmp_path / "out")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+    def test_the_old_repository_goes_back_and_is_not_lost(self, run: Path, tmp_path: Path) -> None:
+        """Killed between the two moves of a replacement: the old one lies aside, the new one was never put in."""
+        write_repository(run, tmp_path / "out")
+        before = content(tmp_path / "out")
+        (tmp_path / "out").rename(tmp_path / f".out.{self.GONE}.old")
+        (tmp_path / f".out.{self.GONE}.part").mkdir()
+        with pytest.raises(ValueError, match="exists; replace it with --overwrite"):
+            write_repository(run, tmp_path / "out")
+        assert content(tmp_path / "out") == before
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+    def test_an_old_repository_whose_place_was_taken_is_removed(self, run: Path, tmp_path: Path) -> None:
+        write_repository(run, tmp_path / "out")
+        shutil.copytree(tmp_path / "out", tmp_path / f".out.{self.GONE}.old")
+        write_repository(run, tmp_path / "out", overwrite=True)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+    def test_what_belongs_to_a_living_process_or_to_another_folder_stays(self, run: Path, tmp_path: Path) -> None:
+        left = [f".out.{os.getppid()}.part", f".other.{self.GONE}.part", f".out.{self.GONE}.txt", ".out.x.part"]
+        for name in left:
+            (tmp_path / name).mkdir()
+        write_repository(run, tmp_path / "out")
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*left, "out", "run"])
+
+    def test_staging_folders_of_killed_pushes_are_removed(self, run: Path, tmp_path: Path) -> None:
+        import tempfile
+
+        left = Path(tempfile.gettempdir()) / f".em-hf-push.{self.GONE}.abc.staged"
+        left.mkdir(exist_ok=True)
+        write_repository(run, tmp_path / "out")
+        assert not left.exists()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import RepoCard
 
-from em_hf.hub.wheel import _packed, own_wheel
+from em_hf import __version__
+from em_hf.hub.space import _packed, own_wheel
 from tests.hub.conftest import Pusher, repo_of
 from tests.hub.server import Failure, Hub
 
@@ -27,7 +28,7 @@ def wheel() -> tuple[str, bytes]:
 
 def test_the_wheel_holds_the_whole_package_and_the_same_source_gives_the_same_bytes(wheel: tuple[str, bytes]) -> None:
     name, packed = wheel
-    assert name == "em_hf-0.1.0-py3-none-any.whl" and own_wheel.__wrapped__() == wheel
+    assert name == f"em_hf-{__version__}-py3-none-any.whl" and own_wheel.__wrapped__() == wheel
     names = set(zipfile.ZipFile(BytesIO(packed)).namelist())
     for part in ("em_hf/entropy.py", "em_hf/app/main.py", "em_hf/cli/main.py", "em_hf/pocket/reasoner/config.json"):
         assert part in names
@@ -52,7 +53,7 @@ def test_a_wheel_packed_from_an_installation_installs_again(wheel: tuple[str, by
     python = make_venv(tmp_path / "second")
     subprocess.run([python, *pip, tmp_path / "again" / name], check=True)
     shown = subprocess.run([python, "-c", "import em_hf; print(em_hf.__version__)"], capture_output=True, text=True)
-    assert shown.stdout.strip() == "0.1.0"
+    assert shown.stdout.strip() == __version__
 
 
 def make_venv(folder: Path) -> Path:
@@ -98,7 +99,7 @@ def test_somebodys_own_space_is_not_overwritten(hub: Hub, push: Pusher, run: Pat
         pull_request=False,
     )
     done = push(run, "--space")
-    assert done.code == 1 and f"{repo} exists and em-hf did not push it" in done.error
+    assert done.code == 1 and f"{repo} exists and em-hf did not write it (app.py, but no em_hf.json)" in done.error
     assert hub.content(repo, kind="space")["app.py"] == b"mine"
 
 

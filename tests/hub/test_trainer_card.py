@@ -36,7 +36,7 @@ CODE = """if True:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("em-ft", ["minimise  1/N Σ_i Σ_t H_t", "fine-tuning (EM-FT), on prompts alone: no label was used"]),
+        ("em-ft", ["minimize  1/N Σ_i Σ_t H_t", "fine-tuning (EM-FT), on prompts alone: no label was used"]),
         ("em-rl-token", ["maximize E[-Σ_t H(π(·|x, y_<t))]", "TRL's RLOOTrainer", "equation 4"]),
     ],
 )

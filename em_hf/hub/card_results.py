@@ -1,0 +1,145 @@
+"""What was measured of a run, as its card shows it: the finding in a sentence, tables, samples, metadata."""
+
+from collections.abc import Callable
+from typing import Any
+
+from huggingface_hub import EvalResult
+
+from em_hf.runs import ResultRow, Run, evaluations
+
+FEW_PROBLEMS = 100  # with fewer, a 95% interval is 20 points wide
+
+
+def _is_base(row: ResultRow) -> bool:
+    """Whether a row is of the model before training: base, EM-INF (on the base), and base decoded greedily."""
+    return row.name.lower().startswith("base") or row.name in ("EM-INF", "greedy")
+
+
+def _is_greedy(row: ResultRow) -> bool:
+    return "greedy" in row.name.lower()
+
+
+def finding(run: Run) -> dict[str, Any] | None:
+    """The result in a sentence: the trained model sampled, the base sampled, greedy decoding, the problems."""
+    rows = [row for row in run.results.rows if row.accuracy is not None] if run.results else []
+    trained = [row for row in rows if not _is_base(row) and "EM-INF" not in row.name and not _is_greedy(row)]
+    if run.results is None or not trained:
+        return None
+    n = run.results.n
+    sentence = f"On {n} held-out problems" if n else "On held-out problems"
+    sentence += f", sampled at temperature 1, it is right {_accuracy(trained[-1], 'of the time, ')}"
+    base = next((row for row in rows if row.name == "base"), None)
+    sentence += f"; the model before training, {_accuracy(base)}." if base else "."
+    greedy = [
+        f"{'the model before training' if _is_base(r) else 'this model'} {_accuracy(r)}" for r in rows if _is_greedy(r)
+    ]
+    sentence += f" Decoded greedily, {', '.join(greedy)}." if greedy else " Greedy decoding was not measured."
+    return {"sentence": sentence, "few": n if n is not None and n < FEW_PROBLEMS else None}
+
+
+def _accuracy(row: ResultRow, before: str = "") -> str:
+    """ "84.5% (79.0 to 89.0)", or with the interval called one where it first appears."""
+    accuracy = f"{100 * (row.accuracy or 0):.1f}%"
+    if row.low is None or row.high is None:
+        return f"{accuracy} {before.rstrip(', ')}".strip()
+    interval = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
+    return f"{accuracy} {before}95% interval {interval}" if before else f"{accuracy} ({interval})"
+
+
+def results(run: Run) -> dict[str, Any] | None:
+    if run.results is None or not run.results.rows:
+        return None
+    rows = run.results.rows
+    columns: list[tuple[str, str, Callable[[ResultRow], str]]] = [
+        ("accuracy (95% interval)", "accuracy", _accuracy),
+        ("token entropy (nats)", "entropy", lambda row: f"{row.entropy:.3f}"),
+        ("output length (tokens)", "completion_length", lambda row: f"{row.completion_length:.1f}"),
+        ("seconds", "seconds", lambda row: f"{row.seconds:.1f}"),
+    ]
+    columns = [column for column in columns if any(getattr(row, column[1]) is not None for row in rows)]
+    cells = [(row.name, *("–" if getattr(row, key) is None else show(row) for _, key, show in columns)) for row in rows]
+    options = known(run.results.sampling)
+    samples = options.pop("samples", None)
+    sampling = [f"{key.replace('_', ' ')} {value}" for key, value in options.items()]
+    note = f"Measured on {run.results.n} problems" if run.results.n is not None else "Measured"
+    note += f", {samples} {'sample' if samples == 1 else 'samples'} of each" if samples else ""
+    return {
+        "table": _table(("", *(title for title, _, _ in columns)), cells),
+        "rows": [row.name for row in rows],
+        "has_entropy": any(row.entropy is not None for row in rows),
+        "note": note + (f", sampled with {', '.join(sampling)}." if sampling else " by sampling."),
+    }
+
+
+def samples_shown(run: Run) -> dict[str, str] | None:
+    """One held-out prompt with what was sampled for it before and after training; None where it was not kept."""
+    rows = [row for row in run.results.rows if row.sample is not None and row.prompt] if run.results else []
+    before = next((row for row in rows if row.name == "base"), None)
+    after = next((row for row in reversed(rows) if not _is_base(row) and "EM-INF" not in row.name), None)
+    if before is None or after is None or _is_greedy(after):
+        return None
+    shown = {"prompt": before.prompt, "before": before.sample, "after": after.sample}
+    return {name: _fenced(str(text)) for name, text in shown.items()}
+
+
+def _fenced(text: str) -> str:
+    """Text as a code block, with a fence that it does not hold, at most 1,500 characters of it."""
+    text = text.strip()
+    text = f"{text[:1500]} …" if len(text) > 1500 else text
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def benchmark_table(run: Run) -> str:
+    """A row per task and strategy of the evaluations in the run's folder, each figure with its 95% interval."""
+    rows = []
+    for record in evaluations(run.folder):
+        for row in record.rows:
+            figure = row.figures[row.metric]
+            interval = f"{100 * figure.mean:.1f}% ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
+            drawn = f"{row.problems} problems, {row.samples} each"
+            rows.append((row.task, row.strategy, f"{row.metric} {interval}", drawn, record.settings.get("seed")))
+    return _table(("task", "strategy", "result (95% interval)", "measured on", "seed"), rows)
+
+
+def eval_results(run: Run, *, dataset: str, hub_dataset: str | None) -> list[EvalResult]:
+    """The measured accuracies of the trained model in the form that the Hub reads from a card's metadata."""
+    if run.results is None:
+        return []
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=hub_dataset or "custom",
+            dataset_name=f"{dataset}, held-out problems",
+            metric_type="accuracy",
+            metric_name=f"accuracy in %, {row.name}, {run.results.n} problems",
+            metric_value=round(100 * row.accuracy, 2),
+        )
+        for row in run.results.rows
+        if row.accuracy is not None and not _is_base(row)
+    ]
+
+
+def known(values: dict[str, Any] | None) -> dict[str, Any]:
+    """The entries of a dict that say something."""
+    return {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
+
+
+def settings_table(settings: dict[str, Any]) -> str:
+    return _table(("setting", "value"), [(f"`{key}`", value) for key, value in known(settings).items()])
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """A Markdown table, or "" without rows. Bars and line breaks in cells are kept from splitting it."""
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) if rows else ""
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    return " ".join(str(value).replace("|", "\\|").split())
