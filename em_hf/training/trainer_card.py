@@ -40,9 +40,7 @@ class EMCard:
         folder.mkdir(parents=True, exist_ok=True)
         run = Run(folder, _facts(trainer, self.method, model_name), log=_log(trainer))
         files = {path.name for path in folder.iterdir()}
-        (folder / "README.md").write_text(
-            str(model_card(run, files=files, repo_id=trainer.hub_model_id)), "utf-8"
-        )
+        (folder / "README.md").write_text(str(model_card(run, files=files, repo_id=trainer.hub_model_id)), "utf-8")
 
 
 def _facts(trainer: Any, method: str, model_name: str | None) -> RunFacts:
