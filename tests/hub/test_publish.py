@@ -251,7 +251,9 @@ def test_a_push_never_takes_the_way_that_may_split_it_over_several_commits(
 
     def create_commit(self: HfApi, repo_id: str, operations: list[Any], **given: Any) -> CommitInfo:
         commits.append(([operation.path_in_repo for operation in operations], given["parent_commit"]))
-        return CommitInfo(commit_url="https://huggingface.co/lab/x/commit/1", commit_message="", commit_description="", oid="1" * 40)
+        return CommitInfo(
+            commit_url="https://huggingface.co/lab/x/commit/1", commit_message="", commit_description="", oid="1" * 40
+        )
 
     monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
     monkeypatch.setattr(pipeline, "pipelined_upload", lambda *_, **__: pytest.fail("several commits"))
