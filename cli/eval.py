@@ -312,7 +312,8 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     else:
         model, tokenizer = load_model(options["model"], device=options["device"], **load)
         stored = stored_settings(model)
-    strategies, trials = strategies_of(names, options, stored), []
+    strategies = strategies_of(names, options, stored)
+    trials: list[Any] = []
     if held_out is not None:
         strategies, trials = _tuned(model, tokenizer, settings, strategies, held_out, options)
     if options["backend"] == "openai":

@@ -52,7 +52,7 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
         where = str(file) if file is not None else "standard input"
         if file is None and click.get_text_stream("stdin").isatty():
             click.echo("Type the prompt; end it with Ctrl-D on a line of its own.", err=True)
-        data = file.read_bytes() if file is not None else click.get_binary_stream("stdin").read()
+        data: bytes = file.read_bytes() if file is not None else click.get_binary_stream("stdin").read()
         try:
             text = data.decode("utf-8-sig").rstrip("\n")
         except UnicodeDecodeError as error:

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,7 +111,7 @@ def command(ctx: click.Context, **options: Any) -> None:
     if resume is not None:
         settings, folder = _of_earlier_run(ctx, resume), resume
         if options["vllm_server"]:
-            settings.vllm_server = options["vllm_server"]  # which may run elsewhere by now
+            settings = replace(settings, vllm_server=options["vllm_server"])  # which may run elsewhere by now
     else:
         settings = _settings(ctx, options)
         folder = options["output"] or Path("runs") / default_name(settings)

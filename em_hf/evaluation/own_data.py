@@ -55,5 +55,5 @@ def task_name(dataset: str) -> str:
     return name.replace("/", "-").replace(" ", "-")
 
 
-def _rows(data: Prompts) -> list[dict[str, str]]:
+def _rows(data: Prompts) -> list[dict[str, Any]]:
     return [{"problem": p, "answer": a} for p, a in zip(data.prompts, data.answers or [], strict=True)]

@@ -73,7 +73,7 @@ def _with(strategy: Strategy, settings: dict[str, Any]) -> Strategy:
         if hasattr(strategy, key):
             changes[key] = value
         else:
-            config = changes.get("entropy_min", strategy.entropy_min)
+            config: Any = changes.get("entropy_min", strategy.entropy_min)
             changes["entropy_min"] = replace(config, **{key: value})
     return replace(strategy, **changes)
 
