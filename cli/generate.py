@@ -1,5 +1,6 @@
 """`em-hf generate`: one prompt, with and without EM-INF, from the same random numbers."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +51,9 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
         text, where = prompt, "PROMPT"
     else:
         where = str(file) if file is not None else "standard input"
-        if file is None and click.get_text_stream("stdin").isatty():
+        if file is None and sys.stdin.isatty():
             click.echo("Type the prompt; end it with Ctrl-D on a line of its own.", err=True)
-        data: bytes = file.read_bytes() if file is not None else click.get_binary_stream("stdin").read()
+        data: bytes = file.read_bytes() if file is not None else sys.stdin.buffer.read()
         try:
             text = data.decode("utf-8-sig").rstrip("\n")
         except UnicodeDecodeError as error:

@@ -233,11 +233,17 @@ class Setting:
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
 
-@cache
-def settings_of(declared: Any) -> dict[str, Setting]:  # a class, which mypy does not take for Hashable
+def settings_of(declared: type) -> dict[str, Setting]:
     """Return the settings that a dataclass declares, by name, in their order."""
+    return _read_settings(declared)
+
+
+def _read(declared: type) -> dict[str, Setting]:
     hints = get_type_hints(declared)
     return {part.name: Setting.of(part, hints[part.name]) for part in fields(declared) if part.init}
+
+
+_read_settings: Any = cache(_read)  # mypy takes no class for Hashable
 
 
 def check(settings: Any) -> None:

@@ -65,14 +65,15 @@ class Rollouts:
     _buffered_inputs: Any
 
     def __init__(self, *rest: Any, args: Any, **kwargs: Any) -> None:
+        parent: Any = super()  # a TRL trainer
         if not args.use_vllm:
-            super().__init__(*rest, args=args, **kwargs)
+            parent.__init__(*rest, args=args, **kwargs)
             return
         check_vllm(args.vllm_mode, args.vllm_server_base_url)
         if args.vllm_mode == "colocate":
             prepare_engine()
         with one_line_errors(args):
-            super().__init__(*rest, args=args, **kwargs)
+            parent.__init__(*rest, args=args, **kwargs)
         set_seed(args.seed, device_specific=True)  # which the engine has set to its own
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
