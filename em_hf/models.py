@@ -74,7 +74,7 @@ def load_model(
     try:
         model = _load(source, name, {**options, "dtype": torch_dtype})
         tokenizer = _load_tokenizer(source, name, options)
-        return model.to(place).eval(), tokenizer
+        return model.to(place).eval(), tokenizer  # type: ignore[arg-type]  # transformers' wrapper of `to` hides self
     except (ValueError, OSError, ImportError, MemoryError):
         raise
     except Exception as error:  # transformers and tokenizers raise anything, Exception itself too, on damaged files

@@ -66,7 +66,8 @@ class _Coupled(EntropyMinLlamaCppProcessor):
 
     def step(self, logits: Tensor) -> Tensor:
         logits = super().step(logits)
-        so_far = torch.zeros(1, len(self.trace) - 1, dtype=torch.long, device="cpu")
+        # transformers asks for torch.LongTensor, which no function of torch is annotated to return.
+        so_far: Any = torch.zeros(1, len(self.trace) - 1, dtype=torch.long, device="cpu")
         return self.draw(so_far, self.warpers(so_far, logits))
 
 

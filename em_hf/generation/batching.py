@@ -99,7 +99,8 @@ def requests_with(settings: list[EntropyMinConfig | None]) -> Iterator[None]:
     """
     if _library is None:
         raise ImportError("entropy_min in generate_batch needs a transformers whose processors know their requests")
-    _library.CLASSIC_TO_CB_PROCESSORS_MAP.setdefault(EntropyMinForBatching, _PerRequest)
+    processors: Any = _library.CLASSIC_TO_CB_PROCESSORS_MAP  # declared as one of ABCMeta, which mypy misses in _Base
+    processors.setdefault(EntropyMinForBatching, _PerRequest)
     token = _settings.set(settings)
     try:
         yield

@@ -66,6 +66,9 @@ class EntropyMinGenerationMixin(GenerationMixin):
     ```
     """
 
+    # transformers annotates the `self` of GenerationMixin's methods with a protocol that a mixin alone does not fulfil,
+    # and leaves `can_generate` to PreTrainedModel: hence the `type: ignore` comments in this file.
+
     @torch.no_grad()
     def generate(
         self,
@@ -99,7 +102,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
                 batch, EM-INF is asked for twice, or in a decoding mode in which it has no meaning (beam search,
                 assisted decoding, paged caches).
         """
-        parent = super().generate
+        parent: Any = super().generate  # type: ignore[misc]  # see the class
         if STORED in kwargs:
             raise ValueError(f"{STORED} is where settings are stored with a model; pass them as entropy_min=")
         checked_trace(entropy_trace)
@@ -111,8 +114,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
         wanted = any(list(map(_is_on, asked)))  # all are looked at, so that a wrong one is told
         if not wanted and entropy_trace is None and coupled is None:
             # What the repository's own code defined, where there is such code; with EM-INF the standard loop runs.
-            plain: Any = self.__dict__.get(_SET_ASIDE, parent)
-            return plain(*args, **kwargs)
+            return self.__dict__.get(_SET_ASIDE, parent)(*args, **kwargs)
         if args:
             kwargs = _by_name(parent, args, kwargs)
         if isinstance(kwargs.get("custom_generate"), str):  # that repository's code is asked for, with all arguments
@@ -137,7 +139,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
                 "EM-INF is asked for twice, by entropy_min= and by a processor in logits_processor: leave one out"
             )
         for module in self.modules():  # type: ignore[attr-defined]
-            if isinstance(module, GenerationMixin) and type(module).can_generate():
+            if _can_generate(module):
                 _mix_in(module, EntropyMinGenerationMixin)  # BLIP and others call the `generate` of a model inside
         if entropy_trace is not None:
             entropy_trace.clear()
@@ -202,9 +204,10 @@ class EntropyMinGenerationMixin(GenerationMixin):
         with requests_with(settings):
             return super().generate_batch(inputs, *args, **kwargs)
 
-    def init_continuous_batching(self, **kwargs: Any) -> Any:
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
         """The parent's manager of requests, told which settings `generate_batch` wants for which of them."""
-        return init_with_settings(super().init_continuous_batching, kwargs)
+        parent = super().init_continuous_batching
+        return init_with_settings(parent, _by_name(parent, args, kwargs) if args else kwargs)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
         """Save the model as the parent does; settings stored as an object are saved as their fields."""
@@ -213,10 +216,11 @@ class EntropyMinGenerationMixin(GenerationMixin):
 
     def _get_logits_processor(self, generation_config: GenerationConfig, *args: Any, **kwargs: Any) -> Any:
         """The parent's list; ours learn here what they need of this call, and the coupling goes to its end."""
+        parent: Any = super()._get_logits_processor  # type: ignore[misc]  # see the class
         batching = processors_of_requests()
         if batching:
-            return super()._get_logits_processor(generation_config, logits_processor=LogitsProcessorList(batching))
-        processors = super()._get_logits_processor(generation_config, *args, **kwargs)
+            return parent(generation_config, logits_processor=LogitsProcessorList(batching))
+        processors = parent(generation_config, *args, **kwargs)
         prompt_length = kwargs.get("input_ids_seq_length", args[0] if args else 0)
         inputs = kwargs.get("encoder_input_ids")
         for processor in processors:
@@ -233,7 +237,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
 
     def _get_stopping_criteria(self, *args: Any, **kwargs: Any) -> Any:
         """The parent's list; where the call has a trace, it learns from the list which rows have stopped."""
-        criteria = super()._get_stopping_criteria(*args, **kwargs)
+        criteria = super()._get_stopping_criteria(*args, **kwargs)  # type: ignore[misc]  # see the class
         watches = [criterion for criterion in criteria if isinstance(criterion, _Watch)]
         return _WatchedCriteria(criteria, watches[0].step) if watches else criteria
 
@@ -333,6 +337,10 @@ class _WatchedCriteria(StoppingCriteriaList):
         done = super().__call__(input_ids, scores, **kwargs)
         self.step.stopped(done)
         return done
+
+
+def _can_generate(module: Any) -> bool:
+    return isinstance(module, GenerationMixin) and module.can_generate()  # type: ignore[attr-defined]
 
 
 def _is_on(value: Setting) -> bool:
@@ -464,7 +472,7 @@ def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> 
     ```
     """
     base = unwrap_model(model)
-    if not (isinstance(base, GenerationMixin) and base.can_generate()):
+    if not _can_generate(base):
         raise ValueError(
             f"enable_entropy_min needs a transformers model that can generate, such as AutoModelForCausalLM gives; "
             f"{type(base).__name__} has no generation head"

@@ -131,7 +131,7 @@ def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> M
     tags += [facts.method] if facts.method else []
     tags += ["lora"] if facts.lora else []
     tags += ["custom_generate"] if RECIPE_FILE in files else []
-    relation = {"base_model_relation": "adapter" if _is_adapter(files) else "finetune"} if base else {}
+    relation: dict[str, Any] = {"base_model_relation": "adapter" if _is_adapter(files) else "finetune"} if base else {}
     name = without_paths(facts.dataset.name) if facts.dataset else None
     measured = eval_results(run, dataset=name, hub_dataset=dataset) if name else []
     return ModelCardData(
@@ -143,7 +143,8 @@ def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> M
         pipeline_tag="text-generation",
         tags=tags,
         **relation,
-        **({"model_name": run.name, "eval_results": measured} if measured else {}),
+        model_name=run.name if measured else None,
+        eval_results=measured or None,
     )
 
 

@@ -192,7 +192,7 @@ def merge_adapter(run: Run, into: Path) -> Path:
         raise ValueError(f"{run.folder} holds a whole model already, so there is nothing to merge: leave --merge out")
     from em_hf.models import load_model
 
-    model, _ = load_model(str(run.folder), device="cpu", dtype="auto")
+    model: Any = load_model(str(run.folder), device="cpu", dtype="auto")[0]  # a PeftModel
     model.merge_and_unload().save_pretrained(into)
     return into
 

@@ -75,7 +75,7 @@ def _check_tokenizer(folder: Path, run: Run) -> int:
     _check_generation_config(folder, run)
     with _damaged(run, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        if not tokenizer.decode(tokenizer("2 + 3 = 5").input_ids, skip_special_tokens=True).strip():
+        if not str(tokenizer.decode(tokenizer("2 + 3 = 5").input_ids, skip_special_tokens=True)).strip():
             raise ValueError("it knows no token of a text")
         return 1 + max(tokenizer.get_vocab().values(), default=-1)
 
@@ -96,9 +96,10 @@ def _check_model(folder: Path, run: Run) -> int | None:
     with _damaged(run, "config.json"):
         AutoConfig.from_pretrained(folder)
     with _damaged(run, "model"):
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, device_map="meta", ignore_mismatched_sizes=True, output_loading_info=True
         )
+        model, report = loaded
     for key, has in (("missing_keys", "lack"), ("unexpected_keys", "hold besides the model's")):
         if report[key]:
             raise ValueError(f"{run.folder}: the weights {has} {_some(report[key])} of config.json; {_DAMAGED}")
@@ -120,7 +121,7 @@ def _check_adapter(folder: Path, run: Run) -> int | None:
     except ImportError:  # PEFT is an extra: an adapter can be published without
         return None
     with _damaged(run, "adapter_config.json"):
-        config = PeftConfig.from_pretrained(folder)
+        config = PeftConfig.from_pretrained(str(folder))
     try:
         base_config = AutoConfig.from_pretrained(
             _base_of(run, config.base_model_name_or_path), revision=config.revision, local_files_only=True

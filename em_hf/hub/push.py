@@ -229,7 +229,8 @@ class Remote:
             info = self.api.repo_info(self.repo_id, repo_type=self.kind)
         except RepositoryNotFoundError:
             return None
-        files = frozenset(sibling.rfilename for sibling in info.siblings or [])
+        # Only the Hub's kernels lack `siblings`, and `kind` is never that.
+        files = frozenset(sibling.rfilename for sibling in info.siblings or [])  # type: ignore[union-attr]
         ours: Iterable[Any] = ()
         if MARK in files:
             url = hf_hub_url(self.repo_id, MARK, revision=info.sha, endpoint=self.api.endpoint, repo_type=self.kind)

@@ -43,10 +43,10 @@ def staged_space(model: str, *, license: str | None = None) -> Iterator[Reposito
     """
     app = resources.files("em_hf.app")
     card = RepoCard(app.joinpath("README.md").read_text(encoding="utf-8"))
-    card.data.models = [model]
-    card.data.title = f"{model.split('/')[-1]}: EM-INF, side by side"
+    card.data["models"] = [model]
+    card.data["title"] = f"{model.split('/')[-1]}: EM-INF, side by side"
     if license:
-        card.data.license = license
+        card.data["license"] = license
     name, wheel = own_wheel()
     requirements = [
         f"./{name}" if line.startswith("em-hf") else line

@@ -30,7 +30,7 @@ def equal_entropy(model: Any, tokenizer: Any, job: Matching) -> dict[str, Any]:
         return EntropyMinConfig(method="adaptive_temperature", threshold=threshold, target_ratio=ratio)
 
     def with_min_p(p: float) -> Tensor:
-        return MinPLogitsWarper(min_p=p)(None, logits)
+        return MinPLogitsWarper(min_p=p)(None, logits)  # type: ignore[arg-type]  # it looks at no ids
 
     # Each falls as its number moves from the first end to the second.
     temperature, t_nats = where(lambda t: _mean(logits / t), wanted, 1.0, 0.02)

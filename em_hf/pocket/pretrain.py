@@ -17,6 +17,7 @@ from math import cos, pi
 from pathlib import Path
 from random import Random
 from string import ascii_lowercase
+from typing import Any
 
 import click
 import torch
@@ -29,7 +30,6 @@ from transformers import (
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
@@ -152,7 +152,7 @@ def _with_invented_words(prompt: str, solution: str, rng: Random) -> tuple[str, 
 
 
 def accuracy(
-    model: PreTrainedModel,
+    model: Any,
     tokenizer: PreTrainedTokenizerBase,
     *,
     split: str,
@@ -163,6 +163,7 @@ def accuracy(
     """The share of `n` problems of which the answer after the last `####` is right.
 
     Args:
+        model: a PreTrainedModel that can generate.
         seed: of the problems and of the sampling.
         sample: at temperature 1, with nothing cut off; else greedily.
     """

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.utils import pad
 
@@ -38,6 +39,8 @@ class CertaintyGRPOTrainer(ResumableGRPOTrainer):
 
     GRPO does not score its rollouts under the policy that sampled them, so this is a forward pass of its own.
     """
+
+    model: Module  # None, as transformers annotates it, only before __init__ has run
 
     @torch.no_grad()
     def _calculate_rewards(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import Trainer, TrainerCallback
 
@@ -91,7 +91,7 @@ class EntropyCallback(TrainerCallback):
             "seed": seed,
             "chat_template": chat_template,
         }
-        self._file = Path(file or Path(trainer.args.output_dir) / PROBE_FILE)
+        self._file = Path(file or output_folder(trainer) / PROBE_FILE)
         self._kl: float | None = None
         self._was_enabled = False
 
@@ -155,6 +155,11 @@ def from_main(value: Any, trainer: Trainer) -> Any:
     from accelerate.utils import broadcast_object_list
 
     return broadcast_object_list([value])[0]
+
+
+def output_folder(trainer: Trainer) -> Path:
+    """Return the folder that the trainer writes to; its arguments, once made, always have one."""
+    return Path(cast(str, trainer.args.output_dir))
 
 
 def earlier_readings(trainer: Trainer, file: Path, expected: Iterable[int]) -> list[Reading]:

@@ -5,14 +5,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from transformers import Trainer, TrainerCallback
 
 from em_hf.runs import BEST_FOLDER, GUARD_FILE, Reading, Verdict, append_lines
 from em_hf.stats import paired_interval
-from em_hf.training.callbacks import EntropyCallback, earlier_readings, from_main, unwrapped
+from em_hf.training.callbacks import EntropyCallback, earlier_readings, from_main, output_folder, unwrapped
 from em_hf.training.checkpoints import BestWeights
 
 logger = logging.getLogger(__name__)
@@ -88,8 +87,8 @@ class EntropyCollapseCallback(TrainerCallback):
         self.trainer, self.probe, self.every, self.restore_best = trainer, probe, every, restore_best
         self.limits = Limits(patience=patience, max_kl=max_kl, min_length=min_length)
         self.verdict = Verdict()
-        self.folder = Path(trainer.args.output_dir) / BEST_FOLDER
-        self._file = Path(trainer.args.output_dir) / GUARD_FILE
+        self.folder = output_folder(trainer) / BEST_FOLDER
+        self._file = output_folder(trainer) / GUARD_FILE
         self._own: list[Reading] = []
         self._window: dict[str, list[float]] = {}
         self._weights: BestWeights | None = None
@@ -143,7 +142,7 @@ class EntropyCollapseCallback(TrainerCallback):
             if main and self.trainer.state.global_step == 0:
                 self._weights.file.unlink(missing_ok=True)
         if self.probe is None:
-            logged = [logs.get("step", 0) for logs in self.trainer.state.log_history if "loss" in logs]
+            logged = [int(logs.get("step", 0)) for logs in self.trainer.state.log_history if "loss" in logs]
             self._own = earlier_readings(self.trainer, self._file, [s for s in logged if s % self.every == 0])
             done = self._own[-1].step if self._own else 0
             for logs in self.trainer.state.log_history:  # of a resumed run, since its last reading

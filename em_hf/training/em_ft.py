@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from transformers import TrainerCallback
 from trl import DistillationConfig, DistillationTrainer
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
@@ -108,6 +109,7 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
     """
 
     args: EMFTConfig
+    model: Module  # None, as transformers annotates it, only before __init__ has run
     method = "em-ft"
 
     def __init__(self, model: Any, args: EMFTConfig | None = None, **kwargs: Any) -> None:

@@ -247,6 +247,21 @@ def test_generate_batch_follows_each_requests_settings(tiny_llama: Callable) -> 
     assert len(plain) == 4
 
 
+def test_an_enabled_model_makes_a_manager_from_arguments_by_position_too(tiny_llama: Callable) -> None:
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    model = enable_entropy_min(tiny_llama())
+    settings, config = GenerationConfig(max_new_tokens=7, eos_token_id=127), ContinuousBatchingConfig(num_blocks=48)
+    for manager in (
+        model.init_continuous_batching(settings, config),
+        model.init_continuous_batching(settings, continuous_batching_config=config),
+        model.init_continuous_batching(generation_config=settings, continuous_batching_config=config),
+    ):
+        assert manager.generation_config.max_new_tokens == 7 and manager.continuous_batching_config.num_blocks == 48
+    with pytest.raises(TypeError):
+        model.init_continuous_batching(settings, generation_config=settings)
+
+
 def test_generate_batch_refuses_what_it_cannot_do(tiny_llama: Callable) -> None:
     model = enable_entropy_min(tiny_llama())
     for arguments, message in (
