@@ -23,7 +23,10 @@ class SettingType(click.ParamType):
         try:
             return read_value(self.setting, value)
         except ValueError as error:
-            raise click.UsageError(f"{self.setting.option} is {typed(value)}, but {error}", ctx) from error
+            problem = str(error)
+            for word in self.setting.choices or ():  # hyphenated, as on the command line
+                problem = problem.replace(word, word.replace("_", "-"))
+            raise click.UsageError(f"{self.setting.option} is {typed(value)}, but {problem}", ctx) from error
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         one = self.setting
