@@ -144,7 +144,7 @@ def test_an_overwritten_run_is_replaced_and_a_folder_of_others_is_not(em_hf: Cal
         (["--method", "em-rx"], "--method is 'em-rx', but must be one of em-ft"),
         (["--method", "em-rl-sequense"], "did you mean 'em-rl-sequence'?"),
         (["--recipe", "papr-em-ft"], "did you mean 'paper-em-ft'?"),
-        (["--loss-reduction", "mean"], "--loss-reduction is 'mean', but must be one of sum, token_mean"),
+        (["--loss-reduction", "mean"], "--loss-reduction is 'mean', but must be one of sum, token-mean"),
         (["--dtype", "float8"], "--dtype is 'float8', but must be one of auto, float32"),
         (["--entropy-min", "{"], "--entropy-min is '{', but must be a JSON object"),
         (["--entropy-min", "[1]"], "must be a JSON object"),
