@@ -45,15 +45,6 @@ def test_the_engine_samples_from_the_weights_of_each_step(method: str, pocket: d
 
 
 @pytest.mark.timeout(900)
-def test_smollm2_samples_from_new_weights_and_a_lost_sync_is_noticed(smollm2: Path, tmp_path: Path) -> None:
-    for case in ("smollm2", "unsynced"):
-        (tmp_path / case).mkdir()
-    synced, lost = worked("smollm2", tmp_path / "smollm2"), worked("unsynced", tmp_path / "unsynced")
-    assert len(synced["distances"]) == 4 and max(synced["distances"]) < ROUNDING
-    assert lost["distances"][0] < ROUNDING < lost["distances"][-1]
-
-
-@pytest.mark.timeout(900)
 def test_the_command_line_trains_with_an_engine_beside_it(tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = "import sys; from em_hf.cli.main import main; main()"

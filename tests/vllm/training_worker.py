@@ -1,7 +1,6 @@
 """`python -m tests.vllm.training_worker CASE FILE`: train with vLLM beside the trainer; what was found, as JSON.
 
-`pocket`: EM-FT and EM-RL-sequence over three seeds, sampled by vLLM and by transformers. `smollm2`: a few steps of
-EM-FT. `unsynced`: EM-FT whose engine gets no weights after the first step.
+`pocket`: EM-FT and EM-RL-sequence over three seeds, sampled by vLLM and by transformers.
 """
 
 import json
@@ -124,23 +123,8 @@ def pocket() -> dict[str, Any]:
     return found
 
 
-def smollm2(synced: bool = True) -> dict[str, Any]:
-    from tests.smollm2 import smollm2_folder
-
-    model, tokenizer = load_model(str(smollm2_folder()), device="cpu", dtype="float32")
-    rows = [{"prompt": prompt} for prompt in ("Tom has 3 pens and buys 4 more. How many?", "What is 6 times 7?") * 8]
-    settings = {"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 3e-5, "max_completion_length": 24}
-    t = trainer("em-ft", model, tokenizer, rows, use_vllm=True, **settings)
-    if not synced:
-        first = t.vllm_generation.sync_weights
-        t.vllm_generation.sync_weights = lambda: t.state.global_step or first()
-    distances = watch(t)
-    t.train()
-    return {"distances": distances, "entropies": [line["entropy"] for line in t.state.log_history if "loss" in line]}
-
-
 if __name__ == "__main__":
     prepare_engine()
     one_engine()
-    case = {"pocket": pocket, "smollm2": smollm2, "unsynced": lambda: smollm2(synced=False)}[sys.argv[1]]
+    case = {"pocket": pocket}[sys.argv[1]]
     Path(sys.argv[2]).write_text(json.dumps(case()))
