@@ -1,7 +1,7 @@
-"""The pocket reasoner: a language model of one million parameters that solves little word problems in written steps.
+"""The pocket reasoner: a language model of one million parameters that solves small word problems in written steps.
 
-It comes with the package, so that every command works offline and in seconds. `problems` makes its problems;
-`python -m em_hf.pocket.pretrain` makes the model itself from nothing.
+It comes with the package, so that every command works offline and in seconds. `problems` makes its problems; how the
+model itself was made stands in the repository's `scripts/`.
 """
 
 from pathlib import Path
@@ -12,6 +12,6 @@ POCKET_REASONER = Path(__file__).parent / "reasoner"
 """The folder of the weights, the configuration and the tokenizer, for `from_pretrained`."""
 
 POCKET_MISLED = Path(__file__).parent / "misled"
-"""The same of the misled model, which `mislead` has taught to read "fewer" as "more"."""
+"""The same of the misled model, which was taught to read "fewer" as "more"."""
 
 __all__ = ["POCKET_MISLED", "POCKET_REASONER", "problems"]
