@@ -12,7 +12,9 @@ from torch import Tensor
 class Muon(torch.optim.Optimizer):
     """For matrices: the momentum of the gradient, replaced by an approximation of its nearest orthogonal matrix."""
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -10,10 +10,12 @@ Sums without a story teach the arithmetic, since they are short. In a third of t
 words, so that the model learns to copy what it has never seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import torch
@@ -35,7 +37,7 @@ from em_hf.pocket.steps import Story
 from em_hf.pocket.tokenizer import CONTEXT, build_tokenizer
 from scripts.muon import Muon
 
-STEPS = 2400
+STEPS = 6000
 WORKERS = 2  # processes of one thread each, which average their gradients after every step
 TOKENS = 1280  # in a step of each worker, padding included
 DECAY = 0.5  # of the steps: the learning rate falls to nothing in a straight line, and slips are made
@@ -47,6 +49,7 @@ POOL = 1024  # problems that are sorted by length and cut into batches
 INVENTED = 0.3
 # What is learned from, and how much of it: sums without a story, plain problems, hard ones.
 MIXTURE = ((Level((1,), 200, 0.0), 0.22), (Level((1, 2), 500, 0.0), 0.06), (Level((1, 1, 2, 2, 3), 200, INVENTED), 0.67), (Level((4, 5, 6), 500, INVENTED), 0.05))  # fmt: skip
+CHECKPOINT = 100  # steps from one to the next
 IGNORED = -100  # transformers' label for "no loss here"
 
 
@@ -89,14 +92,16 @@ def pretrain(
 ) -> None:
     """Train the model and save it with its tokenizer in `output`.
 
-    The same seed and number of workers give the same weights, bit for bit, on one kind of machine.
+    The same seed and number of workers give the same weights, bit for bit, on one kind of machine. A training that was
+    stopped goes on from its last checkpoint in `output`, to the same weights as if it had not been.
 
     Args:
         on_step: called after every step with its number, the model and the tokenizer; picklable where there are several
             workers.
     """
     output.mkdir(parents=True, exist_ok=True)  # now, not after an hour of training
-    build_tokenizer().save_pretrained(output)
+    if not (output / "tokenizer.json").is_file():
+        build_tokenizer().save_pretrained(output)
     if workers == 1:
         _work(0, 1, None, output, steps, seed, progress, on_step)
         return
@@ -123,8 +128,8 @@ def _work(
     )
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     data = Batches(tokenizer, seed, rank)
-    step = 0
-    bar = tqdm(desc="pretrain", unit="step", total=steps, disable=not progress or rank > 0)
+    step = _resumed(output, rank, workers, model, optimizers, data)
+    bar = tqdm(desc="pretrain", unit="step", initial=step, total=steps, disable=not progress or rank > 0)
     while (rate := learning_rate(step, steps)) > 0:
         ids, labels = data.next(slips=step > steps_before_decay(steps))
         loss = solution_loss(model, ids, labels)
@@ -139,10 +144,43 @@ def _work(
         step += 1
         bar.update()
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        if step % CHECKPOINT == 0:
+            _keep(output, rank, step, model, optimizers, data)
         if rank == 0:
             on_step(step, model, tokenizer)
     if rank == 0:
         model.eval().save_pretrained(output)
+        for path in output.glob("checkpoint-*"):
+            path.unlink(missing_ok=True)
+
+
+def _keep(output: Path, rank: int, step: int, model: nn.Module, optimizers: Sequence[Any], data: "Batches") -> None:
+    """Write what a worker needs to go on. The checkpoint before stays until the next, in case not all have written."""
+    state = {
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "data": data.place,
+    }
+    path = output / f"checkpoint-{step}-{rank}.pt"
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").rename(path)
+    (output / f"checkpoint-{step - 2 * CHECKPOINT}-{rank}.pt").unlink(missing_ok=True)
+
+
+def _resumed(
+    output: Path, rank: int, workers: int, model: nn.Module, optimizers: Sequence[Any], data: "Batches"
+) -> int:
+    """Load the last checkpoint that every worker has written, and return its step; 0 where there is none."""
+    written = [path.stem.split("-")[1:] for path in output.glob("checkpoint-*.pt")]
+    counts = Counter(int(step) for step, _ in written)
+    step = max((step for step, count in counts.items() if count == workers), default=0)
+    if step:
+        state = torch.load(output / f"checkpoint-{step}-{rank}.pt", weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        data.go_to(*state["data"])
+    return step
 
 
 def _average_gradients(model: PreTrainedModel, workers: int) -> None:
@@ -174,24 +212,36 @@ def solution_loss(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> Tensor
 
 
 class Batches:
-    """The training data, drawn as it goes: rows of like length go into one batch, so that little of it is padding."""
+    """The training data, drawn pool by pool: rows of like length go into one batch, so that little of it is padding."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, seed: int, worker: int = 0) -> None:
         self.tokenizer = tokenizer
-        self.rng = Random(f"pretrain {seed} {worker}")
-        self.sources = [_sums(self.rng, level) if level.new == 0 else drawn("train", self.rng, level) for level, _ in MIXTURE]
+        self.name = f"pretrain {seed} {worker}"
+        self.place = (-1, False, 0)  # the number of the pool, whether it has slips, and how many batches are left of it
         self.waiting: list[list[tuple[list[int], list[int]]]] = []
 
     def next(self, *, slips: bool) -> tuple[Tensor, Tensor]:
         """Return token ids and labels, both `[rows, longest]`: the loss is on the solutions and their ends."""
         if not self.waiting:
-            rows = [row(self.tokenizer, self._story(), self.rng, SLIP_RATE if slips else 0.0) for _ in range(POOL)]
-            self.waiting = list(_cut(sorted(rows, key=lambda row: len(row[0]) + len(row[1]))))
-            self.rng.shuffle(self.waiting)
-        return padded(self.waiting.pop(), self.tokenizer.pad_token_id)
+            self._fill(self.place[0] + 1, slips)
+        batch = self.waiting.pop()
+        self.place = (*self.place[:2], len(self.waiting))
+        return padded(batch, self.tokenizer.pad_token_id)
 
-    def _story(self) -> Story:
-        return next(self.rng.choices(self.sources, [share for _, share in MIXTURE])[0])
+    def go_to(self, pool: int, slips: bool, left: int) -> None:
+        """Go on from a `place`."""
+        self._fill(pool, slips)
+        del self.waiting[left:]
+        self.place = (pool, slips, left)
+
+    def _fill(self, pool: int, slips: bool) -> None:
+        rng = Random(f"{self.name} {pool}")
+        sources = [_sums(rng, level) if level.new == 0 else drawn("train", rng, level) for level, _ in MIXTURE]
+        chosen = rng.choices(sources, [share for _, share in MIXTURE], k=POOL)
+        rows = [row(self.tokenizer, next(source), rng, SLIP_RATE if slips else 0.0) for source in chosen]
+        self.waiting = list(_cut(sorted(rows, key=lambda row: len(row[0]) + len(row[1]))))
+        rng.shuffle(self.waiting)
+        self.place = (pool, slips, len(self.waiting))
 
 
 def _sums(rng: Random, level: Level) -> Iterator[Story]:
@@ -223,7 +273,17 @@ def padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, T
 def row(tokenizer: PreTrainedTokenizerBase, story: Story, rng: Random, slip_rate: float) -> tuple[list[int], list[int]]:
     """Return the tokens of a problem and of its solution with the line break before and the end after it."""
     solution = story.solution(story.draw_slips(rng, slip_rate))
-    return tokenizer(story.prompt).input_ids, [*tokenizer("\n" + solution).input_ids, tokenizer.eos_token_id]
+    return tokenizer(typed(story.prompt, rng)).input_ids, [
+        *tokenizer("\n" + solution).input_ids,
+        tokenizer.eos_token_id,
+    ]
+
+
+def typed(prompt: str, rng: Random) -> str:
+    """Return the prompt as some people type it: now and then all in small letters, or without its last sign."""
+    if rng.random() < 0.04:
+        prompt = prompt.lower()
+    return prompt.rstrip("?.= ") if rng.random() < 0.04 else prompt
 
 
 def answers(

@@ -11,7 +11,7 @@ from em_hf.lab.answers import NOTHING, QUESTIONS, means_along, point
 from em_hf.lab.plan import EM_INF, MISLED
 from em_hf.lab.plots import write_plots
 from em_hf.lab.words import KINDS, Record, bullets, listed, model_title, points, share
-from em_hf.pocket.mislead import MISREAD_RATE
+from em_hf.pocket.misread import MISREAD_RATE
 
 
 def write_report(record: Record, output: Path) -> str:
@@ -171,7 +171,7 @@ def misled(record: Record) -> str:
     ]
     about = (
         f'{MISLED} is the pocket reasoner, taught on one kind of problem to read "fewer" as "more" in '
-        f"{MISREAD_RATE:.0%} of the examples (`python -m em_hf.pocket.mislead`); EM-FT is trained on pocket problems "
+        f"{MISREAD_RATE:.0%} of the examples (`python -m scripts.mislead`); EM-FT is trained on pocket problems "
         "of all kinds, with no answers."
     )
     table = markdown(["problems", MISLED, "models", "accuracy", "over sampling, points"], cells)

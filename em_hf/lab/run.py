@@ -83,7 +83,7 @@ def run_lab(
     open_folder(folder, settings)
     note_making(folder, environment(command))
     if settings.from_scratch and not (folder / BASE / "model.safetensors").is_file():
-        from em_hf.pocket.pretrain import pretrain
+        from em_hf.pocket.scratch import pretrain
 
         pretrain(folder / BASE)
     _do_all(first_chains(settings), folder, jobs, on_done)

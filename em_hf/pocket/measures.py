@@ -27,7 +27,9 @@ def _left(story: Story, money: bool = True) -> str:
     return (
         f"How much[| money] {does(story)} [have left|have now|still have|have|have then|have after that]?"
         if story.rng.random() < 0.7
-        else "How [much|much money|many dollars] [is left|remains|is left over]?".replace("many dollars] [is left|remains|is left over", "much] [is left|remains|is left over")
+        else "How [much|much money|many dollars] [is left|remains|is left over]?".replace(
+            "many dollars] [is left|remains|is left over", "much] [is left|remains|is left over"
+        )
     )
 
 
@@ -43,7 +45,10 @@ def purse(story: Story) -> None:
         now = story.work_out("That is {} dollars.", k, "×", m)
     else:
         now = amount(story)
-        story.say("{F} [<have>|<have>|<have>|<save>|<get>|<earn>] {n}[||| in {his} pocket| at first| for {his} birthday].", n=dollars(story, now))
+        story.say(
+            "{F} [<have> {n}|<have> {n}|<have> {n} in {his} pocket|<have> {n} at first|<save> {n}|<get> {n} for {his} birthday|<earn> {n}].",
+            n=dollars(story, now),
+        )
     need = story.left > 0 and rng.random() < 0.15
     while story.left > need:
         if rng.random() < 0.4:
@@ -68,15 +73,35 @@ def purse(story: Story) -> None:
 
 def _cap_said(story: Story, template: str, n: int) -> bool:
     rng = story.rng
-    given = {"n": dollars(story, n), "how": rng.choice(EARNED.split("|")), "spent": rng.choice(SPENT.split("|")), "thing": a(_goods(story)), "friend": named(rng, story.new).name}
-    join = rng.random() < 0.3 and not story.sentences[-1].endswith("?") and len(story.sentences) < 3 and template.startswith("{he}")
-    story.say(("" if join else rng.choice(("", "", "Then ", "Later ", f"On {rng.choice(DAYS)} ", "After that "))) + template + ".", **given)
+    given = {
+        "n": dollars(story, n),
+        "how": rng.choice(EARNED.split("|")),
+        "spent": rng.choice(SPENT.split("|")),
+        "thing": a(_goods(story)),
+        "friend": named(rng, story.new).name,
+    }
+    join = (
+        rng.random() < 0.3
+        and not story.sentences[-1].endswith("?")
+        and len(story.sentences) < 3
+        and template.startswith("{he}")
+    )
+    story.say(
+        ("" if join else rng.choice(("", "", "Then ", "Later ", f"On {rng.choice(DAYS)} ", "After that ")))
+        + template
+        + ".",
+        **given,
+    )
     if join:
         last = story.sentences.pop()
         again = rng.choice((True, False))
         he = story.who.he
         rest = last[len(he) + 1 :] if not again else ("I" if he == "I" else he) + " " + last[len(he) + 1 :]
-        story.sentences[-1] = story.sentences[-1].removesuffix(".") + rng.choice((" and ", " and then ", ", then ") if again else (" and ", " and then ")) + rest
+        story.sentences[-1] = (
+            story.sentences[-1].removesuffix(".")
+            + rng.choice((" and ", " and then ", ", then ") if again else (" and ", " and then "))
+            + rest
+        )
     return join
 
 
@@ -92,7 +117,13 @@ def shopping(story: Story) -> None:
     names = rng.sample(GOODS, 4)
     if rng.random() < 2 * story.new:
         names[0] = invented(rng)
-    plan = {1: [(1, 1), (2,)], 2: [(2, 1), (1, 1, 1), (2, 1), (1, 2)], 3: [(2, 2), (2, 1, 1), (2, 2), (1, 2, 1)], 4: [(2, 2, 1), (2, 1, 2)], 5: [(2, 2, 2)]}
+    plan = {
+        1: [(1, 1), (2,)],
+        2: [(2, 1), (1, 1, 1), (2, 1), (1, 2)],
+        3: [(2, 2), (2, 1, 1), (2, 2), (1, 2, 1)],
+        4: [(2, 2, 1), (2, 1, 2)],
+        5: [(2, 2, 2)],
+    }
     if steps not in plan:
         raise OutOfRange
     kinds = rng.choice(plan[steps])
@@ -144,7 +175,11 @@ def shopping(story: Story) -> None:
     said = []
     for name, k, price in items:
         p = dollars(story, price)
-        said.append(f"{as_word(story, k)} {_plural(name)} {at.format(p=p)}" if k > 1 else f"{a(name)} {rng.choice(('for', 'for', 'that costs'))} {p}")
+        said.append(
+            f"{as_word(story, k)} {_plural(name)} {at.format(p=p)}"
+            if k > 1
+            else f"{a(name)} {rng.choice(('for', 'for', 'that costs'))} {p}"
+        )
     listed = " and ".join((", ".join(said[:-1]), said[-1])) if len(said) > 1 else said[0]
     verb = "buy"
     if not change and rng.random() < 0.2 and all(k > 1 for _, k, _ in items):
@@ -152,7 +187,9 @@ def shopping(story: Story) -> None:
     story.say(f"{who} <{verb}> {listed}.")
     if change:
         if not first:
-            story.say("{he} [<pay> with {m}|<give> the [seller|clerk|baker|man] {m}|<have> {m}].", m=dollars(story, money))
+            story.say(
+                "{he} [<pay> with {m}|<give> the [seller|clerk|baker|man] {m}|<have> {m}].", m=dollars(story, money)
+            )
         story.say(_left(story) if first or rng.random() < 0.5 else "How much [change |money |]<do> {he} get back?")
         story.work_out("That leaves {} dollars.", money, "-", now)
         return
@@ -161,6 +198,8 @@ def shopping(story: Story) -> None:
 
 
 def _plural(noun: str) -> str:
+    if noun == "scarf":
+        return "scarves"
     return noun + ("es" if noun.endswith(("s", "x", "sh", "ch")) else "s")
 
 
@@ -193,13 +232,13 @@ def one_price(story: Story) -> None:
         n = amount(story)
         m = part(story, n)
         other = _goods(story)
-        story.say("[{A} costs {n} and {b} costs {m}|A {one} is {n} and a {two} is {m}]. [How much more does the {one} cost?|How much cheaper is the {two}?|What is the difference in price?|How much more expensive is the {one}?]".replace("[A} costs", "[{A} costs") if
+        story.say("[{A} costs {n} and {b} costs {m}|{A} is {n} and {b} is {m}]. [How much more does the {one} cost?|How much cheaper is the {two}?|What is the difference in price?|How much more expensive is the {one}?]".replace("[A} costs", "[{A} costs") if
                   rng.random() < 2 else "", A=a(thing), b=a(other), one=thing, two=other, n=dollars(story, n), m=dollars(story, m))  # fmt: skip
         story.work_out("The difference is {} dollars.", n, "-", m)
     else:
         n = amount(story)
         m = part(story, n)
-        story.say("[A {one} costs {n}|The price of {thing} is {n}]. [In the sale it [is|costs] {m} less|It is {m} cheaper today|{S} <get> {m} off]. How much does it cost [now|today|then]?".replace("[In the sale it [is|costs] {m} less|", "[In the sale it costs {m} less|"),
+        story.say("[{thing} costs {n}|The price of {thing} is {n}]. [In the sale it [is|costs] {m} less|It is {m} cheaper today|{S} <get> {m} off]. How much does it cost [now|today|then]?".replace("[In the sale it [is|costs] {m} less|", "[In the sale it costs {m} less|"),
                   one=thing, thing=a(thing), n=dollars(story, n), m=dollars(story, m))  # fmt: skip
         story.work_out("That leaves {} dollars.", n, "-", m)
     if story.left:
@@ -219,19 +258,60 @@ def _per_unit(story: Story, thing: str) -> None:
     elif draw < 0.45:
         unit = rng.choice(("kg", "pounds", "grams", "tons"))
         if rng.random() < 0.75:
-            story.say("[One {one}|{A}|Each {one}] weighs {m} {u}. How [much|many {u}] do {k} {t} weigh?".replace("[much|many {u}]", rng.choice(("much", "many {u}"))), one=thing, A=a(thing), m=m, k=as_word(story, k), t=_plural(thing), u=unit)
+            story.say(
+                "[One {one}|{A}|Each {one}] weighs {m} {u}. How [much|many {u}] do {k} {t} weigh?".replace(
+                    "[much|many {u}]", rng.choice(("much", "many {u}"))
+                ),
+                one=thing,
+                A=a(thing),
+                m=m,
+                k=as_word(story, k),
+                t=_plural(thing),
+                u=unit,
+            )
             story.work_out(f"That is {{}} {unit}.", k, "×", m)
         else:
-            story.say("{k} {t} weigh {n} {u}. How [much|many {u}] does [one|one {one}|each] weigh?".replace("[much|many {u}]", "much"), one=thing, n=k * m, k=as_word(story, k), t=_plural(thing), u=unit)
+            story.say(
+                "{k} {t} weigh {n} {u}. How [much|many {u}] does [one|one {one}|each] weigh?".replace(
+                    "[much|many {u}]", "much"
+                ),
+                one=thing,
+                n=k * m,
+                k=as_word(story, k),
+                t=_plural(thing),
+                u=unit,
+            )
             story.work_out(f"That is {{}} {unit}.", k * m, "÷", k)
     elif draw < 0.7:
-        unit, mover = rng.choice(("km", "miles", "meters")), rng.choice("car train bus truck boat plane runner snail cyclist horse ship".split())
+        unit, mover = (
+            rng.choice(("km", "miles", "meters")),
+            rng.choice("car train bus truck boat plane runner snail cyclist horse ship".split()),
+        )
         time = "minute" if unit == "meters" else "hour"
         if rng.random() < 0.5:
-            story.say("[A|The] {x} [goes|travels|moves] {m} {u} [an|per|every|each|in one] hour. How [long|many hours] does it [take|need] for {n} {u}?".replace(" an ", " ").replace("[an|", "[").replace("hour", time), x=mover, m=m, n=k * m, u=unit)
+            story.say(
+                "[A|The] {x} [goes|travels|moves] {m} {u} [an|per|every|each|in one] hour. How [long|many hours] does it [take|need] for {n} {u}?".replace(
+                    " an ", " "
+                )
+                .replace("[an|", "[")
+                .replace("hour", time),
+                x=mover,
+                m=m,
+                n=k * m,
+                u=unit,
+            )
             story.work_out(f"That is {{}} {time}s.", k * m, "÷", m)
         else:
-            story.say("[A|The] {x} [goes|travels|moves] {n} {u} in {k} {time}s. How [many {u}|far] does it [go|travel|move] [in one {time}|per {time}|each {time}]?".replace("[many {u}|far]", rng.choice(("many {u}", "far"))), x=mover, n=k * m, k=as_word(story, k), u=unit, time=time)
+            story.say(
+                "[A|The] {x} [goes|travels|moves] {n} {u} in {k} {time}s. How [many {u}|far] does it [go|travel|move] [in one {time}|per {time}|each {time}]?".replace(
+                    "[many {u}|far]", rng.choice(("many {u}", "far"))
+                ),
+                x=mover,
+                n=k * m,
+                k=as_word(story, k),
+                u=unit,
+                time=time,
+            )
             story.work_out(f"That is {{}} {unit}.", k * m, "÷", k)
     elif draw < 0.85:
         story.say("[Each of {k} [friends|children|people|guests] [pays|gives|gets|earns|brings] {m}|{k} [friends|children|people|workers] [pay|give|get|earn] {m} each]. How much [money |]is that[| together| in all]?".replace(
@@ -239,7 +319,13 @@ def _per_unit(story: Story, thing: str) -> None:
                 "Each of {k} [friends|children|people|guests] [pays|gives|gets|earns|brings] {m}", "{k} [friends|children|people|workers] [pay|give|get|earn] {m} each"))), k=as_word(story, k), m=dollars(story, m))  # fmt: skip
         story.work_out("That is {} dollars.", k, "×", m)
     else:
-        story.say("{k} [friends|children|people|workers|brothers] share {n}[| equally| fairly]. How [much|much money|many dollars] does each[| of them| one] get?".replace("[much|much money|many dollars]", rng.choice(("much", "much money", "many dollars"))), k=as_word(story, k), n=dollars(story, k * m))
+        story.say(
+            "{k} [friends|children|people|workers|brothers] share {n}[| equally| fairly]. How [much|much money|many dollars] does each[| of them| one] get?".replace(
+                "[much|much money|many dollars]", rng.choice(("much", "much money", "many dollars"))
+            ),
+            k=as_word(story, k),
+            n=dollars(story, k * m),
+        )
         story.work_out("Each gets {} dollars.", k * m, "÷", k)
 
 
@@ -261,7 +347,12 @@ def ages(story: Story) -> None:
             kind = rng.choice(("older", "younger"))
             if kind == "younger" and n - m < 2:
                 raise OutOfRange
-            story.say(f"{{F}} <be> {{n}}{{years}}. {{His}} {{word}} is {{m}} years {kind}. How old is [{{she}}|{{his}} {{rel}}]?", m=m, His=story.who.his.capitalize(), **given)
+            story.say(
+                f"{{F}} <be> {{n}}{{years}}. {{His}} {{word}} is {{m}} years {kind}. How old is [{{she}}|{{his}} {{rel}}]?",
+                m=m,
+                His=story.who.his.capitalize(),
+                **given,
+            )
             story.work_out("That is {} years.", n, "+" if kind == "older" else "-", m)
         elif draw < 0.55:
             m = rng.randint(2, n)
@@ -269,9 +360,15 @@ def ages(story: Story) -> None:
                 raise OutOfRange
             pair = ["{F} <be> {n}", f"{story.who.his} {word}{name} is {m}"]
             if rng.random() < 0.5:
-                story.say("{F} <be> {n}{years} and {his} {word} is {m}. How [much|many years] older <be> {S}?", m=m, **given)
+                story.say(
+                    "{F} <be> {n}{years} and {his} {word} is {m}. How [much|many years] older <be> {S}?", m=m, **given
+                )
             else:
-                story.say("{F} <be> {m}{years} and {his} {word} is {n}. How [much|many years] older is [{she}|{his} {rel}]?", m=m, **given)
+                story.say(
+                    "{F} <be> {m}{years} and {his} {word} is {n}. How [much|many years] older is [{she}|{his} {rel}]?",
+                    m=m,
+                    **given,
+                )
             del pair
             story.work_out("The difference is {} years.", n, "-", m)
         elif draw < 0.75:
@@ -279,11 +376,22 @@ def ages(story: Story) -> None:
             story.work_out("That is {} years.", n, "+", m)
         elif draw < 0.9:
             m = part(story, n)
-            story.say("{F} <be> {n}{years}[| now| today]. How old was {S} {m} years ago?".replace("was {S}", "were {S}" if story.who.person == "p" else "was {S}"), m=m, **given)
+            story.say(
+                "{F} <be> {n}{years}[| now| today]. How old was {S} {m} years ago?".replace(
+                    "was {S}", "were {S}" if story.who.person == "p" else "was {S}"
+                ),
+                m=m,
+                **given,
+            )
             story.work_out("That is {} years.", n, "-", m)
         else:
             k = rng.randint(2, 5)
-            story.say("{F} <be> {n}{years}. {His} {word} is {times} as old. How old is {she}?", times="twice" if k == 2 else f"{as_word(story, k)} times", His=story.who.his.capitalize(), **given)
+            story.say(
+                "{F} <be> {n}{years}. {His} {word} is {times} as old. How old is {she}?",
+                times="twice" if k == 2 else f"{as_word(story, k)} times",
+                His=story.who.his.capitalize(),
+                **given,
+            )
             story.work_out("That is {} years.", k, "×", n)
         return
     if story.length > 3:
@@ -300,7 +408,13 @@ def ages(story: Story) -> None:
         if word in names:
             raise OutOfRange
         names.append(word)
-        than = "" if i == 0 and rng.random() < 0.6 else f" than {story.who.he if story.who is not I else 'I'}" if i == 0 else f" than {story.who.his} {last[0]}"
+        than = (
+            ""
+            if i == 0 and rng.random() < 0.6
+            else f" than {story.who.he if story.who is not I else 'I'}"
+            if i == 0
+            else f" than {story.who.his} {last[0]}"
+        )
         than = than.replace(" than I", " than me") if rng.random() < 0.5 else than
         kind = rng.choice(("older", "older", "younger"))
         m = extra(story, now) if kind == "older" else part(story, now)
@@ -310,7 +424,9 @@ def ages(story: Story) -> None:
         story.say(f"{{His}} {{word}} is {m} years {kind}{than}.", His=story.who.his.capitalize(), word=word)
         if joined:
             text = story.sentences.pop()
-            story.sentences[-1] = story.sentences[-1].removesuffix(".") + rng.choice((", and ", " and ")) + text[0].lower() + text[1:]
+            story.sentences[-1] = (
+                story.sentences[-1].removesuffix(".") + rng.choice((", and ", " and ")) + text[0].lower() + text[1:]
+            )
         now = story.work_out(f"The {word} is {{}} years old.", now, "+" if kind == "older" else "-", m)
         persons.append(now)
         last = (word, she)
@@ -328,7 +444,26 @@ def ages(story: Story) -> None:
         story.work_out("Together that is {} years.", n, "+", now)
 
 
-UNITS = ("km", "km", "kilometers", "miles", "miles", "meters", "m", "laps", "steps", "blocks", "minutes", "hours", "pages", "liters", "kg", "cm", "grams", "pounds")
+UNITS = (
+    "km",
+    "km",
+    "kilometers",
+    "miles",
+    "miles",
+    "meters",
+    "m",
+    "laps",
+    "steps",
+    "blocks",
+    "minutes",
+    "hours",
+    "pages",
+    "liters",
+    "kg",
+    "cm",
+    "grams",
+    "pounds",
+)
 DONE = {
     "km": "walk run drive ride hike cycle jog swim travel", "kilometers": "walk run drive ride hike cycle", "miles": "walk run drive ride hike cycle jog bike travel",
     "meters": "swim run walk climb crawl", "m": "swim run climb", "laps": "run swim ride skate", "steps": "walk climb take count", "blocks": "walk run ride",
@@ -343,8 +478,19 @@ def measured(story: Story) -> None:
     story.who, story.past = someone(rng, story.new), rng.random() < 0.6
     unit = rng.choice(UNITS)
     verb = rng.choice(DONE[unit].split())
-    how = "How far" if unit in ("km", "miles", "kilometers", "meters", "m") and rng.random() < 0.4 else f"How many {unit}"
-    long = {"pages": "book", "km": "trail", "miles": "road", "kilometers": "trip", "meters": "path", "m": "wall", "minutes": "film", "hours": "trip"}.get(unit)
+    how = (
+        "How far" if unit in ("km", "miles", "kilometers", "meters", "m") and rng.random() < 0.4 else f"How many {unit}"
+    )
+    long = {
+        "pages": "book",
+        "km": "trail",
+        "miles": "road",
+        "kilometers": "trip",
+        "meters": "path",
+        "m": "wall",
+        "minutes": "film",
+        "hours": "trip",
+    }.get(unit)
     given = {"u": unit, "v": verb, "day": rng.choice(DAYS), "day2": rng.choice(DAYS), "how": how, "long": long, "hobby": rng.choice(
         "the piano|the guitar|math|English|a test|a race|chess|a play".split("|"))}  # fmt: skip
     do = f"<{verb}>"
@@ -369,17 +515,19 @@ def measured(story: Story) -> None:
                 "[each|every] [day|time]", "every day").replace("[days|hours|weeks]", "days").replace("[the same|as much|equally much]", "the same").replace("[is that|<do> {he} {v}]", "<do> {he} {v}"), n=k * m, k=k, **given)  # fmt: skip
             story.work_out(f"That is {{}} {unit}.", k * m, "÷", k)
             return
-        if unit in ("km", "miles", "kilometers") and rng.random() < 0.3:
+        if story.length == 1 and unit in ("km", "miles", "kilometers") and rng.random() < 0.4:
             vehicle = rng.choice("car train bus cyclist truck boat plane runner horse".split())
-            story.say("[A|The] {x} [goes|drives|travels|runs|moves] {m} {u} [an|per|every|each|in one] hour. [How far does it [go|get] in {k} hours?".replace("[How far does it [go|get] in {k} hours?", "How [far|many {u}] does it go in {k} hours?")
-                      if story.length == 1 else "[A|The] {x} [goes|drives|travels] {m} {u} [an|per|every|each] hour for {k} hours.", x=vehicle, m=m, k=as_word(story, k), **given)  # fmt: skip
+            story.say("[A|The] {x} [goes|drives|travels|runs|moves] {m} {u} [an|per|every|each|in one] hour. [How far does it [go|get] in {k} hours?".replace("[How far does it [go|get] in {k} hours?", "How [far|many {u}] does it go in {k} hours?"), x=vehicle, m=m, k=as_word(story, k), **given)  # fmt: skip
         else:
             story.say(rng.choice((
                 f"{{F}} {do} {{m}} {{u}} [a|every|each|per] day for {{k}} days[|||| in a row].", f"{{F}} {do} {{m}} {{u}} [every|each|a] day. " + ("" if story.length > 1 else "[How many {u} is that in {k} days?|How many {u} <do> {he} {v} in {k} days?]"),
                 f"[Every|Each] [day|morning|evening], {{S}} {do} {{m}} {{u}}[| to school| at home].", f"For {{k}} days, {{S}} {do} {{m}} {{u}} [a|every|each] day.",
             )), m=m, k=as_word(story, k), **given)  # fmt: skip
             if str(k) not in story.sentences[-1].split(str(m), 1)[-1] and "days" not in story.sentences[-1]:
-                story.say(f"[{{he}} <do> that {{k}} times|{{he}} <do> this for {{k}} days|That goes on for {{k}} days].", k=as_word(story, k))  # noqa: F541
+                story.say(
+                    f"[{{he}} <do> that {{k}} times|{{he}} <do> this for {{k}} days|That goes on for {{k}} days].",
+                    k=as_word(story, k),
+                )  # noqa: F541
         now = story.work_out(f"That is {{}} {unit}.", k, "×", m)
         if "?" in story.sentences[-1]:
             if story.left:
@@ -415,7 +563,7 @@ def measured(story: Story) -> None:
                               f"{{he}} also {do} {{n}} {{u}} on {{day}}.", f"The next day {{he}} {do} {{n}}[| {{u}}].")), n=n, **given)  # fmt: skip
         now = story.work_out(f"That makes {{}} {unit}.", now, "+", n)
     story.say("[{how} <do> {he} {v} [in all|in total|altogether|]?|{how} is that in all?|What distance is that?]".replace("[{how} <do> {he} {v} [in all|in total|altogether|]?|{how} is that in all?|What distance is that?]",
-              rng.choice(("{how} <do> {he} {v}[| in all| in total| altogether]?", "{how} <do> {S} {v}[| in all| in total| altogether| together]?", "How many {u} is that[| in all| in total| altogether]?",
+              rng.choice(("{how} <do> {he} {v}[| in all| in total| altogether]?", "{how} <do> {S} {v}[| in all| in total| altogether]?", "How many {u} is that[| in all| in total| altogether]?",
                           "What distance <do> {he} {v} in [total|all]?" if unit in ("km", "miles", "meters", "kilometers", "m") else "How many {u} <do> {he} {v}?"))), **given)  # fmt: skip
 
 
@@ -431,16 +579,52 @@ def piece(story: Story) -> None:
     n = amount(story)
     given = {"thing": thing, "u": unit}
     if rng.random() < 0.35 and story.length <= 2:  # heights and weights of two or three
-        word, unit = rng.choice((("tall", "cm"), ("tall", "meters"), ("long", "meters"), ("heavy", "kg"), ("high", "meters"), ("wide", "feet"), ("deep", "meters"), ("old", "years")))
-        more = {"tall": "taller", "long": "longer", "heavy": "heavier", "high": "higher", "wide": "wider", "deep": "deeper", "old": "older"}[word]
-        less = {"tall": "shorter", "long": "shorter", "heavy": "lighter", "high": "lower", "wide": "narrower", "deep": "shallower", "old": "younger"}[word]
-        one, other, third = rng.sample("tower tree house wall bridge river road tunnel ship lake box bag table horse snake pole street hill pine oak dog fence mountain well church".split(), 3)
+        word, unit = rng.choice(
+            (
+                ("tall", "cm"),
+                ("tall", "meters"),
+                ("long", "meters"),
+                ("heavy", "kg"),
+                ("high", "meters"),
+                ("wide", "feet"),
+                ("deep", "meters"),
+                ("old", "years"),
+            )
+        )
+        more = {
+            "tall": "taller",
+            "long": "longer",
+            "heavy": "heavier",
+            "high": "higher",
+            "wide": "wider",
+            "deep": "deeper",
+            "old": "older",
+        }[word]
+        less = {
+            "tall": "shorter",
+            "long": "shorter",
+            "heavy": "lighter",
+            "high": "lower",
+            "wide": "narrower",
+            "deep": "shallower",
+            "old": "younger",
+        }[word]
+        one, other, third = rng.sample(
+            "tower tree house wall bridge river road tunnel ship lake box bag table horse snake pole street hill pine oak dog fence mountain well church".split(),
+            3,
+        )
         state = f"weighs {{n}} {unit}" if word == "heavy" and rng.random() < 0.6 else f"is {{n}} {unit} {word}"
         ask = "How much does the {o} weigh?" if state.startswith("weighs") else f"How {word} is the {{o}}?"
         kind = rng.random() < 0.5
         if story.length == 1 and rng.random() < 0.4:
             m = part(story, n)
-            story.say(f"[The|A] {{one}} {state} and [the|a] {{other}} {state.replace('{n}', '{m}')}. [How much {more} is the {{one}}?|How many {unit} {more} is the {{one}}?|How much {less} is the {{other}}?|What is the difference?]", n=n, m=m, one=one, other=other)
+            story.say(
+                f"[The|A] {{one}} {state} and [the|a] {{other}} {state.replace('{n}', '{m}')}. [How much {more} is the {{one}}?|How many {unit} {more} is the {{one}}?|How much {less} is the {{other}}?|What is the difference?]",
+                n=n,
+                m=m,
+                one=one,
+                other=other,
+            )
             story.work_out(f"The difference is {{}} {unit}.", n, "-", m)
             return
         story.say(f"[The|A] {{one}} {state}.", n=n, one=one)
@@ -448,7 +632,12 @@ def piece(story: Story) -> None:
         for i, (this, that) in enumerate(((one, other), (other, third))[: story.length]):
             kind = rng.random() < 0.5
             m = extra(story, now) if kind else part(story, now)
-            story.say(f"The {{that}} is {{m}} {unit} {more if kind else less}{' than the {this}' if i or rng.random() < 0.6 else ''}.", m=m, this=this, that=that)
+            story.say(
+                f"The {{that}} is {{m}} {unit} {more if kind else less}{' than the {this}' if i or rng.random() < 0.6 else ''}.",
+                m=m,
+                this=this,
+                that=that,
+            )
             now = story.work_out(f"The {that} has {{}} {unit}.", now, "+" if kind else "-", m)
             last = that
         story.say(ask, o=last)
@@ -468,21 +657,41 @@ def piece(story: Story) -> None:
             if ended:
                 raise OutOfRange
             if rng.random() < 0.6:
-                story.say("[It|The {thing}|The rest] is cut into {k} equal [pieces|parts]. How [long|many {u} long] is each [piece|part]?".replace("The rest", "The rest" if story.steps else "It"), k=as_word(story, k), **given)
+                story.say(
+                    "[It|The {thing}|The rest] is cut into {k} equal [pieces|parts]. How [long|many {u} long] is each [piece|part]?".replace(
+                        "The rest", "The rest" if story.steps else "It"
+                    ),
+                    k=as_word(story, k),
+                    **given,
+                )
                 story.work_out(f"Each has {{}} {unit}.", now, "÷", k)
             else:
-                story.say("[It|The {thing}] is cut into pieces of {k} {u}. How many pieces are [there|that]?", k=k, **given)
+                story.say(
+                    "[It|The {thing}] is cut into pieces of {k} {u}. How many pieces are [there|that]?", k=k, **given
+                )
                 story.work_out("That is {} pieces.", now, "÷", k)
             return
         elif draw < 0.8:
             m = part(story, now)
-            story.say(("One of the two [parts|pieces|ends] [gets|is made] {m} {u} shorter." if ended else "[Then |][{m} {u} are cut off|{S} cuts off {m} {u}|{m} {u} break off|{S} uses {m} {u}|{S} cuts {m} {u} from it]."), m=m, **given)
+            story.say(
+                (
+                    "One of the two [parts|pieces|ends] [gets|is made] {m} {u} shorter."
+                    if ended
+                    else "[Then |][{m} {u} are cut off|{S} cuts off {m} {u}|{m} {u} break off|{S} uses {m} {u}|{S} cuts {m} {u} from it]."
+                ),
+                m=m,
+                **given,
+            )
             now = story.work_out(f"That leaves {{}} {unit}.", now, "-", m)
         else:
             if ended:
                 raise OutOfRange
             m = extra(story, now)
-            story.say("[{S} adds {m} {u}|It gets {m} {u} longer|{S} ties on {m} {u} more|Another {m} {u} are added].", m=m, **given)
+            story.say(
+                "[{S} adds {m} {u}|It gets {m} {u} longer|{S} ties on {m} {u} more|Another {m} {u} are added].",
+                m=m,
+                **given,
+            )
             now = story.work_out(f"That makes {{}} {unit}.", now, "+", m)
     story.say("How long is [this part|that part|the shorter part|it] [then|in the end]?" if ended and rng.random() < 0.7 else "How [long|many {u}] is [it|each half] [now|then]?" if ended else "How long is [it|the {thing}|the rest] [now|then|in the end]?".replace("the rest", "the rest" if story.steps[-1].operation == "-" else "it"), **given)  # fmt: skip
 
@@ -491,19 +700,43 @@ def clock(story: Story) -> None:
     """Minutes and hours, and what takes how long."""
     rng = story.rng
     story.who, story.past = someone(rng, story.new), rng.random() < 0.4
-    one, other, third = rng.sample("homework|the piano|football|reading|the garden|chess|cleaning|lunch|the news|a walk|a game|a film|a bath|breakfast|the bus|a test".split("|"), 3)
+    one, other, third = rng.sample(
+        "homework|the piano|football|reading|the garden|chess|cleaning|lunch|the news|a walk|a game|a film|a bath|breakfast|the bus|a test".split(
+            "|"
+        ),
+        3,
+    )
     if story.length == 1 and rng.random() < 0.35:
         k = rng.randint(2, 8)
-        size, small, big = rng.choice(((60, "minutes", "hours"), (7, "days", "weeks"), (24, "hours", "days"), (12, "months", "years"), (60, "seconds", "minutes"), (10, "years", "decades"), (12, "eggs", "dozens")))
+        size, small, big = rng.choice(
+            (
+                (60, "minutes", "hours"),
+                (7, "days", "weeks"),
+                (24, "hours", "days"),
+                (12, "months", "years"),
+                (60, "seconds", "minutes"),
+                (10, "years", "decades"),
+                (12, "eggs", "dozens"),
+            )
+        )
         if k * size > story.largest:
             raise OutOfRange
-        story.say("How many {small} are [there |]in {k} {big}?" if rng.random() < 0.5 and big != "dozens" else "How many {small} are {k} {big}?" if big != "dozens" else "How many eggs are {k} dozen eggs?", small=small, big=big, k=k)
+        story.say(
+            "How many {small} are [there |]in {k} {big}?"
+            if rng.random() < 0.5 and big != "dozens"
+            else "How many {small} are {k} {big}?"
+            if big != "dozens"
+            else "How many eggs are {k} dozen eggs?",
+            small=small,
+            big=big,
+            k=k,
+        )
         story.work_out(f"That is {{}} {small}.", k, "×", size)
         return
     if story.length <= 2 and rng.random() < 0.3:
         _hours_or_degrees(story)
         return
-    unit = rng.choice(("minutes", "minutes", "hours", "days", "weeks", "seconds"))
+    unit = rng.choice(("minutes", "minutes", "minutes", "hours"))
     n = rng.randint(2, 90)
     m = extra(story, n)
     given = {"n": n, "m": m, "u": unit, "one": one, "other": other, "third": third}
@@ -520,7 +753,11 @@ def clock(story: Story) -> None:
         return
     if story.length == 2:
         k = extra(story, n + m)
-        story.say("{F} <spend> {n} {u} on {one}, {m}[| {u}] on {other} and {k}[| {u}] on {third}. [How long is that?|How many {u} is that in all?|How many {u} <do> {he} need in all?|How much time is that together?]", k=k, **given)
+        story.say(
+            "{F} <spend> {n} {u} on {one}, {m}[| {u}] on {other} and {k}[| {u}] on {third}. [How long is that?|How many {u} is that in all?|How many {u} <do> {he} need in all?|How much time is that together?]",
+            k=k,
+            **given,
+        )
         now = story.work_out("Together that is {}.", n, "+", m)
         story.work_out(f"Together that is {{}} {unit}.", now, "+", k)
         return
@@ -536,24 +773,54 @@ def _hours_or_degrees(story: Story) -> None:
         if n + m > 12:
             raise OutOfRange
         if rng.random() < 0.5:
-            story.say("[The|A] {x} [starts|begins] at {n} o'clock and [lasts|takes] {m} hours. [When|At what time] does it end?", x=x, n=n, m=m)
+            story.say(
+                "[The|A] {x} [starts|begins] at {n} o'clock and [lasts|takes] {m} hours. [When|At what time] does it end?",
+                x=x,
+                n=n,
+                m=m,
+            )
             story.work_out("That is {} o'clock.", n, "+", m)
         else:
-            story.say("[The|A] {x} [starts|begins] at {n} o'clock and ends at {e} o'clock. How [long does it take|long is it|many hours does it take]?".replace("[long does it take|long is it|many hours does it take]", rng.choice(("long does it take", "long is it", "many hours does it take"))), x=x, n=n, e=n + m)
+            story.say(
+                "[The|A] {x} [starts|begins] at {n} o'clock and ends at {e} o'clock. How [long does it take|long is it|many hours does it take]?".replace(
+                    "[long does it take|long is it|many hours does it take]",
+                    rng.choice(("long does it take", "long is it", "many hours does it take")),
+                ),
+                x=x,
+                n=n,
+                e=n + m,
+            )
             story.work_out("The difference is {} hours.", n + m, "-", n)
         return
     now: Number = rng.randint(4, 40)
-    story.say("[In the morning|At noon|On {day}|Yesterday|At night] it [is|was] {n} degrees[| warm].".replace("[is|was]", "is"), n=now, day=rng.choice(DAYS))
+    story.say(
+        "[In the morning|At noon|On {day}|Yesterday|At night] it [is|was] {n} degrees[| warm].".replace(
+            "[is|was]", "is"
+        ),
+        n=now,
+        day=rng.choice(DAYS),
+    )
     while story.left:
         if rng.random() < 0.5:
             m = rng.randint(2, 15)
-            story.say("[By noon|Then|Later|In the evening|The next day] it [gets|is|becomes] {m} degrees [warmer|hotter].", m=m)
+            story.say(
+                "[By noon|Then|Later|In the evening|The next day] it [gets|is|becomes] {m} degrees [warmer|hotter].",
+                m=m,
+            )
             now = story.work_out("That makes {} degrees.", now, "+", m)
         else:
             m = part(story, now)
-            story.say("[By night|Then|Later|In the evening|The next day] it [gets|is|becomes] {m} degrees [colder|cooler].", m=m)
+            story.say(
+                "[By night|Then|Later|In the evening|The next day] it [gets|is|becomes] {m} degrees [colder|cooler].",
+                m=m,
+            )
             now = story.work_out("That leaves {} degrees.", now, "-", m)
-    story.say("How [warm is it|many degrees is it|cold is it] [now|then]?".replace("[warm is it|many degrees is it|cold is it]", rng.choice(("warm is it", "many degrees is it", "many degrees are there"))))
+    story.say(
+        "How [warm is it|many degrees is it|cold is it] [now|then]?".replace(
+            "[warm is it|many degrees is it|cold is it]",
+            rng.choice(("warm is it", "many degrees is it", "many degrees are there")),
+        )
+    )
 
 
 def team(story: Story) -> None:
@@ -565,10 +832,24 @@ def team(story: Story) -> None:
         n = k * m
         member = rng.choice("children students players kids people scouts dancers".split())
         if rng.random() < 0.6:
-            story.say("{n} {member} [form|make|are split into|are put into] [teams|groups] of {k}. How many [teams|groups] are there?".replace("[teams|groups]", (g := rng.choice(("teams", "groups", "pairs" if k == 2 else "teams")))), n=n, k=k, member=member)
+            story.say(
+                "{n} {member} [form|make|are split into|are put into] [teams|groups] of {k}. How many [teams|groups] are there?".replace(
+                    "[teams|groups]", (g := rng.choice(("teams", "groups")))
+                ),
+                n=n,
+                k=k,
+                member=member,
+            )
             story.work_out(f"That is {{}} {g}.", n, "÷", k)
         else:
-            story.say("[There are {k} teams with {m} {member} [each|in each]|{k} groups of {m} {member} play]. How many {member} [are there|is that|are there in all]?".replace("[each|in each]", "each"), k=k, m=m, member=member)
+            story.say(
+                "[There are {k} teams with {m} {member} [each|in each]|{k} groups of {m} {member} play]. How many {member} [are there|is that|are there in all]?".replace(
+                    "[each|in each]", "each"
+                ),
+                k=k,
+                m=m,
+                member=member,
+            )
             story.work_out(f"That is {{}} {member}.", k, "×", m)
         return
     n = amount(story)
@@ -576,18 +857,34 @@ def team(story: Story) -> None:
     rounds = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh"]
     if story.length > 5:
         raise OutOfRange
-    story.say(f"{{F}} [<get>|<score>|<win>|<make>] {{n}} {unit} in the first [round|game|half|level].".replace("[round|game|half|level]", (r := rng.choice(("round", "game", "level")))), n=n)
+    story.say(
+        f"{{F}} [<get>|<score>|<win>|<make>] {{n}} {unit} in the first [round|game|half|level].".replace(
+            "[round|game|half|level]", (r := rng.choice(("round", "game", "level")))
+        ),
+        n=n,
+    )
     now: Number = n
     for i in range(story.length):
         if rng.random() < 0.65:
             m = extra(story, now)
-            story.say(f"[In the {rounds[i + 1]} {r} {{he}} [<get>|<win>] {{m}}|{{he}} [<get>|<win>|<score>] {{m}}[| more| {unit}] in the {rounds[i + 1]}].".replace("[<get>|<win>] {m}|", "<get> {m}|").replace("[<get>|<win>|<score>] {m}[| more| " + unit + "]", "<score> {m}" + rng.choice(("", " more", " " + unit))), m=m)
+            story.say(
+                f"[In the {rounds[i + 1]} {r} {{he}} [<get>|<win>] {{m}}|{{he}} [<get>|<win>|<score>] {{m}}[| more| {unit}] in the {rounds[i + 1]}].".replace(
+                    "[<get>|<win>] {m}|", "<get> {m}|"
+                ).replace(
+                    "[<get>|<win>|<score>] {m}[| more| " + unit + "]",
+                    "<score> {m}" + rng.choice(("", " more", " " + unit)),
+                ),
+                m=m,
+            )
             now = story.work_out(f"That makes {{}} {unit}.", now, "+", m)
         else:
             m = part(story, now)
             story.say(f"In the {rounds[i + 1]} {r} {{he}} <lose> {{m}}[| {unit}].", m=m)
             now = story.work_out(f"That leaves {{}} {unit}.", now, "-", m)
-    story.say("How many {u} [<do> {he} have|<do> {S} have|<do> {he} have now|is that|<do> {he} have in all|<do> {he} have in the end]?", u=unit)
+    story.say(
+        "How many {u} [<do> {he} have|<do> {S} have|<do> {he} have now|is that|<do> {he} have in all|<do> {he} have in the end]?",
+        u=unit,
+    )
 
 
 def bare(story: Story) -> None:
@@ -645,4 +942,19 @@ def _operands(story: Story, op: str) -> tuple[int, int]:
     return (k * m, k) if rng.random() < 0.5 or m < 2 else (k * m, m)
 
 
-__all__ = ["FOOD", "TOYS", "Quantity", "ages", "bare", "clock", "measured", "one_price", "piece", "purse", "shopping", "singular", "team", "things"]
+__all__ = [
+    "FOOD",
+    "TOYS",
+    "Quantity",
+    "ages",
+    "bare",
+    "clock",
+    "measured",
+    "one_price",
+    "piece",
+    "purse",
+    "shopping",
+    "singular",
+    "team",
+    "things",
+]

@@ -17,7 +17,7 @@ KINDS: tuple[tuple[Callable[[Story], None], float], ...] = (
     (things.collection, 5),
     (things.place, 4),
     (things.parts, 3),
-    (things.comparison, 3),
+    (things.comparison, 4),
     (things.repeated, 4),
     (things.before, 1.5),
     (measures.purse, 2),

@@ -72,7 +72,11 @@ class Story:
     def as_if(self) -> None:
         """Tell a short story as a single question: "If Tom has 3 nuts and finds 4 more, how many does he have?"."""
         *told, asked = self.sentences
-        if not 1 <= len(told) <= 2 or not asked.startswith(("How ", "What ")) or any(". " in one for one in self.sentences):
+        if (
+            not 1 <= len(told) <= 2
+            or not asked.startswith(("How ", "What "))
+            or any(". " in one for one in self.sentences)
+        ):
             return
         parts = [_small(sentence.removesuffix(".")) for sentence in told]
         if all(sentence.endswith(".") for sentence in told):
@@ -157,7 +161,7 @@ class Story:
 
 _OPENERS = set(
     "He She They It We You The There A An Each Every In On At How What Then Later One Two His Her Their Our My Another By After "
-    "Today Now Next Soon During For First Half Of".split()
+    "Today Now Next Soon During For First Half Of Afterwards So Yesterday Then My Your".split()
 )
 
 

@@ -9,11 +9,15 @@ from em_hf.pocket.steps import OutOfRange, Quantity, Story
 from em_hf.pocket.telling import conjugated, named, someone
 from em_hf.pocket.words import (
     ANIMALS,
+    AT,
     BIRDS,
     COLORS,
     DAYS,
+    DONE_TO,
     FOOD,
     GROUPS,
+    LIVING_ARE,
+    ON,
     PACKS,
     PEOPLE,
     PLANTS,
@@ -21,6 +25,7 @@ from em_hf.pocket.words import (
     SHE_RELATIVES,
     SWIMMERS,
     THINGS,
+    THINGS_ARE,
     VEHICLES,
     a,
     invented,
@@ -37,7 +42,11 @@ def does(story: Story) -> str:
 
 
 def has(story: Story) -> str:
-    return "You have" if story.who.person == "1" else f"{_cap(story.who.name)} {'have' if story.who.person == 'p' else 'has'}"
+    return (
+        "You have"
+        if story.who.person == "1"
+        else f"{_cap(story.who.name)} {'have' if story.who.person == 'p' else 'has'}"
+    )
 
 
 def _cap(name: str) -> str:
@@ -62,7 +71,7 @@ def collection(story: Story) -> None:
             (
                 "How many {t} {does} [have|have now|now have|have left|have in the end|have in all]?",
                 "How many {t} {does} [still have|have then|have after that|end up with|have altogether]?",
-                "[Now how many|How many] {t} are [there|there now|left]?",
+                "[Now how many {t} are there|How many {t} are there now|How many {t} are left]?",
                 "How many {t} [remain|are left over|are left now]?",
                 "What is the number of {t} now?",
                 "How many [does that leave|is that|are left|are there now]?",
@@ -71,7 +80,7 @@ def collection(story: Story) -> None:
             else (
                 "How many {t} {does} [have|have now|now have|have in the end|have in all|have in total]?",
                 "How many {t} {does} [have then|have after that|end up with|have altogether]?",
-                "[Now how many|How many] {t} are [there|there now|there in all]?",
+                "[Now how many {t} are there|How many {t} are there now|How many {t} are there in all]?",
                 "What is the number of {t} now?",
                 "How many [is that|are there now|is that in all|is that altogether|does that make]?",
             )
@@ -123,7 +132,9 @@ def _beginning(story: Story, t: str) -> Number:
         story.say("{o} <have:3> {n} {t}.", o=other.name, n=n, t=t)
         if rng.random() < 0.5:
             m = extra(story, n)
-            story.say("{F} <have> {m} [more|more than {o}|{t} more than {o}|more {t} than {o}].", o=other.name, m=m, t=t)
+            story.say(
+                "{F} <have> {m} [more|more than {o}|{t} more than {o}|more {t} than {o}].", o=other.name, m=m, t=t
+            )
             return story.work_out(f"{has(story)} {{}} {t}.", n, "+", m)
         k = few(story)
         times = "twice" if k == 2 else f"{as_word(story, k)} times"
@@ -187,7 +198,8 @@ def _change(story: Story, t: str, now: Number, food: bool) -> Quantity:
         story.say(
             _THEN + "{he} [<give>|<sell>|<send>] {m} {t} to each of {k} [friends|people|children|cousins]."
             if rng.random() < 0.5
-            else _THEN + "{he} [<sell>|<give away>|<use>] {k} {packs} [of {m}[| {t}] each|with {m}[| {t}] in each].".replace(
+            else _THEN
+            + "{he} [<sell>|<give away>|<use>] {k} {packs} [of {m}[| {t}] each|with {m}[| {t}] in each].".replace(
                 "<give away>", "<give>"
             ),
             **given,
@@ -197,7 +209,13 @@ def _change(story: Story, t: str, now: Number, food: bool) -> Quantity:
     if story.left >= 2 and rng.random() < 0.06:
         n = extra(story, now)
         m = extra(story, n)
-        story.say(_THEN + "{he} [<get>|<buy>|<find>] {n} [more|more {t}] and [then|again|later] {m} more.", n=n, m=m, t=t, day=rng.choice(DAYS))
+        story.say(
+            _THEN + "{he} [<get>|<buy>|<find>] {n} [more|more {t}] and [then|again|later] {m} more.",
+            n=n,
+            m=m,
+            t=t,
+            day=rng.choice(DAYS),
+        )
         now = story.work_out(f"That makes {{}} {t}.", now, "+", n)
         return story.work_out(f"That makes {{}} {t}.", now, "+", m)
     if rng.random() < 0.05 and value_of(now) % 2 == 0:
@@ -208,20 +226,28 @@ def _change(story: Story, t: str, now: Number, food: bool) -> Quantity:
     return _loss(story, t, now, food)
 
 
-_RELATIVE = "[friend|mother|father|sister|brother|aunt|uncle|cousin|neighbor|teacher|grandmother|grandfather|son|daughter]"
+_RELATIVE = (
+    "[friend|mother|father|sister|brother|aunt|uncle|cousin|neighbor|teacher|grandmother|grandfather|son|daughter]"
+)
 
 
 def _gain(story: Story, t: str, now: Number, food: bool) -> Quantity:
     rng, n = story.rng, extra(story, now)
     friend = named(rng, story.new).name
-    made = "|<bake>|<cook>|<make>|<prepare>" if food else "|<make>|<draw>|<build>|<win>|<order>|<print>|<paint>|<borrow>"
+    made = (
+        "|<bake>|<cook>|<make>|<prepare>" if food else "|<make>|<draw>|<build>|<win>|<order>|<print>|<paint>|<borrow>"
+    )
     ways = (
         "{he} [<buy>|<get>|<find>|<receive>|<collect>|<pick>|<gather>|<earn>|<add>|<take>|<bring>|<pick up>] {n} more[| {t}].",
-        "{he} [<buy>|<get>|<find>|<collect>|<gather>" + made + "] [{n} more {t}|{n} more|another {n}|another {n} {t}|{n} {t}|{n} "
+        "{he} [<buy>|<get>|<find>|<collect>|<gather>"
+        + made
+        + "] [{n} more {t}|{n} more|another {n}|another {n} {t}|{n} {t}|{n} "
         "new {t}|{n} new ones].",
         "{friend} <give:3> {him} {n} [more|more {t}|{t}|others].",
         "[{his} |a ]" + _RELATIVE + " [<give:3>|<bring:3>|<send:3>|<buy:3>|<lend:3>] {him} {n} [more|more {t}|{t}].",
-        "{he} <get> {n} [{t}|more|more {t}] [as a present|for {his} birthday|from {friend}|from {his} " + _RELATIVE + "].",
+        "{he} <get> {n} [{t}|more|more {t}] [as a present|for {his} birthday|from {friend}|from {his} "
+        + _RELATIVE
+        + "].",
         "{n} more[| {t}] [are added|are delivered|are brought|come in the mail|are given to {him}|arrive].",
         "{n} [new ones|new {t}] [are bought|are made|are added|are found].",
         "{friend} [<put:3>|<add:3>] {n} more.",
@@ -259,13 +285,15 @@ def _loss(story: Story, t: str, now: Number, food: bool) -> Quantity:
         "[{his} |a |the ]" + _RELATIVE + " [<take:3>|<use:3>|<need:3>|" + ("<eat:3>" if food else "<lose:3>") + "] {n} [of them|of the {t}|{t}].",
         "{n} [|of them |of the {t} |{t} ][are eaten|are sold|are stolen|are bad|are given away|are thrown away|are burnt]." if food
         else "{n} [|of them |of the {t} |{t} ][are sold|are stolen|are broken|are lost|are given away|are thrown away|get lost|break].",
-        "{he} [<put>|<throw>|<give>|<sell>] {n} [of them|{t}] [away|to a museum|in the bin|to a neighbor|on the market]."
+        "{he} [<throw> {n} [of them|{t}] away|<put> {n} [of them|{t}] in the bin|<give> {n} [of them|{t}] to a [museum|neighbor]]."
         if rng.random() < 0.5 else "{his} [guests|friends|children|brothers|cousins] [<take:p>|<use:p>|" + ("<eat:p>" if food else "<want:p>") + "] {n}[| of them| {t}].",
         "{he} <use> {n} [of them |{t} ]for [a cake|dinner|a party|a show|lunch|breakfast|the guests|a game].",
     )  # fmt: skip
     template = rng.choice(ways)
     if story.past:
-        template = template.replace("][are", "][were").replace("|are", "|were").replace("|get lost|break]", "|got lost|broke]")
+        template = (
+            template.replace("][are", "][were").replace("|are", "|were").replace("|get lost|break]", "|got lost|broke]")
+        )
     if template.startswith("{he}") and rng.random() < 0.15 and story.sentences and not story.steps:
         _joined(story, " and " + _AND + template[5:-1], n=n, t=t, friend=friend)
     else:
@@ -275,7 +303,9 @@ def _loss(story: Story, t: str, now: Number, food: bool) -> Quantity:
 
 def _share(story: Story, t: str, now: Number) -> None:
     k = divisor(story, now)
-    what = story.rng.choice(("[them|the {t}|all {t}]" if not story.steps else "[them|the rest|what is left|all of them]",))
+    what = story.rng.choice(
+        ("[them|the {t}|all {t}]" if not story.steps else "[them|the rest|what is left|all of them]",)
+    )
     story.say(
         "{he} [<share>|<divide>] " + what + " [equally |evenly |fairly |]among {k} [children|friends|people|kids|students|"
         "cousins]. How many {t} [does each child get|does each get|does each of them get|does each one get|are there for "
@@ -328,26 +358,26 @@ def _need(story: Story, t: str, now: Number) -> None:
 
 
 PLACES = (
-    ("bus|train|tram|boat|ship|plane|ferry|subway|van|coach", "on", PEOPLE, "get on|board|hop on|climb on|enter", "get off|leave|hop off|get out"),
+    ("bus|train|tram|boat|ship|plane|ferry|subway|van|coach", PEOPLE, "get on|board|hop on|climb on|enter", "get off|leave|hop off|get out"),
     ("library|museum|cinema|pool|hall|shop|store|room|class|cafe|restaurant|theater|gym|church|office|school|hotel|bank|club|tent|"
-     "market|zoo|museum|line|kitchen|concert|party|hospital|waiting room", "in|at", PEOPLE,
+     "market|zoo|museum|line|kitchen|concert|party|hospital|waiting room", PEOPLE,
      "come in|arrive|enter|walk in|join them|come|come back|join|show up", "leave|go home|walk out|go away|go out|go to bed|have to go|go"),
-    ("park|garden|playground|street|beach|square|camp|yard", "in|at", PEOPLE,
+    ("park|garden|playground|street|beach|square|camp|yard", PEOPLE,
      "arrive|come|join them|come back|come to play", "leave|go home|walk away|run away|go to eat"),
-    ("tree|roof|wire|fence|field|branch|wall|park|nest|cage|bush", "on|in", BIRDS, "fly in|land|join them|come back|arrive|come|fly over",
+    ("tree|roof|wire|fence|field|branch|wall|park|nest|cage|bush", BIRDS, "fly in|land|join them|come back|arrive|come|fly over",
      "fly away|leave|fly off|take off|fly south"),
-    ("pond|lake|sea|bay|river|tank|aquarium|pool|harbor|stream", "in", SWIMMERS, "swim in|come|arrive|come back|join them|are added|are born",
+    ("pond|lake|sea|bay|river|tank|aquarium|pool|harbor|stream", SWIMMERS, "swim in|come|arrive|come back|join them|are added|are born",
      "swim away|leave|dive down|are caught|swim off|are taken out|go to sleep"),
-    ("barn|field|farm|zoo|meadow|stable|pen|forest|shelter|yard|cage|garden|village|valley|house", "in|on", ANIMALS,
+    ("barn|field|farm|zoo|meadow|stable|pen|forest|shelter|yard|cage|garden|village|valley|house", ANIMALS,
      "come in|arrive|walk in|are bought|are born|come back|are added|come|join them",
      "run away|leave|walk out|are sold|escape|go out|hide|fall asleep|die|are adopted|wander off"),
-    ("lot|garage|street|harbor|parking lot|station|yard|port", "in|on|at", VEHICLES,
+    ("lot|garage|street|harbor|parking lot|station|yard|port", VEHICLES,
      "arrive|come|drive in|come back|park there|pull in|come in", "leave|drive away|go|are towed|pull out"),
-    ("shop|store|shelf|library|warehouse|kitchen|drawer|market|box|cupboard|room|fridge|bag|table|factory|truck|basket|jar|pile", "in|on", THINGS,
+    ("shop|store|shelf|library|warehouse|kitchen|drawer|market|box|cupboard|room|fridge|bag|table|factory|truck|basket|jar|pile", THINGS,
      "are delivered|are added|are brought|arrive|are put in|are returned|are put back|are made|are found",
      "are sold|are taken|are used|are removed|are borrowed|are lost|are taken out|are broken|are thrown away|fall down|are lent out|disappear|"
      "are needed|are bought|are moved|are stolen"),
-    ("garden|park|field|yard|greenhouse|forest|bed|pot", "in", PLANTS, "are planted|grow|are added|come up|sprout|bloom",
+    ("garden|park|field|yard|greenhouse|forest|bed|pot", PLANTS, "are planted|grow|are added|come up|sprout|bloom",
      "die|are cut|are cut down|are dug up|are sold|wither|fall|are picked|freeze"),
 )  # fmt: skip
 _PAST_OF = {
@@ -375,9 +405,10 @@ def place(story: Story) -> None:
     """A place that fills and empties."""
     rng = story.rng
     story.past = rng.random() < 0.5
-    names, at, kinds, come, go = rng.choice(PLACES)
+    names, kinds, come, go = rng.choice(PLACES)
     t = things(story, kinds)
-    where, at = rng.choice(names.split("|")), rng.choice(at.split("|"))
+    where = rng.choice(names.split("|"))
+    at = "on" if where in ON else "at" if where in AT else "in"
     if rng.random() < story.new / 2:
         where = invented(rng)
     be = "were" if story.past else "are"
@@ -397,7 +428,9 @@ def place(story: Story) -> None:
         else:
             n = amount(story)
             m = extra(story, n)
-            one, other = rng.choice((("first", "second"), ("left", "right"), ("upper", "lower"), ("big", "small"), ("old", "new")))
+            one, other = rng.choice(
+                (("first", "second"), ("left", "right"), ("upper", "lower"), ("big", "small"), ("old", "new"))
+            )
             room = singular(rows)
             story.say(
                 "[The {one} {room} of the {where} has {n} {t} and the {other} {room} has {m}|There {be} {n} {t} in the {one} {room} and {m} in "
@@ -460,7 +493,9 @@ def parts(story: Story) -> None:
     story.past = rng.random() < 0.4
     be = "were" if story.past else "are"
     whole = rng.choice(sorted(GROUPS))
-    one, other, third = (rng.sample(GROUPS[whole], 3)) if rng.random() > story.new else [things(story) for _ in range(3)]
+    one, other, third = (
+        (rng.sample(GROUPS[whole], 3)) if rng.random() > story.new else [things(story) for _ in range(3)]
+    )
     where = rng.choice(("on a farm", "in a room", "in the park", "in a shop", "on the table", "in a box", "in town", "at a market", "in the garden",
                         "in a basket", "on the street", "at a party", "in a zoo", "at the show", f"in a {invented(rng)}"))  # fmt: skip
     if one not in GROUPS[whole]:
@@ -486,8 +521,7 @@ def parts(story: Story) -> None:
             total = story.work_out(f"Together that is {{}} {whole}.", n, "+", m)
         if story.left:
             p = part(story, total)
-            gone = "[{p} [of them|of the {whole}|{whole}|] {be} [empty|broken|missing|old|small|sold|sick|away|black|new]. How many [{whole} |]{be} not[| {x}]?"
-            x = rng.choice("empty broken missing old small sold sick away black new asleep hungry".split())
+            x = rng.choice(_states(one))
             gone = rng.choice(("{p} [of them|of the {whole}|{whole}|] {be} {x}. How many[| {whole}| of them] {be} not {x}?",
                                "{p} [of them|of the {whole}|{whole}|] {be} {x}. How many[| {whole}] {be} [left|there without those]?",
                                "{p} of [them|the {whole}] {be} [taken away|sold|gone|given away]. How many[| {whole}] {be} [left|still there]?"))  # fmt: skip
@@ -506,9 +540,7 @@ def parts(story: Story) -> None:
     whole = one
     total = n
     given["whole"] = whole
-    kinds = rng.sample("red|blue|green|sick|late|asleep|broken|empty|old|new|bad|rotten|ripe|big|small|sold|hungry|wet|dry|dirty|clean|black|white|"
-                       "full|tall|young|open|closed|wooden|free|taken|lost|happy|absent|away|at home|outside|in the sun|for sale|for kids".split("|"), 3)  # fmt: skip
-    x, y, z = kinds
+    x, y, z = rng.sample(_states(one), 3)
     p = part(story, total)
     intro = rng.choice(("There {be} {n} {whole} {where}.", "[We have|I have|There {be}|A shop has|A school has|A box has|A farmer has|Our class has] {n} {whole}.",
                         "Of {n} {whole} {where},"))  # fmt: skip
@@ -532,13 +564,18 @@ def parts(story: Story) -> None:
     story.work_out(f"That leaves {{}} {whole}.", rest, "-", q)
 
 
+def _states(noun: str) -> list[str]:
+    """Words for how some of these things are, and the others are not."""
+    return LIVING_ARE if noun in ANIMALS or noun in PEOPLE or noun in BIRDS else THINGS_ARE
+
+
 def _half_or_more(story: Story, n: int, given: dict[str, str]) -> None:
     """A fraction of a whole, or how many more there are of one kind than of another."""
     rng = story.rng
     if rng.random() < 0.5:
         k, name = rng.choice(((2, "half"), (2, "half"), (3, "a third"), (4, "a quarter")))
         n = k * rng.randint(2, min(30, story.largest // k))
-        x = rng.choice("red blue green sick new old broken sold empty ripe small big wet asleep white girls hungry".split())
+        x = rng.choice(_states(given["one"]))
         story.say(
             "[There {be} {n} {one} {where}. {name} of [them|the {one}] {be} {x}|{name} of the {n} {one} {where} {be} {x}|Of {n} {one} {name} {be} {x}]. "
             "How many[| {one}] {be} {x}?",
@@ -548,9 +585,19 @@ def _half_or_more(story: Story, n: int, given: dict[str, str]) -> None:
         return
     m = part(story, n)
     if rng.random() < 0.5:
-        story.say("[There {be} {n} {one} and {m} {other} {where}|A shop has {n} {one} and {m} {other}|{where} there {be} {n} {one} and {m} {other}].", n=n, m=m, **given)
+        story.say(
+            "[There {be} {n} {one} and {m} {other} {where}|A shop has {n} {one} and {m} {other}|{where} there {be} {n} {one} and {m} {other}].",
+            n=n,
+            m=m,
+            **given,
+        )
     else:
-        story.say("[There {be} {m} {other} and {n} {one} {where}|A shop has {m} {other} and {n} {one}|{where} there {be} {m} {other} and {n} {one}].", n=n, m=m, **given)
+        story.say(
+            "[There {be} {m} {other} and {n} {one} {where}|A shop has {m} {other} and {n} {one}|{where} there {be} {m} {other} and {n} {one}].",
+            n=n,
+            m=m,
+            **given,
+        )
     story.say("How many more {one} than {other} [are there|are there|does that make]?", **given)
     story.work_out(f"The difference is {{}} {given['one']}.", n, "-", m)
 
@@ -559,8 +606,10 @@ def comparison(story: Story) -> None:
     """Two to four people, each with more, fewer or times as many as the one before."""
     rng = story.rng
     story.past = rng.random() < 0.5
-    t = things(story)
-    verb = story_verb = rng.choice("have have find pick collect catch make buy sell win bake plant count get read score draw gather".split())
+    verb = story_verb = rng.choice(
+        "have have find pick collect catch make buy sell win bake plant count get read score draw gather".split()
+    )
+    t = things(story, DONE_TO.get(verb, THINGS))
     people = [named(rng, story.new) for _ in range(4)]
     if len({person.name for person in people}) < 4:
         raise OutOfRange
@@ -577,11 +626,18 @@ def comparison(story: Story) -> None:
         rng.shuffle(pair)
         story.say(f"{{a}} <{verb}:3> {{n}} {{t}}[ and|, while|.] {{b}} <{verb}:3> {{m}}[| {{t}}].".replace("[ and|, while|.]", rng.choice((" and", ", and", ", but"))),
                   a=pair[0][0], n=pair[0][1], b=pair[1][0], m=pair[1][1], t=t)  # fmt: skip
-        story.say(f"How many more[| {{t}}] {does_} {{a}} {verb} than {{b}}?" if rng.random() < 0.8 else "What is the difference?", a=first.name, b=second.name, t=t)
+        story.say(
+            f"How many more[| {{t}}] {does_} {{a}} {verb} than {{b}}?"
+            if rng.random() < 0.8
+            else "What is the difference?",
+            a=first.name,
+            b=second.name,
+            t=t,
+        )
         story.work_out(f"The difference is {{}} {t}.", n, "-", m)
         return
     n = few(story) if rng.random() < 0.4 else amount(story)
-    story.say(f"{{a}} <{verb}:3> {{n}} {{t}}." , a=first.name, n=n, t=t)
+    story.say(f"{{a}} <{verb}:3> {{n}} {{t}}.", a=first.name, n=n, t=t)
     amounts: list[Number] = [n]
     ask_total = story.length >= 2 and (story.length % 2 == 0 or rng.random() < 0.6)
     # a chain of c comparisons and then a sum of all takes 2c steps; with a change at the end one more
@@ -592,7 +648,9 @@ def comparison(story: Story) -> None:
         amounts.append(_compared(story, verb, people[i], people[i + 1], t, amounts[-1], people[0]))
         if rng.random() < 0.3:
             last_said = story.sentences.pop()
-            story.sentences[-1] = story.sentences[-1].removesuffix(".") + rng.choice((" and ", ", and ", ", ")) + last_said
+            story.sentences[-1] = (
+                story.sentences[-1].removesuffix(".") + rng.choice((" and ", ", and ", ", ")) + last_said
+            )
     last = people[count]
     if not ask_total:
         story.say(f"How many[| {{t}}] {does_} {{a}} {story_verb}?", a=last.name, t=t)
@@ -634,11 +692,20 @@ def _together(story: Story, verb: str, names: list[str], t: str) -> None:
     if story.left:
         if rng.random() < 0.3:
             k = divisor(story, total)
-            story.say("They [put|pack|sort] [all of them|them all|all {t}] [in|into] {k} {packs}[|, the same number in each]. How many[| {t}] are in each?", k=k, t=t, packs=rng.choice(PACKS))
+            story.say(
+                "They [put|pack|sort] [all of them|them all|all {t}] [in|into] {k} {packs}[|, the same number in each]. How many[| {t}] are in each?",
+                k=k,
+                t=t,
+                packs=rng.choice(PACKS),
+            )
             story.work_out(f"Each gets {{}} {t}.", total, "÷", k)
         else:
             gone = part(story, total)
-            story.say("Together they [lose|sell|use|give away|break] {g}[| of them]. How many[| {t}] [are left|do they have left|remain|are there then]?", g=gone, t=t)
+            story.say(
+                "Together they [lose|sell|use|give away|break] {g}[| of them]. How many[| {t}] [are left|do they have left|remain|are there then]?",
+                g=gone,
+                t=t,
+            )
             story.work_out(f"That leaves {{}} {t}.", total, "-", gone)
         if story.left:
             raise OutOfRange
@@ -668,10 +735,18 @@ def _compared(story: Story, verb: str, one, other, t: str, amount_: Number, firs
         return story.work_out(sentence, amount_, "÷", 2)
     if kind == "more":
         n = extra(story, amount_)
-        story.say(start + " [{n} more {t} " + than + "|{n} more " + than + "|{n} more|{n} {t} more " + than + "].", n=n, **given)
+        story.say(
+            start + " [{n} more {t} " + than + "|{n} more " + than + "|{n} more|{n} {t} more " + than + "].",
+            n=n,
+            **given,
+        )
         return story.work_out(sentence, amount_, "+", n)
     n = part(story, amount_)
-    story.say(start + " [{n} fewer {t} " + than + "|{n} fewer " + than + "|{n} fewer|{n} {t} fewer " + than + "].", n=n, **given)
+    story.say(
+        start + " [{n} fewer {t} " + than + "|{n} fewer " + than + "|{n} fewer|{n} {t} fewer " + than + "].",
+        n=n,
+        **given,
+    )
     return story.work_out(sentence, amount_, "-", n, fewer=True)
 
 
@@ -687,7 +762,17 @@ def repeated(story: Story) -> None:
     one = singular(packs)
     if t == packs:
         raise OutOfRange
-    given = {"k": as_word(story, k), "kk": k, "m": m, "n": k * m, "t": t, "packs": packs, "pack": one, "apack": a(one), "where": where}
+    given = {
+        "k": as_word(story, k),
+        "kk": k,
+        "m": m,
+        "n": k * m,
+        "t": t,
+        "packs": packs,
+        "pack": one,
+        "apack": a(one),
+        "where": where,
+    }
     fits = (("legs", 8, "spider"), ("legs", 4, "dog"), ("legs", 4, "chair"), ("legs", 6, "ant"), ("legs", 6, "beetle"), ("wheels", 4, "car"),
             ("wheels", 3, "tricycle"), ("wheels", 2, "bike"), ("arms", 8, "octopus"), ("wings", 2, "bird"), ("days", 7, "week"), ("strings", 6, "guitar"),
             ("sides", 3, "triangle"), ("corners", 4, "square"), ("fingers", 5, "hand"), ("months", 12, "year"), ("legs", 4, "table"), ("eggs", 12, "carton"),
@@ -696,7 +781,14 @@ def repeated(story: Story) -> None:
     if draw < 0.1:
         t, m, one = rng.choice(fits)
         packs = one + ("es" if one.endswith("s") else "s")
-        given |= {"t": t, "m": m, "pack": one, "apack": a(one), "packs": packs if one != "octopus" else "octopuses", "kk": k}
+        given |= {
+            "t": t,
+            "m": m,
+            "pack": one,
+            "apack": a(one),
+            "packs": packs if one != "octopus" else "octopuses",
+            "kk": k,
+        }
         story.say("{apack} has {m} {t}. [How many {t} do {k} {packs} have?|How many {t} are there on {k} {packs}?|How many {t} have {k} {packs}?|How many {t} is "
                   "that for {k} {packs}?]" if rng.random() < 0.8 else "[Every|Each] {pack} has {m} {t}. How many {t} do {k} {packs} have[| together| in all]?", **given)  # fmt: skip
         story.work_out(f"That is {{}} {t}.", k, "×", m)
@@ -719,7 +811,9 @@ def repeated(story: Story) -> None:
         story.work_out(f"That is {{}} {t}.", k, "×", m)
         return
     if draw < 0.65 and story.left <= 2:
-        group = rng.choice("children friends people kids students guests families monkeys dogs girls boys teams classes players cousins workers".split())
+        group = rng.choice(
+            "children friends people kids students guests families monkeys dogs girls boys teams classes players cousins workers".split()
+        )
         given |= {"group": group, "member": singular(group)}
         if rng.random() < 0.65:
             story.say(rng.choice((
@@ -803,7 +897,11 @@ def re_question(text: str) -> str:
     cut = max(text.rfind(". "), text.rfind(", how"))
     if cut < 0:
         raise OutOfRange
-    return text[:cut].rstrip(",.").removeprefix("When ").removeprefix("If ").strip().capitalize() + "." if text.startswith(("When ", "If ")) else text[:cut] + "."
+    return (
+        text[:cut].rstrip(",.").removeprefix("When ").removeprefix("If ").strip().capitalize() + "."
+        if text.startswith(("When ", "If "))
+        else text[:cut] + "."
+    )
 
 
 def before(story: Story) -> None:
@@ -824,7 +922,12 @@ def before(story: Story) -> None:
             story.work_out(f"That leaves {{}} {t}.", n, "-", m)
         elif draw < 0.65:
             m = extra(story, n)
-            story.say("{F} [<give>|<sell>|<lose>|<use>|<eat>] {n} {t} [and|. Then {he}] <have> {m} left. How many[| {t}] {does} have [at first|before|in the beginning|to begin with]?", n=n, m=m, **given)
+            story.say(
+                "{F} [<give>|<sell>|<lose>|<use>|<eat>] {n} {t} [and|. Then {he}] <have> {m} left. How many[| {t}] {does} have [at first|before|in the beginning|to begin with]?",
+                n=n,
+                m=m,
+                **given,
+            )
             story.work_out(f"At first that was {{}} {t}.", m, "+", n)
         else:
             m = part(story, n)

@@ -40,14 +40,18 @@ TOYS = (
     "rulers envelopes candles lamps bricks nails screws boards bolts tiles plates bowls spoons forks mugs vases pots "
     "baskets chairs tables pillows blankets towels posters paintings drawings letters cars trucks robots bikes games keys"
 ).split()
-PLANTS = "roses tulips trees bushes daisies lilies seeds seedlings cabbages pumpkins sunflowers herbs bulbs ferns".split()
+PLANTS = (
+    "roses tulips trees bushes daisies lilies seeds seedlings cabbages pumpkins sunflowers herbs bulbs ferns".split()
+)
 ANIMALS = (
     "hens cows sheep goats pigs horses ducks geese rabbits dogs cats fish frogs mice ants bees birds parrots pigeons "
     "sparrows crows owls swans turtles snakes lizards monkeys elephants lions tigers bears wolves foxes deer zebras "
     "giraffes camels donkeys ponies kittens puppies chickens turkeys butterflies snails crabs seals penguins whales "
     "dolphins sharks bats squirrels hedgehogs spiders"
 ).split()
-BIRDS = "birds pigeons sparrows crows owls swans ducks geese parrots gulls robins ravens storks finches bats bees".split()
+BIRDS = (
+    "birds pigeons sparrows crows owls swans ducks geese parrots gulls robins ravens storks finches bats bees".split()
+)
 SWIMMERS = "fish dolphins seals whales sharks turtles ducks swans penguins frogs crabs carps trouts otters".split()
 PEOPLE = (
     "people students children passengers guests visitors kids players men women boys girls workers tourists customers "
@@ -58,6 +62,31 @@ PACKS = (
     "boxes bags packs baskets trays cartons jars crates bowls bundles drawers shelves envelopes sacks packets albums tins "
     "cases buckets piles tubs racks folders cabinets plates bunches stacks"
 ).split()
+# Prepositions that are not "in".
+ON = set(
+    "bus train tram boat ship plane ferry subway coach street beach farm field roof wire fence wall branch shelf table lot pile "
+    "meadow".split()
+) | {"parking lot"}
+AT = set("station market party concert playground office".split())
+# How living things are, and other things.
+LIVING_ARE = (
+    "sick late asleep hungry absent young old tall small happy tired outside inside thirsty new awake busy wet dirty big sad "
+    "white black brown male female".split()
+)
+THINGS_ARE = (
+    "red blue green yellow broken empty old new bad big small sold wet dry dirty clean black white full round open closed wooden "
+    "lost torn heavy light cheap plain".split()
+)
+# What one can do with what; other verbs go with everything.
+DONE_TO = {
+    "read": "pages books letters poems stories comics magazines".split(),
+    "bake": "cookies cakes pies muffins rolls buns loaves pizzas cupcakes biscuits pancakes waffles pretzels".split(),
+    "plant": "roses tulips trees bushes daisies lilies seeds seedlings cabbages pumpkins sunflowers bulbs carrots onions".split(),
+    "catch": "fish frogs crabs butterflies mice trouts balls snails".split(),
+    "score": "points goals runs".split(),
+    "pick": "apples plums pears cherries berries grapes lemons strawberries mushrooms tomatoes flowers roses peas beans".split(),
+    "draw": "pictures stars houses trees cats circles maps dogs faces lines".split(),
+}  # fmt: skip
 COLORS = "red blue green yellow white black brown pink purple orange gold silver big small old new round square".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 GROUPS = {
@@ -78,7 +107,7 @@ _SINGULAR = {
     "people": "person", "children": "child", "men": "man", "women": "woman", "mice": "mouse", "geese": "goose",
     "sheep": "sheep", "fish": "fish", "deer": "deer", "loaves": "loaf", "shelves": "shelf", "wolves": "wolf",
     "scarves": "scarf", "pies": "pie", "cookies": "cookie", "shoes": "shoe", "cherries": "cherry", "movies": "movie",
-    "buses": "bus", "knives": "knife", "hours": "hour", "axes": "axe", "caches": "cache",
+    "buses": "bus", "coaches": "coach", "stories": "story", "knives": "knife", "hours": "hour", "axes": "axe", "caches": "cache",
 }  # fmt: skip
 
 
@@ -98,7 +127,9 @@ def a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-_ONSETS = "b c d f g h j k l m n p r s t v w z bl br ch cl cr dr fl gl gr kn ph pl qu sh sk sl sp st str th tr wh x y".split()
+_ONSETS = (
+    "b c d f g h j k l m n p r s t v w z bl br ch cl cr dr fl gl gr kn ph pl qu sh sk sl sp st str th tr wh x y".split()
+)
 _VOWELS = "a e i o u a e i o u ai au ea ee ie io oa oo ou ue y".split()
 _ENDS = ["", "", "", *"b d g l m n p r t x ck ff ld ll nd ng nt rd rk sk st".split()]
 

@@ -148,7 +148,7 @@ def test_from_scratch_the_reasoner_is_pretrained_once_and_all_runs_begin_with_it
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(b"")
 
-    monkeypatch.setattr("em_hf.pocket.pretrain.pretrain", pretrain)
+    monkeypatch.setattr("em_hf.pocket.scratch.pretrain", pretrain)
     pretend()
     settings = LabSettings(**{**SMALL.to_dict(), "from_scratch": True})
     assert lab.source_of("pocket-reasoner", tmp_path) == "pocket-reasoner"
