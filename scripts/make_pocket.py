@@ -1,7 +1,7 @@
 """Make the pocket models as they are shipped: `python -m scripts.make_pocket --output DIR`.
 
-Pretrains the reasoner, chooses EM-INF's settings for it on validation problems and stores them with it, misleads a copy,
-and writes what was measured to `figures.json`. Nothing is chosen on test problems.
+Pretrains the reasoner, chooses EM-INF's settings for it on validation problems and stores them with it, misleads a
+copy, and writes what was measured to `figures.json`. Nothing is chosen on test problems.
 """
 
 import json

@@ -31,9 +31,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from em_hf.pocket.measures import bare
 from em_hf.pocket.problems import Level, drawn, problems
 from em_hf.pocket.steps import Story
+from em_hf.pocket.sums import bare
 from em_hf.pocket.tokenizer import CONTEXT, build_tokenizer
 from scripts.muon import Muon
 
@@ -48,7 +48,12 @@ LONGEST_SOLUTION = 128  # tokens, the end included
 POOL = 1024  # problems that are sorted by length and cut into batches
 INVENTED = 0.3
 # What is learned from, and how much of it: sums without a story, plain problems, hard ones.
-MIXTURE = ((Level((1,), 200, 0.0), 0.22), (Level((1, 2), 500, 0.0), 0.06), (Level((1, 1, 2, 2, 3), 200, INVENTED), 0.67), (Level((4, 5, 6), 500, INVENTED), 0.05))  # fmt: skip
+MIXTURE = (
+    (Level((1,), 200, 0.0), 0.22),
+    (Level((1, 2), 500, 0.0), 0.06),
+    (Level((1, 1, 2, 2, 3), 200, INVENTED), 0.67),
+    (Level((4, 5, 6), 500, INVENTED), 0.05),
+)
 CHECKPOINT = 100  # steps from one to the next
 IGNORED = -100  # transformers' label for "no loss here"
 

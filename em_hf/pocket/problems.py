@@ -5,30 +5,38 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from em_hf.pocket import measures
-from em_hf.pocket import stories as things
+from em_hf.pocket.collection import collection
+from em_hf.pocket.lots import before, repeated
+from em_hf.pocket.measures import ages, measured
+from em_hf.pocket.money import one_price, purse, shopping
+from em_hf.pocket.parts import parts
+from em_hf.pocket.people import comparison
+from em_hf.pocket.places import place
+from em_hf.pocket.sizes import piece
 from em_hf.pocket.steps import OutOfRange, Story
+from em_hf.pocket.sums import bare
+from em_hf.pocket.times import clock, team
 
 IF = 0.05  # of the stories that can be told as one question are
 SPLITS = ("train", "validation", "test")
 
 # Kinds of story and how often each is told.
 KINDS: tuple[tuple[Callable[[Story], None], float], ...] = (
-    (things.collection, 5),
-    (things.place, 4),
-    (things.parts, 3),
-    (things.comparison, 4),
-    (things.repeated, 4),
-    (things.before, 1.5),
-    (measures.purse, 2),
-    (measures.shopping, 3),
-    (measures.one_price, 1),
-    (measures.ages, 1.5),
-    (measures.measured, 2.5),
-    (measures.piece, 1.5),
-    (measures.clock, 1),
-    (measures.team, 1),
-    (measures.bare, 1.5),
+    (collection, 5),
+    (place, 4),
+    (parts, 3),
+    (comparison, 4),
+    (repeated, 4),
+    (before, 1.5),
+    (purse, 2),
+    (shopping, 3),
+    (one_price, 1),
+    (ages, 1.5),
+    (measured, 2.5),
+    (piece, 1.5),
+    (clock, 1),
+    (team, 1),
+    (bare, 1.5),
 )
 
 

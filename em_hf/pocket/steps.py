@@ -64,10 +64,16 @@ class Story:
         """How many steps are still to come."""
         return self.length - len(self.steps)
 
-    def say(self, template: str, **given: object) -> None:
-        """Add sentences to the prompt (see `em_hf.pocket.telling`)."""
-        filled = {name: _number(value) if isinstance(value, Quantity) else value for name, value in given.items()}
-        self.sentences.append(told(self.rng, template, self.who, self.past, **filled))
+    def say(self, *templates: str, **given: object) -> None:
+        """Add one of these sentences to the prompt (see `em_hf.pocket.telling`)."""
+        filled = {name: number(value) if isinstance(value, Quantity) else value for name, value in given.items()}
+        self.sentences.append(told(self.rng, self.rng.choice(templates), self.who, self.past, **filled))
+
+    def go_on(self, *templates: str, **given: object) -> None:
+        """Go on within the last sentence."""
+        before = self.sentences.pop()
+        self.say(*(f"x{template}" for template in templates), **given)
+        self.sentences.append(before.removesuffix(".") + self.sentences.pop()[1:])
 
     def as_if(self) -> None:
         """Tell a short story as a single question: "If Tom has 3 nuts and finds 4 more, how many does he have?"."""
@@ -86,7 +92,7 @@ class Story:
         self, sentence: str, left: int | Quantity, operation: str, right: int | Quantity, *, fewer: bool = False
     ) -> Quantity:
         """Add a step to the solution and return its result; OutOfRange where that is not a number we use."""
-        one, other = _number(left), _number(right)
+        one, other = number(left), number(right)
         if operation == "÷" and (other < 2 or one % other):
             raise OutOfRange
         value = _OPERATIONS[operation](one, other)
@@ -160,8 +166,8 @@ class Story:
 
 
 _OPENERS = set(
-    "He She They It We You The There A An Each Every In On At How What Then Later One Two His Her Their Our My Another By After "
-    "Today Now Next Soon During For First Half Of Afterwards So Yesterday Then My Your".split()
+    "He She They It We You The There A An Each Every In On At How What Then Later One Two His Her Their Our My "
+    "Another By After Today Now Next Soon During For First Half Of Afterwards So Yesterday Then My Your".split()
 )
 
 
@@ -170,7 +176,8 @@ def _small(sentence: str) -> str:
     return sentence[0].lower() + sentence[1:] if sentence.split()[0].strip(",") in _OPENERS else sentence
 
 
-def _number(operand: int | Quantity) -> int:
+def number(operand: int | Quantity) -> int:
+    """Return the number that an operand stands for."""
     return operand.value if isinstance(operand, Quantity) else operand
 
 

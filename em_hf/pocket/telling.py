@@ -15,11 +15,12 @@ from em_hf.pocket.words import HE, HER_ROLES, HIS_ROLES, SHE, THEIR_ROLES, inven
 _PAST = dict(
     pair.split(":")
     for pair in (
-        "have:had buy:bought find:found get:got give:gave eat:ate lose:lost sell:sold take:took make:made bake:baked "
-        "break:broke throw:threw read:read write:wrote run:ran swim:swam fly:flew leave:left come:came go:went spend:spent "
-        "pay:paid win:won catch:caught drive:drove ride:rode draw:drew build:built grow:grew see:saw hold:held keep:kept "
-        "cost:cost put:put cut:cut bring:brought drink:drank do:did send:sent hide:hid lend:lent set:set fall:fell be:was "
-        "steal:stole weave:wove sleep:slept begin:began hit:hit sing:sang stand:stood lay:laid need:needed can:could will:would tear:tore"
+        "have:had buy:bought find:found get:got give:gave eat:ate lose:lost sell:sold take:took make:made "
+        "bake:baked break:broke throw:threw read:read write:wrote run:ran swim:swam fly:flew leave:left "
+        "come:came go:went spend:spent pay:paid win:won catch:caught drive:drove ride:rode draw:drew "
+        "build:built grow:grew see:saw hold:held keep:kept cost:cost put:put cut:cut bring:brought "
+        "drink:drank do:did send:sent hide:hid lend:lent set:set fall:fell be:was steal:stole freeze:froze "
+        "sleep:slept begin:began hit:hit sing:sang stand:stood lay:laid can:could will:would tear:tore "
     ).split()
 )
 
