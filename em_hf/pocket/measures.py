@@ -3,7 +3,7 @@
 from em_hf.pocket.choices import Number, amount, as_word, extra, few, groups, part
 from em_hf.pocket.steps import OutOfRange, Story, number
 from em_hf.pocket.telling import named, someone
-from em_hf.pocket.words import DAYS, RELATIVES, SHE_RELATIVES
+from em_hf.pocket.words import DAYS, HE, PEERS, RELATIVES, SHE, SHE_RELATIVES, invented
 
 
 def ages(story: Story) -> None:
@@ -23,7 +23,7 @@ def ages(story: Story) -> None:
     ends = rng.choice(("years", "together")) if story.length == 3 or rng.random() < 0.4 else None
     relatives = rng.sample(RELATIVES, story.length - (ends is not None))
     for i, word in enumerate(relatives):
-        older = rng.random() < 0.65
+        older = rng.random() < 0.65 or (i == 0 and word not in PEERS)
         m = rng.randint(2, 40) if older else part(story, now)
         than = f" than {{his}} {relatives[i - 1]}" if i else "[|| than {he}]"
         sentence = f"{{his}} {{word}} is {{m}} years {'older' if older else 'younger'}{than}."
@@ -50,10 +50,17 @@ def _she(relative: str) -> str:
     return "she" if relative in SHE_RELATIVES else "he"
 
 
-def _relative(story: Story) -> dict[str, str]:
-    word = story.rng.choice(RELATIVES)
-    name = f" {named(story.rng, story.new).name}" if story.rng.random() < 0.3 else ""
-    return {"word": word + name, "rel": word, "she": _she(word)}
+def _relative(story: Story, among: list[str] = RELATIVES) -> dict[str, str]:
+    """Somebody's relative, now and then with a name, and the pronoun."""
+    rng = story.rng
+    word = rng.choice(among)
+    she = _she(word)
+    name = ""
+    if rng.random() < 0.3:
+        name = " " + (
+            invented(rng).capitalize() if rng.random() < story.new else rng.choice(SHE if she == "she" else HE)
+        )
+    return {"word": word + name, "rel": word, "she": she}
 
 
 def _one_compared(story: Story) -> None:
@@ -65,7 +72,7 @@ def _one_compared(story: Story) -> None:
         "How old is [{she}|{his} {rel}]?",
         n=n,
         m=m,
-        **_relative(story),
+        **_relative(story, RELATIVES if older else PEERS),
     )
     story.work_out("That is {} years.", n, "+" if older else "-", m)
 
@@ -73,14 +80,21 @@ def _one_compared(story: Story) -> None:
 def _age_difference(story: Story) -> None:
     n = story.rng.randint(4, 70)
     m = part(story, n)
-    story.say(
-        "{F} <be> {n}[| years old] and {his} {word} is {m}. How [much|many years] older <be> {S}?",
-        "{F} <be> {m}[| years old] and {his} {word} is {n}. How [much|many years] older is [{she}|{his} {rel}]?",
-        "{F} <be> {n} and {his} {word} is {m}. [What is the difference in years?|How many years younger is {she}?]",
-        n=n,
-        m=m,
-        **_relative(story),
-    )
+    if story.rng.random() < 0.5:
+        story.say(
+            "{F} <be> {n}[| years old] and {his} {word} is {m}. [How [much|many years] older <be> {S}?|What is the "
+            "difference in years?|How many years younger is {she}?]",
+            n=n,
+            m=m,
+            **_relative(story, PEERS),
+        )
+    else:
+        story.say(
+            "{F} <be> {m}[| years old] and {his} {word} is {n}. How [much|many years] older is [{she}|{his} {rel}]?",
+            n=n,
+            m=m,
+            **_relative(story),
+        )
     story.work_out("The difference is {} years.", n, "-", m)
 
 
@@ -98,7 +112,8 @@ def _years_ago(story: Story) -> None:
 
 
 def _times_as_old(story: Story) -> None:
-    n, k = story.rng.randint(4, 40), story.rng.randint(2, 5)
+    k = story.rng.randint(2, 5)
+    n = story.rng.randint(4, 100 // k)
     times = "twice" if k == 2 else f"{as_word(story, k)} times"
     story.say(
         "{F} <be> {n}[| years old]. {his} {word} is {times} as old[| as {he}]. How old is [{she}|{his} {rel}]?",

@@ -19,7 +19,7 @@ _PAST = dict(
         "bake:baked break:broke throw:threw read:read write:wrote run:ran swim:swam fly:flew leave:left "
         "come:came go:went spend:spent pay:paid win:won catch:caught drive:drove ride:rode draw:drew "
         "build:built grow:grew see:saw hold:held keep:kept cost:cost put:put cut:cut bring:brought "
-        "drink:drank do:did send:sent hide:hid lend:lent set:set fall:fell be:was steal:stole freeze:froze "
+        "drink:drank do:did send:sent hide:hid lend:lent set:set fall:fell be:was dig:dug steal:stole freeze:froze "
         "sleep:slept begin:began hit:hit sing:sang stand:stood lay:laid can:could will:would tear:tore "
     ).split()
 )

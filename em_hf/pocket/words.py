@@ -29,6 +29,7 @@ THEIR_ROLES = (
     "the villagers|the kids"
 ).split("|")
 RELATIVES = "mother father sister brother aunt uncle cousin friend neighbor teacher grandmother grandfather".split()
+PEERS = "sister brother cousin friend neighbor teacher".split()  # who may be younger
 SHE_RELATIVES = {"mother", "sister", "aunt", "grandmother", "cousin", "teacher"}
 
 FOOD = (
