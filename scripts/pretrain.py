@@ -44,7 +44,7 @@ DECAY = 0.5  # of the steps: the learning rate falls to nothing in a straight li
 SLIP_RATE = 0.12  # of the steps in a solution
 LEARNING_RATE, ADAM_LEARNING_RATE = 0.02, 4e-3  # of Muon, for the matrices inside the layers; of AdamW, for the others
 WARM_UP = 50  # steps
-LONGEST_SOLUTION = 128  # tokens, the end included
+LONGEST_SOLUTION = 160  # tokens, the end included
 POOL = 1024  # problems that are sorted by length and cut into batches
 INVENTED = 0.3
 # What is learned from, and how much of it: sums without a story, plain problems, hard ones.

@@ -28,7 +28,8 @@ BY_HAND = [
     ("collection", "Quaudbie had 32 candies. 7 more candies were delivered. How many candies did Quaudbie have?", 39),
     (
         "collection",
-        "Two friends had 60 cucumbers. 7 more cucumbers were added. Next Iris borrowed 12 cucumbers. What is the number of cucumbers now?",
+        "Two friends had 60 cucumbers. 7 more cucumbers were added. Next Iris borrowed 12 cucumbers. What is the "
+        "number of cucumbers now?",
         55,
     ),
     ("place", "The roof had eight rows of 2 swans. Then 14 left. How many swans were on the roof in the end?", 2),
@@ -49,7 +50,8 @@ BY_HAND = [
     ("purse", "I earned 98 dollars. I needed a hat for 107 dollars. How much more money did I have to save?", 9),
     (
         "shopping",
-        "The scouts had 70 dollars to spend. They bought 5 watches at eight dollars each. How much money did they have left?",
+        "The scouts had 70 dollars to spend. They bought 5 watches at eight dollars each. How much money did they "
+        "have left?",
         30,
     ),
     (
@@ -76,7 +78,8 @@ BY_HAND = [
     ("clock", "I spend 14 hours on the garden, 55 on lunch and 20 hours on chess. How long is that?", 89),
     (
         "clock",
-        "In the morning it is 19 degrees. Later it is 7 degrees cooler. By noon it becomes 15 degrees hotter. How many degrees are there now?",
+        "In the morning it is 19 degrees. Later it is 7 degrees cooler. By noon it becomes 15 degrees hotter. How "
+        "many degrees are there now?",
         27,
     ),
     ("team", "10 groups of 3 players play. How many players are there?", 30),
@@ -243,7 +246,7 @@ def test_a_slip_changes_one_result_and_the_rest_follows_from_it(level: str) -> N
         assert all(0 <= c <= LEVELS[level].largest for *_, c in written)
         assert story.solution(slips).endswith(f"#### {written[-1][3]}")
         slips_made, steps_seen = slips_made + len(slips), steps_seen + len(written)
-    # Where every slip would leave the range, or break a division, none is made: a little under 12% of the steps have one.
+    # Where every slip would leave the range, or break a division, none is made: a little under 12% have one.
     assert 0.095 < slips_made / steps_seen < 0.125
 
 
