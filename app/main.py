@@ -40,15 +40,11 @@ def base_of_run(run: str) -> str:
     Raises:
         ValueError: the folder is not one that `em-hf train` wrote.
     """
-    from em_hf.runs import RunFileError, read_facts
-
+    record = Path(run) / "run.json"
     try:
-        base = read_facts(Path(run)).base_model
-    except RunFileError as error:
-        raise ValueError(f"{run} is no run folder of em-hf train ({error})") from error
-    if base is None:
-        raise ValueError(f"{run} is no run folder of em-hf train (it does not name its base model)")
-    return base
+        return json.loads(record.read_text(encoding="utf-8"))["base_model"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{run} is no run folder of em-hf train (no readable run.json in it)") from error
 
 
 def serve(

@@ -23,7 +23,6 @@ from pathlib import Path
 from benchmarks.common import describe, environment, write
 from benchmarks.gemma import gemma_folder
 from em_hf.evaluation.strategies import STRATEGIES
-from em_hf.runs import EVALUATION_FILE
 from tests.smollm2 import HUB_ID, smollm2_folder
 
 EM_HF = [sys.executable, "-c", "from em_hf.cli.main import main; main()"]
@@ -87,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     subprocess.run([*EM_HF, *command, *place], check=True, stdout=subprocess.DEVNULL)
     # The record names the model as a user would, and no folder of this machine.
     shown = " ".join(["em-hf", *command]).replace(str(experiment.folder()), experiment.name)
-    found = json.loads((folder / EVALUATION_FILE).read_text().replace(str(experiment.folder()), experiment.name))
+    found = json.loads((folder / "eval.json").read_text().replace(str(experiment.folder()), experiment.name))
     found["command"] = shown
     table = (folder / "eval.md").read_text().replace(str(experiment.folder()), experiment.name)
     text = f"{describe(record)}\n`{shown}`\n\n{table.partition(chr(10) * 2)[2]}"

@@ -16,7 +16,6 @@ from benchmarks.common import describe, environment, table, write
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import load_model
 from em_hf.pocket import problems
-from em_hf.runs import holds_run, read_facts, to_json
 from em_hf.training.measure import measure
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
@@ -60,8 +59,9 @@ def trained(options: argparse.Namespace, method: str, rate: float) -> dict[str, 
     folder = options.work / f"{method}-{rate:g}"
     given = {"recipe": "pocket", "method": method, "learning_rate": rate, "device": "cpu"}
     given |= {"guard": False, "probe_problems": 0, "eval_problems": 0}
-    if not holds_run(folder) or read_facts(folder).status != "finished":
-        train(RunSettings.resolve(given), folder, resume=holds_run(folder))
+    facts = folder / "run.json"
+    if not facts.is_file() or json.loads(facts.read_text())["status"] != "finished":
+        train(RunSettings.resolve(given), folder, resume=facts.is_file())
     return measured(options, method, f"learning rate {rate:g}", str(folder), folder.name, None)
 
 
@@ -74,7 +74,7 @@ def measured(
         prompts, answers = [row["prompt"] for row in rows], [row["answer"] for row in rows]
         how: dict[str, Any] = {"entropy_min": config, "max_new_tokens": 64, "samples": 2}
         row = measure(*load_model(model, device="cpu"), prompts, answers, name=name, **how)
-        kept.write_text(json.dumps({**to_json(row), "setting": setting}))
+        kept.write_text(json.dumps({**row.to_dict(), "setting": setting}))
         print(kept.stem, kept.read_text(), flush=True)
     return json.loads(kept.read_text())
 

@@ -23,7 +23,6 @@ from typing import Any
 from benchmarks.common import describe, environment, table, write
 from benchmarks.gemma import few_shot, gemma_folder
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.runs import PROBE_FILE, Reading, holds_run, read_facts, read_lines, to_json
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
 
@@ -59,8 +58,8 @@ def smollm2(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
         given = {"recipe": "laptop-smollm2", "method": method, "model": str(smollm2_folder()), "dataset": str(data)}
         given |= {"dataset_config": None, "eval_problems": 0, "probe_problems": 16, "max_completion_length": 48}
         run = trained(options.work / f"smollm2-{method}", RunSettings.resolve({**given, "device": "cpu"}))
-        readings = [to_json(reading) for reading in read_lines(run / PROBE_FILE, Reading)]
-        facts = to_json(read_facts(run))
+        readings = [json.loads(line) for line in (run / "probe.jsonl").read_text().splitlines()]
+        facts = json.loads((run / "run.json").read_text())
         results.append({"method": method, "readings": readings, **{key: facts[key] for key in ("guard", "compute")}})
     header = ["method", "steps", "nats/token", "log-prob/token", "tokens", "KL", "guard", "seconds"]
     rows = []
@@ -115,7 +114,7 @@ def gemma(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
             **given,
         }
         run = trained(options.work / name.replace(", ", "-").lower(), RunSettings.resolve(settings))
-        facts = to_json(read_facts(run))
+        facts = json.loads((run / "run.json").read_text())
         kept = {key: facts.get(key) for key in ("guard", "compute", "steps_done")}
         best = (kept["guard"] or {}).get("best_step")
         if best == 0:  # stopped before anything good came: what is left is the base model, which is measured
@@ -157,9 +156,10 @@ def problems(data_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str
 
 def trained(folder: Path, settings: RunSettings) -> Path:
     """The finished run, gone on with where it was interrupted."""
-    if holds_run(folder) and read_facts(folder).status == "finished":
+    if (folder / "run.json").is_file() and json.loads((folder / "run.json").read_text())["status"] == "finished":
         return folder
-    train(settings, folder, resume=holds_run(folder), on_step=lambda line: print(folder.name, line, flush=True))
+    resume = (folder / "run.json").is_file()
+    train(settings, folder, resume=resume, on_step=lambda line: print(folder.name, line, flush=True))
     return folder
 
 
@@ -183,7 +183,7 @@ def measured(
             loaded = loaded or load_model(str(model), device="cpu", dtype="float32")
             prompts, answers = [few_shot(question) for question, _ in rows], [answer for _, answer in rows]
             row = measure(*loaded, prompts, answers, name=name, max_new_tokens=24, chat_template=False, **how)
-            done = [*done, {**to_json(row), "set": which, "decoding": decoding, "n": len(rows)}]
+            done = [*done, {**row.to_dict(), "set": which, "decoding": decoding, "n": len(rows)}]
             kept.write_text(json.dumps(done, indent=1))
             print(name, done[-1], flush=True)
     wanted = [m for m in done if m["n"] == len(next(iter(sets.values())))]

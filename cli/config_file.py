@@ -41,11 +41,6 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
         except ValueError as error:
             quotes = "; put it in quotes" if one.kind is str and isinstance(value, int | float) else ""
             raise click.UsageError(f"{key} in {path} is {typed(value)}, but {error}{quotes}", ctx) from error
-        if option.name == "trust_remote_code" and kept:
-            raise click.UsageError(
-                f"{key} in {path}: no file may allow a repository's code; give --trust-remote-code on the command line",
-                ctx,
-            )
         defaults[str(option.name)] = not kept if turned else kept
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
     click.echo(f"Settings read from {path}.", err=True)

@@ -1,5 +1,6 @@
 """`em-hf diagnose`: will EM help this model on such problems? From a small labelled sample, before any training."""
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,6 @@ def command(**options: Any) -> None:
     from em_hf.evaluation.diagnose import describe, diagnose
     from em_hf.generation.mixin import STORED
     from em_hf.models import load_model
-    from em_hf.runs import Diagnosis, write_json
 
     prompts = load_prompts(
         options["dataset"],
@@ -104,5 +104,5 @@ def command(**options: Any) -> None:
     found = diagnose(samples, seed=options["seed"])
     if options["output"] is not None:
         facts = {"dataset": options["dataset"], "split": options["split"], "seed": options["seed"]}
-        write_json(options["output"], Diagnosis(**facts, **found.to_dict()))
+        options["output"].write_text(json.dumps({**facts, **found.to_dict()}, indent=1) + "\n", encoding="utf-8")
     print_json(found.to_dict()) if options["as_json"] else click.echo(describe(found))

@@ -66,13 +66,6 @@ class EvalOptions:
     allow_code_execution: bool = setting(
         False, help="Run the programs that the model writes, in a sandbox.", group="scale"
     )
-    sandbox: str | None = setting(
-        None,
-        help="weak runs programs even where this machine cannot keep all the sandbox promises; also EM_HF_SANDBOX.",
-        group="scale",
-        choices=("strict", "weak"),
-        unset="strict",
-    )
     output: Path | None = setting(
         None, help="Folder for results; the same command continues from it.", group="output", metavar="FOLDER"
     )
@@ -183,7 +176,6 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     from em_hf.evaluation.run import evaluate, load_tasks, quiet_lm_eval, settings_record
     from em_hf.generation.mixin import STORED
     from em_hf.models import load_model
-    from em_hf.runs import to_json
 
     quiet_lm_eval()
     output: Path | None = options["output"]
@@ -192,8 +184,6 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     settings = EvalSettings(**{name: options[name] for name in settings_of(EvalSettings)})
     if options["scicode_targets"]:
         os.environ["EM_HF_SCICODE_TARGETS"] = str(options["scicode_targets"])
-    if options["sandbox"]:
-        os.environ["EM_HF_SANDBOX"] = options["sandbox"]
     tasks = load_tasks(settings, data_dir=options["data_dir"], allow_code=options["allow_code_execution"])
     load = {name: options[name] for name in ("revision", "dtype", "trust_remote_code")}
     if options["backend"] == "vllm":
@@ -223,4 +213,4 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     if folder is not None:
         result.write(folder)
         note(f"Results are in {output}.")
-    print_json(to_json(result.record)) if options["as_json"] else click.echo(result.text)
+    print_json(result.record) if options["as_json"] else click.echo(result.text)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 BARS = " ▁▂▃▄▅▆▇█"
 FULL_BAR_NATS = 3.0
-GGUF_CONTEXT = 4096  # tokens of context for a GGUF file: a model's own may not fit into memory
 
 
 @dataclass(frozen=True)
@@ -84,22 +83,6 @@ def command(prompt: str | None, **options: Any) -> None:
     """
     settings = entropy_min_settings(options)
     prompt = read_prompt(prompt, options["file"])
-    decode = _decode_gguf if options["model"].endswith(".gguf") else _decode
-    prompt, config, room, result = decode(prompt, settings, options)
-    used = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")} | {"max_new_tokens": room}
-    if options["as_json"]:
-        print_json({"prompt": prompt, "sampling": used, "entropy_min": config.to_dict(), **result.to_dict()})
-        return
-    click.echo(f"Prompt: {prompt}\n")
-    _show(result)
-    note(
-        f"Sampled at temperature {used['temperature']:g}, top_k {used['top_k']}, top_p {used['top_p']:g}, "
-        f"seed {used['seed']}; EM-INF: {_summary(config)}."
-    )
-
-
-def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> tuple[str, Any, int, Any]:
-    """Return the prompt, the settings, the most new tokens and the comparison of a transformers model."""
     check_model(options["model"])
     check_device(options["device"])
     load_libraries(options["model"])
@@ -135,21 +118,16 @@ def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any
         top_k=options["top_k"],
         top_p=options["top_p"],
     )
-    return prompt, config, room, result
-
-
-def _decode_gguf(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> tuple[str, Any, int, Any]:
-    """The same for a GGUF file, which llama.cpp decodes."""
-    from em_hf.generation.llama_cpp import load_gguf
-
-    llm = load_gguf(options["model"], n_ctx=GGUF_CONTEXT)
-    from em_hf.compare.gguf import compare_gguf
-    from em_hf.pocket import problems
-
-    prompt = prompt if prompt is not None else problems("test", 1, options["seed"])[0]["prompt"]
-    config, room = EntropyMinConfig.from_dict(settings), options["max_new_tokens"]
-    sampling = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p", "chat_template")}
-    return prompt, config, room, compare_gguf(llm, prompt, config, max_new_tokens=room, **sampling)
+    used = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")} | {"max_new_tokens": room}
+    if options["as_json"]:
+        print_json({"prompt": prompt, "sampling": used, "entropy_min": config.to_dict(), **result.to_dict()})
+        return
+    click.echo(f"Prompt: {prompt}\n")
+    _show(result)
+    note(
+        f"Sampled at temperature {used['temperature']:g}, top_k {used['top_k']}, top_p {used['top_p']:g}, "
+        f"seed {used['seed']}; EM-INF: {_summary(config)}."
+    )
 
 
 def _summary(config: Any) -> str:

@@ -111,6 +111,4 @@ def results_table(results: dict[str, Any]) -> str:
         f"{results['n']} held-out prompts, {samples} per prompt, temperature 1, top_k 0, top_p 1, with and without "
         f"EM-INF, seed {sampling['seed']}"
     )
-    if results.get("note"):
-        lines.append(results["note"])
     return "\n".join(lines)

@@ -240,7 +240,7 @@ def _settings(ctx: click.Context, options: dict[str, Any]) -> RunSettings:
 
 
 def _of_earlier_run(ctx: click.Context, folder: Path) -> RunSettings:
-    from em_hf.runs import read_run
+    from em_hf.hub.runs import read_run
 
     for name in ctx.params:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and name not in WITH_RESUME:
@@ -250,4 +250,4 @@ def _of_earlier_run(ctx: click.Context, folder: Path) -> RunSettings:
     run = read_run(folder)
     if run.status == "finished":
         raise click.UsageError(f"{folder} is finished: there is nothing to resume; train on with --model {folder}", ctx)
-    return RunSettings.of_run(run.facts, trust_remote_code=bool(ctx.params["trust_remote_code"]))
+    return RunSettings.of_run(run.facts)

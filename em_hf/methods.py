@@ -11,15 +11,15 @@ class Method:
     """A training method.
 
     Args:
-        title: Its name in tables and cards.
-        summary: One line for `--list-methods`.
-        objective: The formula that is minimized or maximized.
+        title: how tables and cards call it.
+        summary: one line for `--list-methods`.
+        objective: the formula that is minimized or maximized.
         build: `module:function`, called as `build(settings, model, tokenizer, data, folder, callbacks)` with the run's
-            RunSettings and `em_hf.data.Prompts`; returns a transformers Trainer.
-        needs: The labels it uses: "answers", "solutions" or none. A method that needs none never sees any.
-        loop: The TRL trainer whose loop it runs in, "" for ours.
-        source: Where the method was published: "arXiv NUMBER, …".
-        rollouts: Whether TRL samples groups of `num_generations`, with a KL penalty `beta`.
+            RunSettings and `em_hf.data.Prompts`, gives a transformers Trainer.
+        needs: the labels it uses: "answers", "solutions" or nothing. A method that needs none never sees any.
+        loop: the TRL trainer whose loop it is, "" for ours.
+        source: where the method was published: "arXiv NUMBER, …".
+        rollouts: whether TRL samples groups of `num_generations`, with a KL penalty `beta`.
     """
 
     title: str
@@ -32,7 +32,6 @@ class Method:
     rollouts: bool = True
 
     def builder(self) -> Callable[..., Any]:
-        """Import and return what `build` names."""
         module, name = self.build.split(":")
         return getattr(import_module(module), name)
 

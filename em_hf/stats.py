@@ -1,4 +1,4 @@
-"""How certain a measured mean is: bootstrap intervals over problems, paired ones, over training seeds, and pass@k."""
+"""How sure a measured mean is: bootstrap intervals over problems, paired ones, over training seeds too, and pass@k."""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +12,13 @@ _DRAWS_AT_ONCE = 1 << 20
 def bootstrap_interval(
     values: Sequence[float], *, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval `(low, high)` of the mean of `values` (Efron, 1979).
+    """Percentile bootstrap interval `(low, high)` of the mean of `values`, one number a problem (Efron, 1979).
 
     Problems are drawn with replacement, as many as there are; the interval holds the middle `level` of the means of
     `n_resamples` such draws. Memory does not grow with `n_resamples` times the number of problems.
 
-    Args:
-        values: One number per problem.
-        level: Share of the means that the interval holds, between 0 and 1.
-        n_resamples: Draws.
-        seed: Seed of the draws.
-
     Raises:
-        ValueError: `values` is empty, not one-dimensional or not finite, or another argument is out of range.
+        ValueError: `values` empty, not one-dimensional or not finite, or another argument out of its range.
     """
     numbers = _one_number_each("values", values)
     if not 0 < level < 1:
@@ -46,14 +40,14 @@ def bootstrap_interval(
 def share_interval(
     values: Sequence[float], *, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the interval `(low, high)` of a mean of shares, one number from 0 to 1 per problem: accuracy, pass@k.
+    """Interval `(low, high)` of a mean of shares, one number from 0 to 1 a problem: accuracy, pass@k.
 
-    It is that of `bootstrap_interval`, unless every problem has 0 or every problem has 1. All draws of these are the
-    same, so that the bootstrap's interval would have no width however few problems there are. Then it is the exact
-    binomial bound of Clopper and Pearson (1934): none of 20 right is an accuracy of 0 to 16.8%.
+    That of `bootstrap_interval`, except where every problem has 0, or every one 1. Draws of these are all the same, and
+    the bootstrap's interval would have no width however few they are; there the exact binomial bound of Clopper and
+    Pearson (1934) stands: none of 20 right is an accuracy of 0 to 16.8%.
 
     Raises:
-        ValueError: As for `bootstrap_interval`, or a value is outside 0 to 1.
+        ValueError: as `bootstrap_interval`, or a value outside 0 to 1.
     """
     low, high = bootstrap_interval(values, level=level, n_resamples=n_resamples, seed=seed)
     least, most = min(values), max(values)
@@ -70,12 +64,12 @@ def share_interval(
 def paired_interval(
     a: Sequence[float], b: Sequence[float], *, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Return the mean of `a - b` and its bootstrap interval, `(mean, low, high)`; `a[i]` and `b[i]` are of one problem.
+    """Mean of `a - b` and its bootstrap interval: `(mean, low, high)`, where `a[i]` and `b[i]` are of one problem.
 
     A problem is drawn with both its numbers, so that what makes it hard for both does not widen the interval.
 
     Raises:
-        ValueError: As for `bootstrap_interval`, or `a` and `b` differ in length.
+        ValueError: as `bootstrap_interval`, or `a` and `b` of different length.
     """
     first, second = _one_number_each("a", a), _one_number_each("b", b)
     if len(first) != len(second):
@@ -93,19 +87,18 @@ def seeds_interval(
     n_resamples: int = 10_000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Return the mean over runs and problems and an interval that covers the choice of both, `(mean, low, high)`.
+    """Mean over runs and problems, and an interval that covers the choice of both: `(mean, low, high)`.
 
-    This is the bootstrap of a crossed design (Owen, 2007): runs are drawn with replacement, and so are problems, the
-    same ones for all runs. So `runs[s][i]` and `runs[t][i]` must be of one problem. With a single run only the problems
-    vary.
+    A bootstrap of a crossed design (Owen, 2007): runs are drawn with replacement, and problems, the same ones for all
+    runs, so `runs[s][i]` and `runs[t][i]` must be of one problem. With a single run only the problems vary.
 
     Args:
-        runs: For each training seed one number per problem.
-        against: Other runs on the same problems, whose mean is subtracted; their seeds are drawn independently, their
+        runs: for each training seed one number a problem.
+        against: other runs on the same problems, whose mean is taken off; their seeds are drawn on their own, the
             problems with those of `runs`.
 
     Raises:
-        ValueError: As for `bootstrap_interval`, or rows differ in length.
+        ValueError: as `bootstrap_interval`, or rows of different length.
     """
     first = _one_row_a_run("runs", runs)
     second = np.zeros((1, first.shape[1])) if against is None else _one_row_a_run("against", against)
@@ -126,7 +119,7 @@ def seeds_interval(
 
 
 def _drawn_mean(runs: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return `size` means over runs drawn with replacement, `[size, problems]`."""
+    """`size` means over runs drawn with replacement, `[size, problems]`."""
     counts = rng.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=size)
     return counts @ runs / len(runs)
 
@@ -141,13 +134,12 @@ def _one_row_a_run(name: str, runs: Sequence[Sequence[float]]) -> NDArray[np.flo
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Return the probability that at least one of `k` samples is right, from `n` samples of which `c` were right.
+    """Probability that at least one of `k` samples is right, from `n` samples of which `c` were right.
 
-    This is the unbiased estimate `1 - C(n-c, k) / C(n, k)` (Chen et al., 2021, equation 1), in whole numbers up to the
-    last step.
+    The unbiased estimate `1 - C(n-c, k) / C(n, k)` (Chen et al., 2021, equation 1), in whole numbers to the last step.
 
     Raises:
-        ValueError: Not 0 <= c <= n, or not 1 <= k <= n.
+        ValueError: not 0 <= c <= n, or not 1 <= k <= n.
     """
     if n < 1:
         raise ValueError(f"n is {n!r}, but must be at least 1")
@@ -162,7 +154,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 def _one_number_each(name: str, values: Sequence[float]) -> NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.ndim != 1:
-        raise ValueError(f"{name} has shape {list(numbers.shape)}, but must be one-dimensional, one number per problem")
+        raise ValueError(f"{name} has shape {list(numbers.shape)}, but must be one-dimensional, one number a problem")
     if not len(numbers):
         raise ValueError(f"{name} is empty, but must hold at least one number")
     if not np.isfinite(numbers).all():

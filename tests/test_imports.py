@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A part may import the parts of the lines above its own, and itself.
 LAYERS = [
-    {"entropy", "answers", "stats", "flops", "methods", "settings", "runs", "tables"},
+    {"entropy", "answers", "stats", "flops", "methods", "settings", "runs"},
     {"generation", "data", "pocket", "models"},
     {"sampling"},
     {"compare", "hub"},

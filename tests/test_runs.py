@@ -1,6 +1,5 @@
 """The run folder: written whole or not at all, read as records, and one line on whatever is broken in it."""
 
-import ast
 import json
 import os
 import signal
@@ -254,33 +253,3 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         write_json(tmp_path / "run.json", {"n": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     assert json.loads((tmp_path / "run.json").read_text()) == {"n": 1}
-
-
-ROOT = Path(__file__).parents[1]
-NAMES = {value for name, value in vars(runs).items() if name.endswith("_FILE")}
-
-
-def named_in(path: Path) -> set[str]:
-    """The run folder's file names among a file's strings, docstrings apart."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs]
-    texts = {node.value for node in constants if isinstance(node.value, str)}
-    return {name for name in NAMES for text in texts if text == name or text.endswith((f"/{name}", f"/{name}.part"))}
-
-
-def test_nobody_else_knows_the_names_of_a_runs_files() -> None:
-    """Who reads or writes them imports em_hf.runs."""
-    assert {
-        "run.json",
-        "log.jsonl",
-        "results.json",
-        "probe.jsonl",
-        "guard.jsonl",
-        "eval.json",
-        "diagnose.json",
-    } == NAMES
-    files = [path for folder in ("em_hf", "cli", "app", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
-    found = {str(path.relative_to(ROOT)): names for path in files if (names := named_in(path))}
-    assert {name: names for name, names in found.items() if not name.startswith("em_hf/runs/")} == {}
-    assert found["em_hf/runs/folder.py"] == NAMES

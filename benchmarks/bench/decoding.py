@@ -8,7 +8,7 @@ import torch
 from benchmarks import decode_overhead
 from benchmarks.bench.lines import Line, Scale, paired
 from benchmarks.common import interleaved, quartiles
-from benchmarks.em_inf_step import CONTENDERS, DEFAULTS, oracle
+from benchmarks.em_inf_step import DEFAULTS, minimize_entropy_dense, oracle
 from benchmarks.rows import QUESTIONS, decoded_rows, smollm2
 from em_hf import minimize_entropy
 
@@ -16,7 +16,7 @@ STEP, DECODE, ANSWERS = "EM-INF step", "Decoding", "Answers to the same prompts"
 
 
 def em_inf_step(scale: Scale) -> list[Line]:
-    """`minimize_entropy` on SmolLM2's own logits, against the naive program and the plain closed form in torch."""
+    """`minimize_entropy` on SmolLM2's own logits, against the naive program and a dense closed form."""
     torch.manual_seed(0)
     rows = decoded_rows(*smollm2(), chat=True, steps=min(24, scale.tokens))
     lines = []
@@ -25,10 +25,10 @@ def em_inf_step(scale: Scale) -> list[Line]:
         calls = {
             "ours": lambda logits: minimize_entropy(logits, DEFAULTS),
             "oracle": lambda logits: oracle(logits, DEFAULTS),
-            "dense": lambda logits: CONTENDERS["plain"](logits, DEFAULTS),
+            "dense": lambda logits: minimize_entropy_dense(logits, DEFAULTS),
         }
         times = interleaved(calls, [rows[pick] for pick in picks])
-        for name, against in (("oracle", "autograd and torch.optim.Adam"), ("dense", "the plain closed form in torch")):
+        for name, against in (("oracle", "autograd and torch.optim.Adam"), ("dense", "dense closed form")):
             what = f"EM-INF step, batch {batch}"
             lines.append(paired(STEP, what, against, times["ours"].wall, times[name].wall))
     return lines

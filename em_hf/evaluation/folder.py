@@ -1,23 +1,14 @@
 """The folder of an evaluation: what was asked for, the answers as they come, and the results."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from em_hf.evaluation.strategies import Completion
-from em_hf.runs import (
-    ANSWERS_FOLDER,
-    EVALUATION_FILE,
-    Answer,
-    Evaluation,
-    append_lines,
-    read_lines,
-    read_record,
-    to_json,
-    write_json,
-)
 
+MARK = "eval.json"
 Key = tuple[str, int, int]
 
 
@@ -33,23 +24,34 @@ class EvalFolder:
     def __init__(self, path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
         check_place(path)
         self.path = path
-        mark = path / EVALUATION_FILE
+        mark = path / MARK
         if mark.is_file() and overwrite:
             shutil.rmtree(path)
         if mark.is_file():
-            _same_settings(path, read_record(mark, Evaluation).settings, to_json(settings))
+            _same_settings(path, json.loads(mark.read_text(encoding="utf-8"))["settings"], _plain(settings))
         else:
-            self.write(Evaluation("running", dict(settings)))
+            self.write({"status": "running", "settings": settings})
 
-    def write(self, record: Evaluation) -> None:
+    def write(self, record: Mapping[str, Any]) -> None:
         """Replace `eval.json`, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / EVALUATION_FILE, record)
+        part = self.path / f"{MARK}.part"
+        part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(self.path / MARK)
 
     def answers(self, strategy: str) -> dict[Key, Completion]:
         """The answers of an earlier run; a line that was cut off counts for nothing."""
-        found = read_lines(self._answers(strategy), Answer, skip_broken=True)
-        return {one.key: Completion(one.text, one.tokens, one.prompt_tokens, one.nats, one.seconds) for one in found}
+        found: dict[Key, Completion] = {}
+        path = self._answers(strategy)
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                task, problem, sample = row.pop("key")
+                found[task, problem, sample] = Completion(**row)
+        return found
 
     def keep(self, strategy: str) -> Callable[[dict[Key, Completion]], None]:
         """What appends a batch of answers to the strategy's file."""
@@ -57,7 +59,10 @@ class EvalFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
 
         def append(new: dict[Key, Completion]) -> None:
-            append_lines(path, [Answer(key, **one.to_dict()) for key, one in new.items()])
+            lines = [json.dumps({"key": key, **one.to_dict()}, ensure_ascii=False) for key, one in new.items()]
+            with path.open("a", encoding="utf-8") as file:
+                # The line break comes first: after a line that was cut off, the next stands alone.
+                file.write("\n" + "\n".join(lines))
 
         return append
 
@@ -83,7 +88,7 @@ class EvalFolder:
             inner.rmdir()
 
     def _answers(self, strategy: str) -> Path:
-        return self.path / ANSWERS_FOLDER / f"{strategy}.jsonl"
+        return self.path / "answers" / f"{strategy}.jsonl"
 
 
 def check_place(path: Path) -> None:
@@ -94,8 +99,12 @@ def check_place(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file: name a folder for the results")
-    if path.is_dir() and any(path.iterdir()) and not (path / EVALUATION_FILE).is_file():
+    if path.is_dir() and any(path.iterdir()) and not (path / MARK).is_file():
         raise ValueError(f"{path} holds something other than an evaluation: name an empty or a new folder")
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def _same_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

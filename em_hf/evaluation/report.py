@@ -4,6 +4,7 @@ import io
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
@@ -11,7 +12,6 @@ from em_hf.evaluation.folder import EvalFolder
 from em_hf.evaluation.results import Figure, Row, pairs_of, pairs_table, table
 from em_hf.evaluation.run import our_tasks
 from em_hf.evaluation.strategies import Strategy
-from em_hf.runs import Benchmark, Evaluation, now
 
 NOTE = (
     "In brackets: 95% bootstrap intervals over problems, or the exact binomial bound where all or none succeed; a "
@@ -24,13 +24,13 @@ NOTE = (
 class Report:
     """`record` goes to eval.json, `text` to eval.md and the screen, `picture` (a PNG, where there is one) beside."""
 
-    record: Evaluation
+    record: dict[str, Any]
     text: str
     picture: bytes | None
 
     def write(self, folder: EvalFolder) -> None:
         folder.write(self.record)
-        (folder.path / "eval.md").write_text(f"`{self.record.command}`\n\n{self.text}\n", encoding="utf-8")
+        (folder.path / "eval.md").write_text(f"`{self.record['command']}`\n\n{self.text}\n", encoding="utf-8")
         if self.picture is not None:
             (folder.path / "accuracy.png").write_bytes(self.picture)
 
@@ -42,26 +42,26 @@ def report(rows: Sequence[Row], strategies: Sequence[Strategy], settings: Mappin
     parts += [pairs_table(pairs)] if pairs else []
     lines = [f"- {strategy.name}: {strategy.describe()}" for strategy in strategies]
     parts += ["\n".join([f"{settings['model']}, seed {settings['seed']}. {NOTE}", "", *lines])]
-    record = Evaluation(
-        status="finished",
-        command=command,
-        settings=dict(settings),
-        benchmarks=_benchmarks({row.task for row in rows}),
-        rows=[row.record() for row in rows],
-        pairs=[pair.to_dict() for pair in pairs],
-        versions={
+    record = {
+        "status": "finished",
+        "command": command,
+        "settings": settings,
+        "benchmarks": _benchmarks({row.task for row in rows}),
+        "rows": [row.to_dict() for row in rows],
+        "pairs": [pair.to_dict() for pair in pairs],
+        "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("em-hf", "lm-eval", "torch", "transformers")},
         },
-        date=now(),
-    )
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     return Report(record, "\n\n".join(parts), picture(rows))
 
 
-def _benchmarks(tasks: set[str]) -> dict[str, Benchmark]:
+def _benchmarks(tasks: set[str]) -> dict[str, dict[str, Any]]:
     """Of our tasks the dataset on the Hub and its size, by which a whole benchmark is told from a part."""
     about = {name: config["metadata"] for name, config in our_tasks().items() if name in tasks}
-    return {name: Benchmark(known.get("hub"), known.get("size")) for name, known in about.items()}
+    return {name: {"hub": known.get("hub"), "size": known.get("size")} for name, known in about.items()}
 
 
 def picture(rows: Sequence[Row]) -> bytes | None:

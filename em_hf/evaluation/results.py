@@ -6,7 +6,6 @@ from typing import Any
 
 from em_hf.evaluation.strategies import Completion
 from em_hf.flops import inference_flops
-from em_hf.runs import EvaluationRow, Figure
 from em_hf.stats import bootstrap_interval, paired_interval, share_interval
 
 COSTS = ("tokens", "entropy", "flops", "seconds")
@@ -14,6 +13,15 @@ COSTS = ("tokens", "entropy", "flops", "seconds")
 MAIN = ("pass@1", "exact_match", "acc")
 # How the names of figures begin that are shares of problems, or of the answers to one.
 SHARES = ("pass@", "maj@", "answered", "exact_match", "acc")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over problems and its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -54,11 +62,10 @@ class Row:
     def figures(self) -> dict[str, Figure]:
         return {name: figure for name in self.values if (figure := self.figure(name)) is not None}
 
-    def record(self) -> EvaluationRow:
-        """Return the row as `eval.json` has it."""
-        return EvaluationRow(
-            self.strategy, self.task, len(self), self.samples, self.metric, self.figures(), self.values
-        )
+    def to_dict(self) -> dict[str, Any]:
+        head = {"strategy": self.strategy, "task": self.task, "problems": len(self), "samples": self.samples}
+        figures = {name: asdict(figure) for name, figure in self.figures().items()}
+        return {**head, "metric": self.metric, "figures": figures, "values": self.values}
 
 
 def rows_of(

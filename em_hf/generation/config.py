@@ -75,16 +75,16 @@ class EntropyMinConfig:
     max_iter: int = field(default=100, metadata={"help": "Most steps of that search.", "low": 1, "high": 1000})
 
     def __post_init__(self) -> None:
-        self._one_of("method", "logit_optimization", "adaptive_temperature")
-        self._one_of("optimizer", "adam", "sgd")
+        self._one_of("method", ("logit_optimization", "adaptive_temperature"))
+        self._one_of("optimizer", ("adam", "sgd"))
         self._whole("n_grad_steps", 0, 100)
         self._whole("max_iter", 1, 1000)
         self._number("threshold", lambda x: x >= 0, "a number of nats, at least 0")
         self._number("kl_weight", lambda x: 0 <= x <= 1e6, "a number from 0 to 1e6")
-        highest, allowed = (
-            (1, "in (0, 1] for the adam optimizer") if self.optimizer == "adam" else (1e6, "above 0 and at most 1e6")
-        )
-        self._number("learning_rate", lambda x: 0 < x <= highest, allowed)
+        if self.optimizer == "adam":
+            self._number("learning_rate", lambda x: 0 < x <= 1, "in (0, 1] for the adam optimizer")
+        else:
+            self._number("learning_rate", lambda x: 0 < x <= 1e6, "above 0 and at most 1e6")
         self._number("target_ratio", lambda x: 0 < x <= 1, "in (0, 1]")
         self._number("tmin", lambda x: 0 < x < 1, "in (0, 1) and below tmax")
         self._number("tmax", lambda x: self.tmin < x <= 1, "above tmin and at most 1")
@@ -93,9 +93,9 @@ class EntropyMinConfig:
     def _reject(self, name: str, allowed: str) -> None:
         raise ValueError(f"EntropyMinConfig: {name} is {getattr(self, name)!r}, but must be {allowed}")
 
-    def _one_of(self, name: str, *allowed: str) -> None:
+    def _one_of(self, name: str, allowed: tuple[str, ...]) -> None:
         if getattr(self, name) not in allowed:
-            self._reject(name, " or ".join(map(repr, allowed)))
+            self._reject(name, " or ".join(repr(value) for value in allowed))
 
     def _whole(self, name: str, low: int, high: int) -> None:
         value = getattr(self, name)
@@ -162,7 +162,7 @@ def requested(value: Any, stored: Any = None, name: str = "entropy_min") -> Entr
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:  # not JSON, nested too deeply, or a number of too many digits
-            raise ValueError(f"{name} is {_short(value)}, which is not JSON: {_ALLOWED}") from error
+            raise ValueError(f"{name} is {_short(value)}: {_ALLOWED}") from error
     if isinstance(value, (EntropyMinConfig, Mapping)):
         return EntropyMinConfig.from_dict(value)
     if value is None or (isinstance(value, int) and value in (0, 1)):

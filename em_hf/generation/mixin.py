@@ -19,12 +19,6 @@ from transformers import (
 )
 from transformers.utils import ModelOutput
 
-from em_hf.generation.batching import (
-    init_with_settings,
-    processors_of_requests,
-    requests_with,
-    settings_of_requests,
-)
 from em_hf.generation.config import EntropyMinConfig, requested
 from em_hf.generation.coupling import CoupledSampling, CoupledSamplingLogitsProcessor
 from em_hf.generation.processors import EntropyMinLogitsProcessor, checked_trace
@@ -111,8 +105,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
         wanted = any(list(map(_is_on, asked)))  # all are looked at, so that a wrong one is told
         if not wanted and entropy_trace is None and coupled is None:
             # What the repository's own code defined, where there is such code; with EM-INF the standard loop runs.
-            plain: Any = self.__dict__.get(_SET_ASIDE, parent)
-            return plain(*args, **kwargs)
+            return self.__dict__.get(_SET_ASIDE, parent)(*args, **kwargs)
         if args:
             kwargs = _by_name(parent, args, kwargs)
         if isinstance(kwargs.get("custom_generate"), str):  # that repository's code is asked for, with all arguments
@@ -160,51 +153,12 @@ class EntropyMinGenerationMixin(GenerationMixin):
                 result["entropy_trace"] = step.trace
         return result
 
-    def generate_batch(
-        self,
-        inputs: list[list[int]],
-        *args: Any,
-        entropy_min: Setting | Sequence[Setting] = None,
-        entropy_trace: None = None,
-        coupled: None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Run transformers' continuous batching, with EM-INF for the requests that ask for it.
-
-        Args:
-            inputs (list of list of int): The prompts.
-            entropy_min (bool, EntropyMinConfig, dict or list, optional): As for `generate`; a list has one entry per
-                prompt.
-            *args, **kwargs: As for the parent.
-
-        Returns:
-            What the parent returns.
-
-        Raises:
-            ValueError: `entropy_min` is no setting, a list has another length than the prompts, `entropy_trace` or
-                `coupled` is given (continuous batching has no place for them), or a manager of an earlier call is kept.
-        """
-        if STORED in kwargs:
-            raise ValueError(f"{STORED} is where settings are stored with a model; pass them as entropy_min=")
-        for name, value in {"entropy_trace": entropy_trace, "coupled": coupled}.items():
-            if value is not None:
+    def generate_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' continuous batching, which has no place for EM-INF: its arguments are refused."""
+        for name in ("entropy_min", "entropy_trace", "coupled"):
+            if kwargs.pop(name, None) not in (None, False):
                 raise ValueError(f"{name} does not work with generate_batch (continuous batching); use generate")
-        own = kwargs.get("generation_config", args[0] if args else None)
-        stored = getattr(own, STORED, None) or getattr(self.generation_config, STORED, None)
-        settings = settings_of_requests(entropy_min, stored, len(inputs))
-        if not any(settings):
-            return super().generate_batch(inputs, *args, **kwargs)
-        if getattr(self, "_cached_continuous_batching_manager", None) is not None:
-            raise ValueError(
-                "entropy_min needs a manager of its own, but this model keeps one of an earlier call "
-                "(persistent_manager=True): call destroy_cached_continuous_batching_manager() first"
-            )
-        with requests_with(settings):
-            return super().generate_batch(inputs, *args, **kwargs)
-
-    def init_continuous_batching(self, **kwargs: Any) -> Any:
-        """The parent's manager of requests, told which settings `generate_batch` wants for which of them."""
-        return init_with_settings(super().init_continuous_batching, kwargs)
+        return super().generate_batch(*args, **kwargs)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
         """Save the model as the parent does; settings stored as an object are saved as their fields."""
@@ -213,9 +167,6 @@ class EntropyMinGenerationMixin(GenerationMixin):
 
     def _get_logits_processor(self, generation_config: GenerationConfig, *args: Any, **kwargs: Any) -> Any:
         """The parent's list; ours learn here what they need of this call, and the coupling goes to its end."""
-        batching = processors_of_requests()
-        if batching:
-            return super()._get_logits_processor(generation_config, logits_processor=LogitsProcessorList(batching))
         processors = super()._get_logits_processor(generation_config, *args, **kwargs)
         prompt_length = kwargs.get("input_ids_seq_length", args[0] if args else 0)
         inputs = kwargs.get("encoder_input_ids")

@@ -1,4 +1,4 @@
-"""EM-INF by logit optimization as one Triton kernel, for rows of logits on a GPU; `minimize.py` finds it.
+"""EM-INF by logit optimization as one Triton kernel, for rows of logits on a GPU; `minimize.py` chooses it by device.
 
 A step moves an entry by a function of its own logit and of a few numbers of its row. So the displacement `d` after k
 steps follows from the original logit and those numbers of the k steps, and no optimizer state is stored:
@@ -29,23 +29,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.minimize import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON, Result, register_backend
+from em_hf.generation.minimize import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON
 
 _BETA1, _BETA2, _EPSILON = tl.constexpr(ADAM_BETA1), tl.constexpr(ADAM_BETA2), tl.constexpr(ADAM_EPSILON)
 _LOG2_E, _LN2 = tl.constexpr(1 / math.log(2)), tl.constexpr(math.log(2))
 _LOWEST = tl.constexpr(torch.finfo(torch.float32).min)
 # In units of log 2. A logit this far below the largest has probability 0 in float32; banned tokens are put here.
 _NOTHING = tl.constexpr(-1e4)
-
-# What is kept of a row for each step, in a slot of _SLOT numbers; slot k + 1 is that of the sums after k steps.
-_SLOT = tl.constexpr(8)
-_LOG_Z, _MEAN = tl.constexpr(0), tl.constexpr(1)  # log2 Z, and the mean of y under p
-_RATE, _EPSILON_NOW = tl.constexpr(2), tl.constexpr(4)  # the size of the next step, and Adam's epsilon in it
-_GOES_ON = tl.constexpr(3)  # whether that step is made
-_SUM1, _SUM2 = tl.constexpr(5), tl.constexpr(6)  # Σ β1^i and Σ β2^i: m / _SUM1 and v / _SUM2 are free of bias
-# Slot 0 is before all sums: the sums Σ β^i are 0 there, _GOES_ON says whether the row is active, and:
-_LARGEST = tl.constexpr(0)  # the largest logit of the row
 
 _BLOCK = 4096  # entries a program has before it at a time, eight to a thread
 _WARPS = 16
@@ -82,7 +72,7 @@ def _sums_of_lanes(top, total, moment, unit):
 def _centred(rows, place, end, numbers):
     """Logits in float32, and `w`: what they lie above the largest of their row, in units of log 2."""
     z = tl.load(rows + place, mask=place < end, other=float("-inf")).to(tl.float32)
-    largest = tl.maximum(tl.load(numbers + _LARGEST), _LOWEST)
+    largest = tl.maximum(tl.load(numbers), _LOWEST)
     return z, tl.maximum((z - largest) * _LOG2_E, _NOTHING)
 
 
@@ -93,27 +83,26 @@ def _displacement(w, count, numbers, pull, ADAM: tl.constexpr):
     Adam's m and v are sums without the factors 1 - β. A division x / y is x · rsqrt(y²): y is never below 1e-8, and two
     such operations cost less than one division.
     """
-    first = numbers + _SLOT
-    log_z, mean = tl.load(first + _LOG_Z), tl.load(first + _MEAN)
+    log_z, mean = tl.load(numbers + 8), tl.load(numbers + 9)
     p0 = tl.exp2(w - log_z)
     descent = p0 * (w - mean)
     m, v = descent, descent * descent
-    shift = tl.load(first + _RATE) * descent
+    shift = tl.load(numbers + 10) * descent
     if ADAM:  # m / sqrt(v) is a sign at the first step
-        size = tl.abs(descent) + tl.load(first + _EPSILON_NOW)
+        size = tl.abs(descent) + tl.load(numbers + 12)
         shift *= tl.rsqrt(size * size)
     for step in range(1, count):
-        slot = numbers + _SLOT * (step + 1)
+        slot = numbers + 8 * (step + 1)
         y = w + shift
-        p = tl.exp2(y - tl.load(slot + _LOG_Z))
-        descent = p * (y - tl.load(slot + _MEAN)) + (p0 - p) * pull
+        p = tl.exp2(y - tl.load(slot))
+        descent = p * (y - tl.load(slot + 1)) + (p0 - p) * pull
         if ADAM:
             m = m * _BETA1 + descent
             v = v * _BETA2 + descent * descent
-            size = tl.sqrt(v) + tl.load(slot + _EPSILON_NOW)
-            shift += tl.load(slot + _RATE) * (m * tl.rsqrt(size * size))
+            size = tl.sqrt(v) + tl.load(slot + 4)
+            shift += tl.load(slot + 2) * (m * tl.rsqrt(size * size))
         else:
-            shift += tl.load(slot + _RATE) * descent
+            shift += tl.load(slot + 2) * descent
     return shift
 
 
@@ -170,9 +159,11 @@ def _move_and_write(rows, out, count, numbers, pull, start, end, ADAM: tl.conste
 
 @triton.jit
 def _settle(step, threshold, rate, sums, numbers, ADAM: tl.constexpr, SPLIT: tl.constexpr):
-    """From the sums of a row's parts after `step` steps, its entropy in nats and whether it goes on; fills the slot.
+    """From the sums of a row's parts after `step` steps, its entropy in nats and whether it goes on.
 
-    The bias corrections are m / Σ β1^i and v / Σ β2^i: no 1 - β^k is taken, which float32 holds badly for β2.
+    Eight numbers are kept for step k, at 8 (k + 1): log2 Z, the mean, the size of the step, whether it is made, Adam's
+    epsilon, and the sums c = Σ β^i. The bias corrections are m / c1 and v / c2: no 1 - β^k is taken, which float32
+    holds badly for β2. Before them, in the same places, stand the largest logit, whether the row is active, and c = 0.
     """
     unit = tl.where(step == 0, _LOG2_E, 1.0)
     parts = sums + 3 * (step * SPLIT + tl.arange(0, SPLIT))
@@ -182,23 +173,23 @@ def _settle(step, threshold, rate, sums, numbers, ADAM: tl.constexpr, SPLIT: tl.
     entropy = tl.maximum((log_z - mean) * _LN2, 0.0)
     if step == 0:  # entries are counted from the largest, and this row may have no distribution
         entropy = tl.where((top > float("-inf")) & (top < float("inf")), entropy, float("nan"))
-        tl.store(numbers + _LARGEST, top)
+        tl.store(numbers, top)
         top = 0.0
-    past = numbers + _SLOT * step
-    goes_on = (tl.load(past + _GOES_ON) > 0) & (entropy >= threshold)
-    sum1, sum2 = tl.load(past + _SUM1) * _BETA1 + 1.0, tl.load(past + _SUM2) * _BETA2 + 1.0
-    root = tl.sqrt(sum2)
-    slot = past + _SLOT
-    tl.store(slot + _LOG_Z, top + log_z)
-    tl.store(slot + _MEAN, top + mean)
+    past = numbers + 8 * step
+    goes_on = (tl.load(past + 3) > 0) & (entropy >= threshold)
+    c1, c2 = tl.load(past + 5) * _BETA1 + 1.0, tl.load(past + 6) * _BETA2 + 1.0
+    root = tl.sqrt(c2)
+    slot = past + 8
+    tl.store(slot, top + log_z)
+    tl.store(slot + 1, top + mean)
     if ADAM:
-        tl.store(slot + _RATE, root / sum1 * rate * _LOG2_E)
+        tl.store(slot + 2, root / c1 * rate * _LOG2_E)
     else:
-        tl.store(slot + _RATE, rate)
-    tl.store(slot + _GOES_ON, goes_on.to(tl.float32))
-    tl.store(slot + _EPSILON_NOW, root * _EPSILON * _LOG2_E)
-    tl.store(slot + _SUM1, sum1)
-    tl.store(slot + _SUM2, sum2)
+        tl.store(slot + 2, rate)
+    tl.store(slot + 3, goes_on.to(tl.float32))
+    tl.store(slot + 4, root * _EPSILON * _LOG2_E)
+    tl.store(slot + 5, c1)
+    tl.store(slot + 6, c2)
     return entropy, goes_on
 
 
@@ -212,7 +203,7 @@ def _passes(
     rows += row * stride
     out += row * size
     sums += row * (steps + 1) * SPLIT * 3
-    numbers += (row * SPLIT + part) * (steps + 1) * _SLOT  # a part's own, so that no two programs write to one place
+    numbers += (row * SPLIT + part) * (steps + 1) * 8  # a part's own, so that no two programs write to one place
     length = ((size + BLOCK - 1) // BLOCK + SPLIT - 1) // SPLIT * BLOCK
     start = part * length
     end = tl.minimum(start + length, size)
@@ -220,9 +211,9 @@ def _passes(
     for step in range(first, last + 1):
         mine = sums + 3 * (step * SPLIT + part)
         if step == 0:
-            tl.store(numbers + _GOES_ON, tl.load(active + row).to(tl.float32))
-            tl.store(numbers + _SUM1, 0.0)
-            tl.store(numbers + _SUM2, 0.0)
+            tl.store(numbers + 3, tl.load(active + row).to(tl.float32))
+            tl.store(numbers + 5, 0.0)
+            tl.store(numbers + 6, 0.0)
             top, total, moment = _copy_and_sum(rows, out, start, end, BLOCK)
             tl.store(mine, top)
             tl.store(mine + 1, total)
@@ -242,7 +233,7 @@ def _passes(
             else:
                 count = 0
                 for past in range(0, steps):
-                    count += (tl.load(numbers + _SLOT * (past + 1) + _GOES_ON) > 0).to(tl.int32)
+                    count += (tl.load(numbers + 8 * past + 11) > 0).to(tl.int32)
                 if count > 0:
                     _move_and_write(rows, out, count, numbers, pull, start, end, ADAM, BLOCK)
         tl.debug_barrier()  # what was stored is seen by all threads of the program in its next pass
@@ -292,7 +283,7 @@ def minimize_entropy_rows(
         processors = torch.cuda.get_device_properties(rows.device).multi_processor_count if rows.is_cuda else 1
         split = split_of(count, size, processors, block)
     sums = torch.empty(count * (steps + 1) * split * 3, dtype=torch.float32, device=rows.device)
-    numbers = torch.empty(count * split * (steps + 1) * _SLOT.value, dtype=torch.float32, device=rows.device)
+    numbers = torch.empty(count * split * (steps + 1) * 8, dtype=torch.float32, device=rows.device)
     launches = [(0, steps)] if split == 1 else [(step, step) for step in range(steps + 1)]
     with torch.cuda.device(rows.device) if rows.is_cuda else nullcontext():
         for first, last in launches:
@@ -332,22 +323,7 @@ def _shapes(rows: Tensor, active: Tensor, *settings: object, **named: object) ->
     )
 
 
-def optimize_on_gpu(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result | None:
-    """`minimize_entropy` on rows `[N, V]` of a GPU; None for float64, which the kernel does not have."""
-    if rows.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        return None
-    adam = config.optimizer == "adam"
-    return torch.ops.em_hf.minimize_entropy(
-        rows, live, config.threshold, config.n_grad_steps, config.learning_rate, config.kl_weight, adam
-    )
-
-
 def probe() -> None:
     """Compile the kernel and launch it on the present GPU. Where that cannot be, whatever Triton raises."""
-    rows = torch.zeros(1, 8, dtype=torch.float32, device="cuda")
+    rows = torch.zeros(1, 8, device="cuda")
     minimize_entropy_rows(rows, torch.ones(1, dtype=torch.bool, device="cuda"), 0.3, 1, 0.1, 0.05, True)
-
-
-if torch.cuda.is_available():
-    probe()
-    register_backend("cuda", optimize_on_gpu)

@@ -20,6 +20,7 @@ Speculative decoding: vLLM's V1 runner loads no plug-in then and gives a plug-in
 is checked and then ignored. V2 hands over the logits of every draft token, and each row is treated.
 """
 
+import json
 import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -28,7 +29,6 @@ import torch
 from torch import Tensor
 
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.config import requested as settings_of
 from em_hf.generation.minimize import entropy_min_step
 
 if TYPE_CHECKING:
@@ -40,15 +40,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ARGUMENT = "entropy_min"
+_REMEDY = "give true, false, or EntropyMinConfig's fields as a dict or as a JSON object in a string"
 
 
 def requested(params: "SamplingParams", stored: EntropyMinConfig | None = None) -> EntropyMinConfig | None:
-    """Return the settings that a request asks for, None if it asks for none; `stored` are those that True stands for.
+    """The settings that a request asks for, None if it asks for none; `stored` are those that `true` stands for.
 
     Raises:
         ValueError: `extra_args["entropy_min"]` is no switch and no settings, or a setting is wrong.
     """
-    return settings_of((params.extra_args or {}).get(ARGUMENT), stored)
+    value = (params.extra_args or {}).get(ARGUMENT)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:  # too deep, or a number of too many digits
+            raise ValueError(f"{ARGUMENT} is {value[:100]!r}, which is not JSON: {_REMEDY}") from error
+    if value is None or isinstance(value, EntropyMinConfig):
+        return value
+    if isinstance(value, dict):
+        return EntropyMinConfig.from_dict(value)
+    if isinstance(value, (bool, int)) and value in (0, 1):
+        return (stored or EntropyMinConfig()) if value else None
+    raise ValueError(f"{ARGUMENT} is {value!r}: {_REMEDY}")
 
 
 def _interfaces() -> tuple[type, ...]:

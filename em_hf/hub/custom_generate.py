@@ -24,7 +24,6 @@ _MODULES = (
     "em_hf.generation.coupling",
     "em_hf.generation.minimize",
     "em_hf.generation.processors",
-    "em_hf.generation.batching",
     "em_hf.generation.mixin",
     "em_hf.hub.entry",
 )

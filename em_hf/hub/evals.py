@@ -3,27 +3,31 @@
 `em-hf eval --model RUN --output RUN/eval` and `em-hf diagnose --model RUN --output RUN/diagnose.json` put them there.
 """
 
+import json
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-from em_hf import runs
 from em_hf.hub.runs import Run
-from em_hf.runs import to_json
 
 FOLDER = ".eval_results"
 
 
 def evaluations(run: Run) -> list[dict[str, Any]]:
     """The finished evaluations in the run's folder, as `em-hf eval` wrote them."""
-    return [to_json(one) for one in runs.evaluations(run.folder)]
+    found = []
+    for path in sorted(run.folder.glob("*/eval.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record.get("status") == "finished":
+            found.append(record)
+    return found
 
 
 def diagnosis(run: Run) -> dict[str, Any] | None:
     """What `em-hf diagnose` said of the run's model, None where it was not asked."""
-    found = runs.diagnosis(run.folder)
-    return None if found is None else to_json(found)
+    path = run.folder / "diagnose.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def benchmark_rows(run: Run) -> list[tuple[str, ...]]:

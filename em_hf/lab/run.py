@@ -24,7 +24,6 @@ from em_hf.lab.plan import (
     last_chains,
     trainings,
 )
-from em_hf.runs import ComputeFacts, holds_run, read_facts, read_json, to_json, write_json
 
 MARK, MADE = "lab-settings.json", "lab-made.json"
 BASE = "base"  # the folder of the pocket reasoner that --from-scratch trains
@@ -40,7 +39,7 @@ def open_folder(folder: Path, settings: LabSettings) -> None:
     mark = folder / MARK
     wanted = json.loads(json.dumps(settings.to_dict()))
     if mark.is_file():
-        there = read_json(mark)
+        there = json.loads(mark.read_text(encoding="utf-8"))
         # More seeds of the same plan go on from fewer: a job's name says all that decides it.
         free = {"seeds", "misled_seeds", "full"}
         for name, value in wanted.items():
@@ -64,7 +63,7 @@ def settings_of(folder: Path) -> LabSettings:
     """
     if not (folder / MARK).is_file():
         raise ValueError(f"there is no lab in {folder}: run em-hf lab --output {folder} first")
-    return LabSettings.from_dict(read_json(folder / MARK))
+    return LabSettings.from_dict(json.loads((folder / MARK).read_text(encoding="utf-8")))
 
 
 def run_lab(
@@ -100,7 +99,7 @@ def note_making(folder: Path, made: dict[str, Any]) -> None:
 
 def makings(folder: Path) -> list[dict[str, Any]]:
     path = folder / MADE
-    return read_json(path) if path.is_file() else []
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def _do_all(chains: list[list[Job]], folder: Path, jobs: int, on_done: Callable[[str, int, int], None]) -> None:
@@ -204,13 +203,13 @@ def train_run(job: Training, folder: Path) -> None:
     given |= {"eval_problems": 0} if job.guard else {"eval_problems": 0, "guard": False, "probe_problems": 0}
     given |= {"steps": job.steps} if job.steps else {}
     place = folder / "runs" / job.name
-    train(RunSettings.resolve(given), place, resume=holds_run(place), command="em-hf lab")
+    train(RunSettings.resolve(given), place, resume=(place / "run.json").is_file(), command="em-hf lab")
 
 
 def is_done(job: Job, folder: Path) -> bool:
     if isinstance(job, Training):
-        place = folder / "runs" / job.name
-        return holds_run(place) and read_facts(place).status == "finished"
+        path = folder / "runs" / job.name / "run.json"
+        return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["status"] == "finished"
     return (folder / "measured" / f"{job.name}.json").is_file()
 
 
@@ -219,9 +218,9 @@ def result_of(job: Job, folder: Path) -> dict[str, Any] | None:
     if not is_done(job, folder):
         return None
     if isinstance(job, Training):
-        facts = read_facts(folder / "runs" / job.name)
-        return {**to_json(facts.compute or ComputeFacts()), "guard": to_json(facts.guard)}
-    return read_json(folder / "measured" / f"{job.name}.json")
+        facts = json.loads((folder / "runs" / job.name / "run.json").read_text(encoding="utf-8"))
+        return {**facts["compute"], "guard": facts.get("guard")}
+    return json.loads((folder / "measured" / f"{job.name}.json").read_text(encoding="utf-8"))
 
 
 def best_runs(settings: LabSettings, folder: Path) -> list[str]:
@@ -238,3 +237,10 @@ def best_runs(settings: LabSettings, folder: Path) -> list[str]:
         if shares:
             best.append(max(shares, key=lambda name: shares[name]))
     return best
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(value) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -57,11 +57,7 @@ def read_facts(folder: Path) -> RunFacts:
         RunFileError: There is none, or it cannot be read.
     """
     path, part = folder / RUN_FILE, folder / (RUN_FILE + PART)
-    if not holds_run(folder):
-        raise RunFileError(
-            f"{folder} is not a run of em-hf: it has no {RUN_FILE}; name a folder that `em-hf train` wrote"
-        )
-    if path.is_file():
+    if path.is_file() or not part.is_file():
         return read_record(path, RunFacts)
     try:
         return read_record(part, RunFacts)
@@ -80,6 +76,10 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise RunFileError(f"there is no run folder at {folder}; make one with: em-hf train --output {folder}")
+    if not holds_run(folder):
+        raise RunFileError(
+            f"{folder} is not a run of em-hf: it has no {RUN_FILE}; name a folder that `em-hf train` wrote"
+        )
     facts, log = read_facts(folder), read_lines(folder / LOG_FILE, LogLine)
     if facts.status == "finished":
         check_steps(log, facts.steps_done, folder)

@@ -204,16 +204,11 @@ class ResultRow:
 
 @dataclass
 class Results:
-    """`results.json`: the rows, each measured on `n` prompts, and how they were sampled.
-
-    Attributes:
-        note: What a reader of the rows must know, such as that they are of fewer prompts than were asked for.
-    """
+    """`results.json`: the rows, each measured on `n` prompts, and how they were sampled."""
 
     rows: list[ResultRow] = field(default_factory=list)
     n: int | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
-    note: str | None = None
 
 
 @dataclass(frozen=True)

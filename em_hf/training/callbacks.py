@@ -1,7 +1,7 @@
 """A callback for any transformers or TRL trainer that watches the token entropy on a fixed set of prompts."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,15 @@ from transformers import Trainer, TrainerCallback
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.mixin import EntropyMinGenerationMixin, disable_entropy_min, enable_entropy_min
 from em_hf.models import unwrap_model
-from em_hf.runs import PROBE_FILE, Reading, RunFileError, append_lines, drop_lines_after, to_json
 from em_hf.training.probe import probe_model
+from em_hf.training.trace import Reading, Trace, plot
 
 
 class EntropyCallback(TrainerCallback):
     """Measures the model on a fixed set of prompts while it trains, and lets every checkpoint carry the EM settings.
 
     Before the first step, every `every` steps and after the last one it samples each prompt (top_k 0, top_p 1) and logs
-    `probe/entropy` and `probe/log_prob` (nats per token), `probe/completion_length` (tokens), `probe/lines`,
+    `probe/entropy` and `probe/log_prob` (nats a token), `probe/completion_length` (tokens), `probe/lines`,
     `probe/repetition`, and `probe/accuracy` where answers are known, through the trainer's own logging, so that every
     tracker shows them. Training is bit for bit what it is without. With a `config`, EM-INF is enabled on the model
     while it trains, the settings are stored with it, and a second set of samples with EM-INF is logged as
@@ -27,25 +27,24 @@ class EntropyCallback(TrainerCallback):
     Every process samples the same prompts with the same seed, so sharded models work too; the main one logs.
 
     Args:
-        trainer (`Trainer`): The trainer it is added to; its `processing_class` must be a tokenizer.
-        prompts (`Sequence[str]`): The probe prompts.
-        answers (`Sequence[str]`, *optional*): Their final answers.
-        every (`int`, defaults to 10): Steps between readings.
-        config (`EntropyMinConfig`, *optional*): EM-INF settings to measure with and to store.
-        samples (`int`, defaults to 1): Completions per prompt.
-        max_new_tokens (`int`, defaults to 128): Tokens per completion at most.
-        temperature (`float`, defaults to 1.0): Temperature of the sampling.
-        seed (`int`, defaults to 0): Seed of the sampling, the same for every reading.
-        chat_template (`bool`, defaults to True): Put prompts into the tokenizer's chat template, if it has one.
-        file (`str` or `Path`, *optional*): Where the readings go as JSONL, by default `probe.jsonl` in the trainer's
-            output folder. After training a plot of them is drawn beside it, if matplotlib is installed.
+        trainer: the trainer it is added to; its `processing_class` must be a tokenizer.
+        prompts: the probe prompts.
+        answers: their final answers.
+        every: steps from one reading to the next.
+        config: EM-INF settings to measure with and to store.
+        samples: completions a prompt.
+        max_new_tokens: tokens a completion has at most.
+        temperature: of the sampling.
+        seed: of the sampling, the same at every reading.
+        chat_template: put prompts into the tokenizer's chat template, where it has one.
+        file: the readings as JSONL, by default `probe.jsonl` in the trainer's output folder; after training a plot of
+            them stands beside it, where matplotlib is installed.
 
     Attributes:
-        readings (`list[Reading]`): All readings so far.
+        readings: all so far.
 
     Raises:
-        ValueError: There are no prompts or not as many answers, a value is out of range, the trainer has no tokenizer,
-            or a resumed run's file lacks readings.
+        ValueError: no prompts, answers of another number, a value out of range, or a trainer without a tokenizer.
 
     Example:
 
@@ -91,7 +90,7 @@ class EntropyCallback(TrainerCallback):
             "seed": seed,
             "chat_template": chat_template,
         }
-        self._file = Path(file or Path(trainer.args.output_dir) / PROBE_FILE)
+        self._trace = Trace(Path(file or Path(trainer.args.output_dir) / "probe.jsonl"))
         self._kl: float | None = None
         self._was_enabled = False
 
@@ -100,7 +99,7 @@ class EntropyCallback(TrainerCallback):
             model = unwrapped(self.trainer)
             self._was_enabled = isinstance(unwrap_model(model), EntropyMinGenerationMixin)
             enable_entropy_min(model, self.config)
-        self.readings = earlier_readings(self.trainer, self._file, range(0, state.max_steps + 1, self.every))
+        self.readings = earlier_readings(self.trainer, self._trace)
         # What was logged before a resumed run was interrupted.
         self._kl = next((kl for logs in reversed(state.log_history) if (kl := kl_in(logs, None)) is not None), None)
         if not self.readings:
@@ -115,7 +114,7 @@ class EntropyCallback(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            plot(self.readings, self._file.with_suffix(".png"))
+            plot(self.readings, self._trace.path.with_suffix(".png"))
         if self.config is not None and not self._was_enabled:
             disable_entropy_min(unwrapped(self.trainer))
 
@@ -127,7 +126,7 @@ class EntropyCallback(TrainerCallback):
         self.readings.append(reading)
         if self.trainer.state.is_world_process_zero:
             em_inf = {} if with_em is None else {f"em_inf_{name}": value for name, value in with_em.numbers().items()}
-            append_lines(self._file, [{**to_json(reading), **em_inf}])
+            self._trace.append({**asdict(reading), **em_inf})
             log(self.trainer, {f"probe/{name}": value for name, value in {**reading.numbers(), **em_inf}.items()})
         for listener in self.listeners:
             listener(reading)
@@ -149,7 +148,7 @@ def unwrapped(trainer: Trainer) -> Any:
 
 
 def from_main(value: Any, trainer: Trainer) -> Any:
-    """Return the main process's value, in every process."""
+    """The main process's value, in every process."""
     if trainer.accelerator.num_processes == 1:
         return value
     from accelerate.utils import broadcast_object_list
@@ -157,59 +156,21 @@ def from_main(value: Any, trainer: Trainer) -> Any:
     return broadcast_object_list([value])[0]
 
 
-def earlier_readings(trainer: Trainer, file: Path, expected: Iterable[int]) -> list[Reading]:
-    """Return the readings up to the step that training goes on from, and drop later ones from the file.
-
-    Later readings are of steps that will be done again. A run that starts at step 0 empties the file.
-
-    Args:
-        expected: Steps that the file must have readings of, if there is a file and the run goes on.
-
-    Raises:
-        ValueError: The file is damaged or lacks one of them; a run judged without it would end differently.
-    """
-    step, found = trainer.state.global_step, []
-    if trainer.state.is_world_process_zero:
-        if step == 0:
-            file.unlink(missing_ok=True)
-        known = file.is_file()
-        found = drop_lines_after(file, Reading, step)
-        lost = sorted({one for one in expected if one <= step} - {reading.step for reading in found})
-        if known and lost:
-            raise RunFileError(
-                f"{file} has no reading of step {lost[0]}, so the run cannot go on as it was: restore the file, or "
-                "start the run again"
-            )
-    return from_main(found, trainer)
+def earlier_readings(trainer: Trainer, trace: Trace) -> list[Reading]:
+    """The readings up to the step that training goes on from."""
+    main = trainer.state.is_world_process_zero
+    return from_main(trace.load(trainer.state.global_step) if main else [], trainer)
 
 
 def log(trainer: Trainer, values: dict[str, float]) -> None:
-    """Log through transformers' own `log`, so that trackers see it, without changing the step's own log.
+    """Log through transformers' own `log`, so that trackers see it, and leave the step's own log as it would be.
 
-    A subclass's `log` adds the averages of its steps and resets them, so the step's log would lack them; and any log
-    clears the flag that asks for the step's.
+    A subclass's `log` adds the averages of its steps and starts them anew, which would take them from the step's log;
+    and the flag that asks for that log is cleared by any other.
     """
     asked = trainer.control.should_log
     Trainer.log(trainer, values)
     trainer.control.should_log = asked
-
-
-def plot(readings: Sequence[Reading], path: Path) -> None:
-    """Draw readings over steps as a PNG: entropy, completion length and, if known, accuracy. Needs matplotlib."""
-    try:
-        from matplotlib.figure import Figure  # not pyplot, which would choose a screen and keep the figure
-    except ImportError:
-        return
-    shown = {"entropy": "token entropy (nats)", "completion_length": "tokens per completion", "accuracy": "accuracy"}
-    known = {name: text for name, text in shown.items() if readings and getattr(readings[0], name) is not None}
-    if len(readings) < 2:
-        return
-    figure = Figure(figsize=(4 * len(known), 3), dpi=120, layout="constrained")
-    for axes, (name, text) in zip(figure.subplots(1, len(known), squeeze=False)[0], known.items(), strict=True):
-        axes.plot([reading.step for reading in readings], [getattr(reading, name) for reading in readings], marker=".")
-        axes.set(xlabel="training step", ylabel=text, ylim=(0, None))
-        axes.grid(alpha=0.3)
-    figure.savefig(path)
 
 
 def kl_in(logs: dict[str, Any] | None, otherwise: float | None) -> float | None:

@@ -1,9 +1,8 @@
-"""What lies in a run folder besides its records: checkpoints, the best weights, and the saved model."""
+"""What lies in a run folder besides its records: checkpoints, whole or broken, the best weights and the saved model."""
 
 import errno
-import logging
+import json
 import shutil
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,40 +13,29 @@ from accelerate import PartialState
 from torch import Tensor
 
 from em_hf.models import unwrap_model
-from em_hf.runs import RUN_FILE, RunFacts, RunFileError, holds_run, read_json, write_json
 from em_hf.training.distributed import world_size
+from em_hf.training.record import MARK
 
-logger = logging.getLogger(__name__)
+CHECKPOINTS = "checkpoints"
 # What FSDP writes in place of optimizer.pt.
 _SHARDED_OPTIMIZER = ("optimizer.bin", "optimizer_0")
-# What FSDP and DeepSpeed write in place of safetensors files.
-_SHARDED_WEIGHTS = ("pytorch_model_fsdp*", "global_step*")
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Raise OSError unless a run may be written to `folder`: it is new or empty, or a run that may be overwritten."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not holds_run(folder):
+    if not (folder / MARK).is_file():
         raise OSError(f"{folder} exists and is not a run of em-hf; give another --output")
     if not overwrite:
         raise OSError(f"{folder} already holds a run; give --overwrite to replace it, or another --output")
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder`, or take everything out of it but a run.json that says so, until the new run's replaces it.
-
-    A kill at any moment leaves a folder that `check_folder` takes for a run's.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if not any(folder.iterdir()):
-        return
-    write_json(folder / RUN_FILE, RunFacts("failed", name=folder.name))
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != RUN_FILE:
-            path.unlink()
+    """Make `folder`, which `check_folder` has passed, anew and empty."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
 
 
 def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, Any] | None = None) -> None:
@@ -56,6 +44,8 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, A
     Args:
         weights: the whole weights, where `model` is sharded over processes.
     """
+    from em_hf.models import unwrap_model
+
     made = folder / ".saving"
     shutil.rmtree(made, ignore_errors=True)
     try:
@@ -70,94 +60,45 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, A
         shutil.rmtree(made, ignore_errors=True)
 
 
-def damage(checkpoint: Path, *, thorough: bool = True) -> str | None:
-    """Return what is broken in a checkpoint, in a few words; None if it is whole.
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end: its state parses, and optimizer, scheduler and RNG files are there.
 
-    transformers takes the highest number even if that checkpoint was only half written, and loads one without an
-    optimizer silently.
-
-    Args:
-        thorough: Read every file to its end; else names, headers and lengths.
+    transformers would take the highest number even if it was half written, and load one without an optimizer silently.
     """
     try:
-        state = read_json(checkpoint / "trainer_state.json")
-        for path in checkpoint.glob("*.json"):
-            read_json(path)
-    except (RunFileError, OSError) as error:
-        return str(error).replace(f"{checkpoint}/", "")
-    if not isinstance(state, dict) or state.get("global_step") != steps_of(checkpoint):
-        return "trainer_state.json is of another step"
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
     # Each of several processes writes its own random states.
     count = world_size()
     random = ["rng_state.pth"] if count == 1 else [f"rng_state_{i}.pth" for i in range(count)]
-    for names in (("optimizer.pt", *_SHARDED_OPTIMIZER), ("scheduler.pt",), *((name,) for name in random)):
-        if not any((checkpoint / name).exists() for name in names):
-            return f"{names[0]} is missing"
-    weights = list(checkpoint.glob("*.safetensors"))
-    if not weights and not any(any(checkpoint.glob(pattern)) for pattern in _SHARDED_WEIGHTS):
-        return "the weights are missing"
-    for path in weights:
-        if not _is_whole_safetensors(path):
-            return f"{path.name} is not whole"
-    for path in (path for pattern in ("*.pt", "*.pth", "*.bin") for path in checkpoint.glob(pattern)):
-        if not _is_whole_archive(path, thorough=thorough):
-            return f"{path.name} is not whole"
-    return None
-
-
-def _is_whole_safetensors(path: Path) -> bool:
-    """Whether the header parses and the tensors that it names fill the rest of the file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt"):
-            return True
-    except (SafetensorError, OSError):
-        return False
-
-
-def _is_whole_archive(path: Path, *, thorough: bool) -> bool:
-    """Whether a file of `torch.save` is a whole archive, by its checksums if `thorough`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return bool(archive.namelist()) and (not thorough or archive.testzip() is None)
-    except (OSError, zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError):
-        return False
+    names = (("optimizer.pt", *_SHARDED_OPTIMIZER), ("scheduler.pt",), *((name,) for name in random))
+    return all(any((checkpoint / name).exists() for name in one_of) for one_of in names)
 
 
 def steps_of(checkpoint: Path) -> int:
-    """Return the number of optimizer steps after which it was written; -1 where its name does not say."""
-    number = checkpoint.name.rpartition("-")[2]
-    return int(number) if number.isdecimal() else -1
+    """The number of optimizer steps after which it was written."""
+    return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint in `folder`, a run's `checkpoints`."""
-    found = sorted(folder.glob("checkpoint-*"), key=steps_of, reverse=True)
-    return next((path for path in found if damage(path) is None), None)
+    """The newest whole checkpoint in `folder`, a run's `checkpoints`."""
+    found = sorted(folder.glob("checkpoint-*"), key=steps_of)
+    return next((path for path in reversed(found) if is_whole(path)), None)
 
 
-def drop_damaged_checkpoints(folder: Path, *, thorough: bool = True) -> list[str]:
-    """Remove damaged checkpoints from `folder`, so that they do not count towards those kept; return what was wrong."""
-    found = []
-    for path in sorted(folder.glob("checkpoint-*"), key=steps_of):
-        why = damage(path, thorough=thorough)
-        if why is not None:
+def drop_broken_checkpoints(folder: Path) -> None:
+    """Remove what is left in `folder` of checkpoints that were not written to their end."""
+    for path in folder.glob("checkpoint-*"):
+        if not is_whole(path):
             shutil.rmtree(path, ignore_errors=True)
-            found.append(f"{path.name} is damaged ({why})")
-    return found
 
 
 @contextmanager
 def readable_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn "no space left", in the form of any library that writes here, into an OSError with the way out.
-
-    A file that ends too early is an OSError as well: an EOFError would be taken for Ctrl-D on the command line.
-    """
+    """Turn "no space left", in the form of any library that writes here, into an OSError with the way out."""
     try:
         yield
-    except EOFError as error:
-        raise OSError(f"a file in {folder}, or one that the run reads, ends too early: {error}") from error
     except Exception as error:
         if not _is_disk_full(error):
             raise
@@ -176,20 +117,20 @@ def _is_disk_full(error: Exception) -> bool:
 
 
 class BestWeights:
-    """A model's best trainable weights, kept in `folder` (an adapter's in PEFT's form), from where they load too.
+    """Keeps a model's trainable weights in `folder`, an adapter's in PEFT's form, so that they load from there too.
 
     Every process must call `keep` and `restore`: sharded weights are put together first. One file is moved into place,
     so that a killed run leaves the weights kept before or the new ones, never a mixture.
 
     Args:
-        model: As it is trained, not wrapped.
-        folder: Holds `model.safetensors` or `adapter_model.safetensors`, the configuration and the tokenizer; every
-            process must be able to read it.
-        tokenizer: The model's, if it has one.
-        writes: Whether this is the process that writes.
+        model: as it is trained, not wrapped.
+        folder: to hold `model.safetensors` or `adapter_model.safetensors`, the configuration and the tokenizer;
+            every process must be able to read it.
+        tokenizer: the model's, if it has one.
+        writes: whether this is the process that writes.
 
     Raises:
-        ValueError: The model is partitioned by DeepSpeed ZeRO-3, which gives no process the weights.
+        ValueError: the model is partitioned by DeepSpeed ZeRO-3, which gives no process the weights.
     """
 
     def __init__(self, model: Any, folder: Path, *, tokenizer: Any = None, writes: bool = True) -> None:
@@ -203,20 +144,13 @@ class BestWeights:
         self.file = folder / ("adapter_model.safetensors" if self._adapter else "model.safetensors")
 
     def facts(self) -> dict[str, str] | None:
-        """Return what was kept with the weights; None if nothing was kept, or if what was kept is damaged."""
+        """What was kept with the weights; None where nothing was kept."""
         from safetensors import safe_open
 
         if not self.file.is_file():
             return None
-        if _is_whole_safetensors(self.file):
-            with safe_open(self.file, "pt") as file:
-                known = file.metadata() or {}
-            if known.get("step", "").isdecimal():
-                return known
-        if self.writes:
-            logger.warning("%s is damaged, so the best weights so far are lost.", self.file)
-            self.file.unlink(missing_ok=True)
-        return None
+        with safe_open(self.file, "pt") as file:
+            return file.metadata()
 
     @torch.no_grad()
     def keep(self, **facts: Any) -> None:
@@ -237,7 +171,7 @@ class BestWeights:
         """Put the kept weights into the live model.
 
         Raises:
-            ValueError: They are those of another model.
+            ValueError: they are not those of this model.
         """
         from safetensors.torch import load_file
 
@@ -248,7 +182,7 @@ class BestWeights:
             _copy(tensor, kept[name])
 
     def _live(self) -> dict[str, Tensor]:
-        """Return the trainable weights themselves, under the names that they are saved by."""
+        """The trainable weights themselves, under the names that they are saved by."""
         if self._adapter:
             from peft import get_peft_model_state_dict
 
@@ -266,7 +200,7 @@ class BestWeights:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """Return a sharded tensor put together, any other as it is."""
+    """A sharded tensor put together; any other as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 

@@ -3,17 +3,17 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from transformers import Trainer, TrainerCallback
 
-from em_hf.runs import BEST_FOLDER, GUARD_FILE, Reading, Verdict, append_lines
 from em_hf.stats import paired_interval
 from em_hf.training.callbacks import EntropyCallback, earlier_readings, from_main, unwrapped
 from em_hf.training.checkpoints import BestWeights
+from em_hf.training.trace import Reading, Trace
 
 logger = logging.getLogger(__name__)
 RESAMPLES = 2000
@@ -24,11 +24,11 @@ class Limits:
     """What a run may do before it is stopped.
 
     Args:
-        patience: Readings in a row whose accuracy is, beyond its interval, below the best one's.
-        max_kl: Nats per token from the reference model, as the trainer logs it.
-        min_length: Completion length, and written lines, as a share of those at the start.
-        max_repetition: Repeated 4-grams, as a share of a completion, above that at the start.
-        min_entropy: Token entropy, as a share of that at the start.
+        patience: readings in a row whose accuracy is, beyond its interval, below the best one's.
+        max_kl: nats a token from the reference model, as the trainer logs it.
+        min_length: completion length, and written lines, as a share of the start's.
+        max_repetition: repeated 4-grams, a share of a completion, above the start's.
+        min_entropy: token entropy, as a share of the start's.
     """
 
     patience: int = 3
@@ -36,6 +36,26 @@ class Limits:
     min_length: float = 0.6
     max_repetition: float = 0.3
     min_entropy: float = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a guarded run ended.
+
+    Args:
+        collapsed: whether it was stopped for a collapse.
+        step: at which it was stopped, for a collapse or early; None if it was not.
+        why: it was stopped, in one line.
+        best_step: after which the best weights were kept.
+    """
+
+    collapsed: bool = False
+    step: int | None = None
+    why: str | None = None
+    best_step: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 class EntropyCollapseCallback(TrainerCallback):
@@ -51,20 +71,20 @@ class EntropyCollapseCallback(TrainerCallback):
     are kept, in `best` of the output folder. A resumed run goes on with the readings and the weights kept before.
 
     Args:
-        trainer (`Trainer`): The trainer it is added to.
-        probe (`EntropyCallback`, *optional*): A probe added to the same trainer; give it answers, since accuracy says
-            most. Without one the guard knows only what the trainer logs (`entropy`, `completion_length`, `kl`).
-        every (`int`, defaults to 10): Without a probe, the number of steps whose logs are averaged into a reading.
-        patience (`int`, defaults to 3): Readings below the best before the run stops early.
-        max_kl (`float`, defaults to 0.2): Nats per token.
-        min_length (`float`, defaults to 0.6): Completion length, as a share of that at the start.
-        restore_best (`bool`, defaults to True): Keep the best weights, and put them back when training ends.
+        trainer: the trainer it is added to.
+        probe: its probe, added to the same trainer; give that one answers, since accuracy tells most. None: the guard
+            knows only what the trainer logs (`entropy`, `completion_length`, `kl`).
+        every: without a probe, the steps whose logs are averaged into a reading.
+        patience: readings below the best before the run stops early.
+        max_kl: nats a token.
+        min_length: completion length, as a share of the start's.
+        restore_best: keep the best weights, and put them into the model when training ends, collapsed or not.
 
     Attributes:
-        verdict (`Verdict`): How it went; `verdict.to_dict()` gives collapsed, step, why and best_step.
+        verdict: how it went; `verdict.to_dict()` gives collapsed, step, why and best_step.
 
     Raises:
-        ValueError: A value is out of range, or a resumed run's file lacks readings.
+        ValueError: a value out of range.
     """
 
     def __init__(
@@ -88,8 +108,8 @@ class EntropyCollapseCallback(TrainerCallback):
         self.trainer, self.probe, self.every, self.restore_best = trainer, probe, every, restore_best
         self.limits = Limits(patience=patience, max_kl=max_kl, min_length=min_length)
         self.verdict = Verdict()
-        self.folder = Path(trainer.args.output_dir) / BEST_FOLDER
-        self._file = Path(trainer.args.output_dir) / GUARD_FILE
+        self.folder = Path(trainer.args.output_dir) / "best"
+        self._trace = Trace(Path(trainer.args.output_dir) / "guard.jsonl")
         self._own: list[Reading] = []
         self._window: dict[str, list[float]] = {}
         self._weights: BestWeights | None = None
@@ -99,7 +119,7 @@ class EntropyCollapseCallback(TrainerCallback):
 
     @property
     def readings(self) -> list[Reading]:
-        """Return what is judged: the probe's readings, or those from the trainer's logs."""
+        """What is judged: the probe's readings, or those from the trainer's logs."""
         return self._own if self.probe is None else self.probe.readings
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -122,17 +142,17 @@ class EntropyCollapseCallback(TrainerCallback):
             reading = from_main(Reading(step=state.global_step, **means), self.trainer)
             self._own.append(reading)
             if state.is_world_process_zero:
-                append_lines(self._file, [reading])
+                self._trace.append(asdict(reading))
             self._observe(reading)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._begun = False
         if self._weights is None or self._weights.facts() is None:
             return
-        restore_best_weights(self._weights, self.readings, self.verdict, says=state.is_world_process_zero)
+        put_best_back(self._weights, self.readings, self.verdict, says=state.is_world_process_zero)
 
     def _begin(self) -> None:
-        """Get ready, once per training: the probe's first reading may come before this callback's own turn."""
+        """Make ready, once a training: the probe's first reading may come before this callback's own turn."""
         if self._begun:
             return
         self._begun, self._window = True, {}
@@ -143,8 +163,7 @@ class EntropyCollapseCallback(TrainerCallback):
             if main and self.trainer.state.global_step == 0:
                 self._weights.file.unlink(missing_ok=True)
         if self.probe is None:
-            logged = [logs.get("step", 0) for logs in self.trainer.state.log_history if "loss" in logs]
-            self._own = earlier_readings(self.trainer, self._file, [s for s in logged if s % self.every == 0])
+            self._own = earlier_readings(self.trainer, self._trace)
             done = self._own[-1].step if self._own else 0
             for logs in self.trainer.state.log_history:  # of a resumed run, since its last reading
                 if logs.get("step", 0) > done:
@@ -155,7 +174,7 @@ class EntropyCollapseCallback(TrainerCallback):
             self._window.setdefault(name, []).append(value)
 
     def _judged(self) -> Verdict:
-        """Return the verdict on the readings; the best step is the one whose weights are kept.
+        """The verdict on the readings; the best step is the one whose weights are kept.
 
         Weights kept before a run was killed may be of a step that is yet to be done again: they still are the best.
         """
@@ -175,7 +194,7 @@ class EntropyCollapseCallback(TrainerCallback):
 
     @staticmethod
     def _is_best(reading: Reading, kept: dict[str, str] | None) -> bool:
-        if kept is None or reading.accuracy is None or kept.get("accuracy", "None") == "None":
+        if kept is None or reading.accuracy is None or kept["accuracy"] == "None":
             return True
         return reading.accuracy > float(kept["accuracy"])
 
@@ -185,8 +204,8 @@ def judged(readings: list[Reading], limits: Limits, weights: BestWeights | None)
     return verdict if kept is None else replace(verdict, best_step=int(kept["step"]))
 
 
-def restore_best_weights(weights: BestWeights, readings: list[Reading], verdict: Verdict, *, says: bool = True) -> None:
-    """Restore the best weights when training ends. Without answers a healthy run's last weights are its best."""
+def put_best_back(weights: BestWeights, readings: list[Reading], verdict: Verdict, *, says: bool = True) -> None:
+    """What the guard does when training ends. Without answers the last weights of a healthy run are its best."""
     if readings[0].accuracy is None and not verdict.collapsed:
         return
     weights.restore()
@@ -195,14 +214,14 @@ def restore_best_weights(weights: BestWeights, readings: list[Reading], verdict:
 
 
 def numbers_in(logs: dict[str, Any] | None) -> dict[str, float]:
-    """Return what a trainer's log says of entropy, length and KL, under the names of a reading."""
+    """What a trainer's log says of entropy, length and KL, under the names of a reading."""
     names = {"entropy": "entropy", "completion_length": "completion_length", "kl": "kl"}
     names["completions/mean_length"] = "completion_length"
     return {ours: float(logs[theirs]) for theirs, ours in names.items() if logs and logs.get(theirs) is not None}
 
 
 def judge(readings: Sequence[Reading], limits: Limits) -> Verdict:
-    """Return the verdict on a run with these readings, the first of them from its start."""
+    """The verdict on a run with these readings, the first of them from its start."""
     for count in range(2, len(readings) + 1):
         seen = readings[:count]
         why = collapse(seen, limits)
@@ -215,17 +234,17 @@ def judge(readings: Sequence[Reading], limits: Limits) -> Verdict:
 
 
 def best(readings: Sequence[Reading]) -> Reading:
-    """Return the first of the most accurate readings; without answers the last reading."""
+    """The first of the most accurate readings; without answers the last reading."""
     known = [reading for reading in readings if reading.accuracy is not None]
     return max(known, key=lambda reading: reading.accuracy or 0.0) if known else readings[-1]
 
 
 def collapse(readings: Sequence[Reading], limits: Limits) -> str | None:
-    """Return why the last reading is one of a collapsed model; None if it is not.
+    """Why the last reading is one of a collapsed model; None if it is not.
 
-    Validation accuracy comes first, then KL, then length. A model whose accuracy is known and has not fallen is
-    healthy, however brief or confident it has become: that is what entropy minimization aims at. For the same reason
-    low entropy or repetition alone says nothing; they count with a falling accuracy, or together.
+    Validation accuracy speaks first, then KL, then length. A model whose accuracy is known and has not fallen is well,
+    however short or sure of itself it has become, since that is what entropy minimization aims at. For the same reason
+    low entropy or repetition alone says nothing: they count with a falling accuracy, or together.
     """
     start, now = readings[0], readings[-1]
     below = significantly_worse(now, start)
@@ -237,7 +256,7 @@ def collapse(readings: Sequence[Reading], limits: Limits) -> str | None:
     if now.accuracy is not None and start.accuracy is not None:
         fallen = f", with validation accuracy down from {start.accuracy:.1%} to {now.accuracy:.1%}"
     if now.kl is not None and now.kl > limits.max_kl:
-        return f"the KL to the reference model is {now.kl:.2f} nats per token, above {limits.max_kl}{fallen}"
+        return f"the KL to the reference model is {now.kl:.2f} nats a token, above {limits.max_kl}{fallen}"
     for name, text in (("completion_length", "tokens"), ("lines", "written lines")):
         before, after = getattr(start, name), getattr(now, name)
         if before and after is not None and after < limits.min_length * before:
@@ -253,7 +272,7 @@ def collapse(readings: Sequence[Reading], limits: Limits) -> str | None:
 
 
 def should_stop_early(readings: Sequence[Reading], patience: int) -> str | None:
-    """Return why to stop early: the last `patience` readings are all less accurate than the best; None if not."""
+    """Why to stop early: the last `patience` readings are all less accurate than the best; None if they are not."""
     top = best(readings)
     last = readings[-patience:]
     if len(last) < patience or top in last or any(significantly_worse(reading, top) is None for reading in last):
@@ -263,7 +282,7 @@ def should_stop_early(readings: Sequence[Reading], patience: int) -> str | None:
 
 @lru_cache(maxsize=4096)  # the whole history is judged again at each reading
 def significantly_worse(now: Reading, then: Reading) -> str | None:
-    """Return how much less accurate `now` is than `then`, problem by problem; None within the 95% interval."""
+    """How much less accurate `now` is than `then`, problem by problem; None within the 95% interval, or not known."""
     if now.right is None or then.right is None or len(now.right) != len(then.right):
         return None
     mean, low, high = paired_interval(now.right, then.right, n_resamples=RESAMPLES)

@@ -10,12 +10,11 @@ import torch
 
 from em_hf.flops import inference_flops, parameter_count, training_flops
 from em_hf.methods import METHODS
-from em_hf.runs import ComputeFacts, LogLine
 from em_hf.training.settings import RunSettings
 
 
 def passes(settings: RunSettings) -> tuple[int, int]:
-    """Return how often a token is inferred (sampled, or scored by the reference policy) and how often trained on.
+    """How often a token is inferred (sampled, or scored by the reference policy) and how often trained on.
 
     The paper's rule (section 2 of its set-up): 2PD for sampling, 2PD for the reference model, 6PD for training. The
     scoring of rollouts under the policy that sampled them, which TRL's RLOO adds, is no part of it.
@@ -24,19 +23,20 @@ def passes(settings: RunSettings) -> tuple[int, int]:
     return sampled + (1 if settings.beta else 0), 1
 
 
-def compute_facts(settings: RunSettings, model: Any, log: Sequence[LogLine]) -> ComputeFacts:
-    """Return what a run cost, from its log; the memory is this process's, on an accelerator that of the accelerator."""
+def compute_facts(settings: RunSettings, model: Any, log: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """For run.json: `parameters`, `tokens_sampled`, `tokens_trained` (with prompts), `flops`, `seconds` of training and
+    `peak_memory_bytes` of this process (on an accelerator, of its memory)."""
     parameters = parameter_count(model)
-    trained = int(sum(line.tokens_with_prompts or 0 for line in log))
+    trained = int(sum(line.get("tokens_with_prompts", 0) for line in log))
     inferred, learned = passes(settings)
-    return ComputeFacts(
-        parameters=parameters,
-        tokens_sampled=int(sum(line.tokens or 0 for line in log)),
-        tokens_trained=trained,
-        flops=float(inference_flops(parameters, inferred * trained) + training_flops(parameters, learned * trained)),
-        seconds=(log[-1].seconds or 0.0) if log else 0.0,
-        peak_memory_bytes=peak_memory(),
-    )
+    return {
+        "parameters": parameters,
+        "tokens_sampled": int(sum(line.get("tokens", 0) for line in log)),
+        "tokens_trained": trained,
+        "flops": float(inference_flops(parameters, inferred * trained) + training_flops(parameters, learned * trained)),
+        "seconds": log[-1]["seconds"] if log else 0.0,
+        "peak_memory_bytes": peak_memory(),
+    }
 
 
 def peak_memory() -> int:
@@ -46,9 +46,9 @@ def peak_memory() -> int:
 
 
 def process_peak() -> int:
-    """Return the most memory that this process has held, in bytes.
+    """The most memory this process has held, in bytes.
 
-    Linux has it in /proc; `ru_maxrss` there begins with the peak of the process that started this one.
+    Linux says it in /proc; `ru_maxrss` there begins with the peak of the process that started this one.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

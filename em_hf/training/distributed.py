@@ -10,24 +10,23 @@ EXPECTED = "EM_HF_PROCESSES"
 
 
 def world_size() -> int:
-    """Return the number of processes, as the launcher says; needs no torch, which is not imported yet."""
+    """The number of processes, as the launcher says it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:
-    """Return whether this is the process that writes and prints."""
+    """Whether this is the process that writes and prints."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def own_device(asked: str | None) -> str | None:
-    """Return the device on which this process loads and trains: one GPU, since a Trainer would take all (DataParallel).
+    """Where this process loads and trains: with several GPUs, one, since a Trainer would take them all (DataParallel).
 
-    Under a launcher it is the GPU of this process's local rank. Without one it is the GPU named (`cuda:1`), else the
-    first; the others are hidden from the process, so that every library finds the same. That must happen before CUDA
-    starts.
+    Under a launcher it is the one of this process's local rank. Alone it is the one named (`cuda:1`), else the first,
+    and the others are hidden from the process, so that every library finds the same; that must come before CUDA starts.
 
     Raises:
-        ValueError: There is no such GPU, or CUDA has started with all of them.
+        ValueError: there is no such GPU, or CUDA has started with all of them.
     """
     import torch
 
@@ -52,7 +51,7 @@ def own_device(asked: str | None) -> str | None:
 
 
 def check_launched() -> None:
-    """Raise RuntimeError if a launcher started another number of processes than it was asked for.
+    """Raise RuntimeError where a launcher started another number of processes than it was asked for.
 
     `accelerate launch --cpu --num_processes 2` starts one, without a word.
     """
@@ -62,7 +61,7 @@ def check_launched() -> None:
 
 
 def wait_for_everyone() -> None:
-    """Wait until every process has come this far."""
+    """Wait until every process is here."""
     if world_size() > 1:
         import torch
         from accelerate import PartialState
@@ -72,7 +71,7 @@ def wait_for_everyone() -> None:
 
 
 def any_process(here: bool) -> bool:
-    """Return whether `here` is true in at least one process."""
+    """Whether it is so in at least one process."""
     if world_size() == 1:
         return here
     from accelerate.utils import gather_object
@@ -83,9 +82,9 @@ def any_process(here: bool) -> bool:
 def launch_command(
     arguments: Sequence[str], *, num_processes: int | None, accelerate_config: Path | None, cpu: bool
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the command that runs `em-hf ARGUMENTS` in several processes, and what it adds to the environment.
+    """The command that runs `em-hf ARGUMENTS` in several processes, and what it adds to the environment.
 
-    With a config file of accelerate it is accelerate's own launcher (FSDP, DeepSpeed, several machines), else torch's.
+    With a config file of accelerate it is accelerate's own launcher (FSDP, DeepSpeed, several machines); else torch's.
     """
     program = ["-m", "em_hf.cli", *arguments]
     environment: dict[str, str] = {}
@@ -96,14 +95,14 @@ def launch_command(
         options += ["--num_processes", str(num_processes)] if num_processes else []
         return [sys.executable, "-m", "accelerate.commands.launch", *options, *program], environment
     environment[EXPECTED] = str(num_processes)
-    # One thread per process if nothing else is asked for: processes with all cores each would slow each other down.
+    # One thread a process where nothing else is asked for: several times all cores would stand in each other's way.
     environment.setdefault("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
     options = ["--standalone", "--nproc_per_node", str(num_processes)]
     return [sys.executable, "-m", "torch.distributed.run", *options, *program], environment
 
 
 def launch(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run the command to its end, Ctrl-C included, and return its exit code."""
+    """Run it to its end, Ctrl-C included, and give back its exit code."""
     process = subprocess.Popen(command, env={**os.environ, **environment})
     interrupted = False
     while True:

@@ -2,14 +2,30 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from em_hf.answers import extract_answer, same_answer
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import Prompt
-from em_hf.runs import ResultRow
 from em_hf.sampling import SamplingConfig, sample
 from em_hf.stats import share_interval
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of a result table. Accuracy is a share with its 95% interval over problems, entropy in nats a token."""
+
+    name: str
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    entropy: float
+    completion_length: float
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def measure(
@@ -26,17 +42,17 @@ def measure(
     seed: int = 0,
     chat_template: bool = True,
     on_progress: Callable[[int], None] | None = None,
-) -> ResultRow:
+) -> Measurement:
     """Sample each prompt at temperature 1 (top_k 0, top_p 1), with EM-INF if `entropy_min` is given; see `sample`.
 
     A problem's accuracy is the mean over its `samples`; the interval is a bootstrap over problems. The entropy is that
     of the model's own distributions, before EM-INF changes them.
 
     Args:
-        name: Name of the row.
-        greedy: Take the most probable token at each step instead.
-        samples: Completions per prompt.
-        on_progress: Called with the number of prompts done.
+        name: of the row.
+        greedy: take the most probable token at each step instead.
+        samples: completions per prompt.
+        on_progress: called with the number of prompts done.
     """
     config = SamplingConfig(
         samples=samples,
@@ -56,7 +72,7 @@ def measure(
         shares = [share_right(answer, [one.text for one in ones]) for answer, ones in zip(answers, found, strict=True)]
         accuracy = sum(shares) / len(shares)
         low, high = share_interval(shares, seed=seed)
-    return ResultRow(
+    return Measurement(
         name=name,
         accuracy=accuracy,
         low=low,

@@ -160,7 +160,7 @@ class Plan:
         """`rule`: the paper's; `sampling` and `training`: as they are spent, in their sum `spent`."""
         from em_hf.training.compute import passes
 
-        w, p = self.work, self.shape.multiplied
+        w, p = self.work, self.shape.parameters
         tokens = w.samples * w.length
         inferred, learned = passes(self.settings)
         attention = self.shape.attention_flops(tokens, w.length / 2)
@@ -220,7 +220,7 @@ class Plan:
         tokens: float = self.work.sampled_at_once * self.work.prompt
         if self.settings.vllm == "server":
             tokens *= self.work.gpus / GPUS_A_NODE
-        flops = 2 * self.shape.multiplied * tokens
+        flops = 2 * self.shape.parameters * tokens
         return (flops + self.shape.attention_flops(tokens, self.work.prompt / 2)) / self.cluster.flops
 
     def decode_step(self) -> dict[str, float]:
@@ -233,7 +233,7 @@ class Plan:
         rows = max(1, w.sampled_at_once * (w.gpus if served else 1))
         together = GPUS_A_NODE if served else 1
         context = w.prompt + w.completion / 2
-        compute = inference_flops(self.shape.multiplied, rows) + self.shape.attention_flops(rows, context)
+        compute = inference_flops(self.shape.parameters, rows) + self.shape.attention_flops(rows, context)
         keys = rows * context * 2 * self.shape.layers * self.shape.key_value * size
         others = 0 if self.settings.vllm else 1 - 1 / self.cluster.shards
         weights = size * self.shape.parameters

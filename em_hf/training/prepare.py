@@ -1,51 +1,14 @@
 """What a run starts from: its prompts, split into those to train on, to watch and to measure, and its base model."""
 
-from importlib.util import find_spec
 from typing import Any
 
 from em_hf.methods import METHODS
 from em_hf.training.distributed import own_device, world_size
-from em_hf.training.settings import RunSettings, load_precision, lora_config
-
-
-def check_extras(settings: RunSettings) -> None:
-    """Raise ImportError if a library is missing that the run will need: said before any work is done."""
-    if METHODS[settings.method].loop and find_spec("trl") is None:
-        raise ImportError(f"{settings.method} needs TRL: pip install 'em-hf[train]'")
-    if settings.lora:
-        lora_config(settings)
-
-
-def check_prompts(settings: RunSettings, prompts: Any) -> None:
-    """Raise ValueError if there are fewer prompts than a step of TRL's loops takes: they drop what fills no step."""
-    needed = settings.batch_size * settings.gradient_accumulation_steps * world_size()
-    if METHODS[settings.method].rollouts and len(prompts) < needed:
-        sizes = {"batch_size": settings.batch_size, "gradient_accumulation_steps": settings.gradient_accumulation_steps}
-        sizes["processes"] = world_size()
-        product = " x ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
-        raise ValueError(
-            f"{len(prompts)} prompts are left to train on, but a step of {settings.method} takes {needed} ({product}): "
-            "give more prompts (--limit, or another --dataset), a smaller --batch-size, or fewer "
-            "--gradient-accumulation-steps"
-        )
-
-
-def few_held_out(settings: RunSettings, held_out: Any, n_prompts: int) -> str | None:
-    """Return what to say if fewer prompts than asked for could be held out; None if there are enough.
-
-    Args:
-        n_prompts: Prompts in all.
-    """
-    if held_out is None or len(held_out) >= settings.eval_problems:
-        return None
-    return (
-        f"Only {len(held_out)} of the {settings.eval_problems} prompts asked for could be held out to measure on: no "
-        f"more than a tenth of the {n_prompts} there are. The intervals say how little so few can tell."
-    )
+from em_hf.training.settings import RunSettings, load_precision
 
 
 def load_base(settings: RunSettings) -> tuple[Any, Any]:
-    """Return the model to train, with the EM settings stored in it, and its tokenizer."""
+    """The model to train, with the EM settings stored in it, and its tokenizer."""
     from em_hf.models import unwrap_model
 
     model, tokenizer = load(settings, settings.model, revision=settings.revision)
@@ -58,7 +21,7 @@ def load_base(settings: RunSettings) -> tuple[Any, Any]:
 
 
 def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple[Any, Any]:
-    """Return the model and tokenizer of that name as this run has them: with its precision, device and EM settings."""
+    """The model and tokenizer of that name, as this run has them: its precision, device and EM settings."""
     from em_hf.generation.config import EntropyMinConfig
     from em_hf.generation.mixin import store_config
     from em_hf.models import load_model, unwrap_model
@@ -81,16 +44,16 @@ def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple
             config.validate(strict=True)
         except ValueError as error:
             why = " ".join(str(error).split())
-            raise ValueError(f"{name} has a generation_config.json that would not save, so fix it: {why}") from error
+            raise ValueError(f"{name} has a generation_config.json that would not save, so mend it: {why}") from error
     store_config(model, EntropyMinConfig.from_dict(settings.entropy_min))
     return model, tokenizer
 
 
 def load_data(settings: RunSettings) -> tuple[Any, Any, Any]:
-    """Return the prompts to train on, those to watch while training, and those to measure on before and after.
+    """The prompts to train on, those to watch while training, and those to measure on before and after.
 
     Training gets no labels unless the method needs them; watching only with `early_stopping`. The last two are None
-    if none are asked for, or if there are too few prompts to spare any.
+    where none are asked for, or there are too few prompts to spare any.
     """
     from em_hf.data import load_prompts
 

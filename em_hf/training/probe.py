@@ -7,10 +7,10 @@ import torch
 
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import Prompt, unwrap_model
-from em_hf.runs import Reading
 from em_hf.sampling import Batch, SamplingConfig, sample
 from em_hf.training.losses import distributions, summed_kl
 from em_hf.training.measure import share_right
+from em_hf.training.trace import Reading
 
 NGRAM = 4
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from em_hf import runs
 from em_hf.methods import METHODS
 from em_hf.training.checkpoints import (
+    CHECKPOINTS,
     BestWeights,
     check_folder,
-    drop_damaged_checkpoints,
+    drop_broken_checkpoints,
     last_checkpoint,
     make_folder,
     readable_disk_errors,
@@ -19,9 +19,9 @@ from em_hf.training.checkpoints import (
 )
 from em_hf.training.compute import compute_facts
 from em_hf.training.distributed import check_launched, is_main, wait_for_everyone
-from em_hf.training.prepare import check_extras, check_lengths, check_prompts, few_held_out, load, load_base, load_data
-from em_hf.training.recorder import Diverged, RunRecorder
-from em_hf.training.settings import RunSettings
+from em_hf.training.prepare import check_lengths, load, load_base, load_data
+from em_hf.training.record import LOG, PROBE, RunRecord, read_log
+from em_hf.training.settings import RunSettings, lora_config
 
 
 class Interrupted(Exception):
@@ -39,33 +39,31 @@ def train(
     on_phase: Callable[[str], None] = lambda text: None,
     on_measure: Callable[[str, int, int], None] = lambda row, done, total: None,
 ) -> dict[str, Any]:
-    """Train as `settings` say, into `folder` (see `em_hf.runs`), and return what results.json holds.
+    """Train as `settings` say, into `folder`, and return what results.json holds.
 
-    Nothing is written, and nothing overwritten, before model and data are loaded and found to fit. Once the run is
-    finished the folder has the model, its tokenizer and its generation config.
+    The folder has run.json (settings, versions, state), log.jsonl (a line a step), results.json (before and after, on
+    held-out prompts), checkpoints/, and, once the run is finished, the model, its tokenizer and its generation config.
+    Nothing is written, and nothing overwritten, before model and data are loaded and found to fit.
 
     Args:
-        overwrite: Replace a run that stands there.
-        resume: Go on from the folder's newest whole checkpoint, or from the start if there is none yet.
-        on_step: Called with each step's log.
-        on_phase: Called with a line on what comes next, or on what went wrong and was dealt with.
-        on_measure: Called with a result row's name, the prompts done and their number.
+        overwrite: replace a finished or broken run that stands there.
+        resume: go on from the folder's last whole checkpoint, or from the start where there is none yet.
+        on_step: called with each step's log.
+        on_phase: called with a line on what comes next.
+        on_measure: called with a result row's name, the prompts done and their number.
 
     Raises:
-        ValueError, OSError, ImportError: What the user can fix: settings, data, the folder, the disk, a missing extra,
-            a run that diverged. The folder can be resumed.
+        ValueError, OSError: what the user can mend: settings, data, the folder, the disk.
         Interrupted: Ctrl-C; a checkpoint was left.
     """
     check_launched()
-    check_extras(settings)
     if not resume and is_main():
         check_folder(folder, overwrite=overwrite)
+    if settings.lora:
+        lora_config(settings)  # needs an extra: said before anything is loaded
     prompts, probe, held_out = load_data(settings)
-    check_prompts(settings, prompts)
     model, tokenizer = load_base(settings)
-    everything = [part for part in (prompts, probe, held_out) if part is not None]
-    note = few_held_out(settings, held_out, sum(map(len, everything)))
-    everyone = [prompt for part in everything for prompt in part.prompts]
+    everyone = [prompt for part in (prompts, probe, held_out) if part is not None for prompt in part.prompts]
     check_lengths(model, tokenizer, everyone, settings)
     title = METHODS[settings.method].title
     with readable_disk_errors(folder):
@@ -73,45 +71,36 @@ def train(
             make_folder(folder)
         wait_for_everyone()
         revision = settings.revision or getattr(model.config, "_commit_hash", None)
-        record = RunRecorder(folder, settings, prompts, command=command, revision=revision, resume=resume)
-
-        record.results.note = note
+        record = RunRecord(folder, settings, prompts, command=command, revision=revision, resume=resume)
 
         def measured(model: Any, *names: str) -> None:
             if held_out is None:
                 on_phase("Nothing is held out, so nothing is measured.")
             elif not record.has_rows(names):
-                if note:
-                    on_phase(note)
                 on_phase(f"Measuring {names[0]} and {names[1]} on {len(held_out)} held-out prompts.")
                 for row in measure_pair(model, tokenizer, held_out, settings, names, on_measure):
                     record.add_row(row, n=len(held_out))
 
         try:
-            if record.facts.trained:
+            if record.facts.get("trained"):
                 model = load(settings, str(folder))[0]
             else:
                 measured(model, "base", "EM-INF")
                 on_phase(f"{title}: {settings.steps} steps of {settings.batch_size} prompts.")
-                model, weights = fit(
-                    settings, model, tokenizer, prompts, probe, folder, record, on_step, on_phase, resume
-                )
+                model, weights = fit(settings, model, tokenizer, prompts, probe, folder, record, on_step, resume)
                 if is_main():
                     save_whole(model, tokenizer, folder, weights=weights)
-                record.facts.trained, record.facts.compute = True, compute_facts(settings, model, record.log)
+                record.facts |= {"trained": True, "compute": compute_facts(settings, model, read_log(folder / LOG))}
                 record.write()
             measured(model, title, f"{title} + EM-INF")
             record.finish("finished")
             wait_for_everyone()
         except BaseException as error:
-            if is_main():  # which makes room for the record where the disk is full
-                drop_damaged_checkpoints(folder / runs.CHECKPOINTS_FOLDER, thorough=False)
+            if is_main():
+                drop_broken_checkpoints(folder / CHECKPOINTS)  # which makes room for the record where the disk is full
             record.finish("interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed")
-            if "probability tensor contains" in str(error):  # of torch.multinomial: logits that are not finite
-                what = f"after step {record.facts.steps_done} the model's probabilities are not finite"
-                raise Diverged(what, settings) from error
             raise
-    return runs.to_json(record.results)
+    return record.results
 
 
 def fit(
@@ -121,74 +110,39 @@ def fit(
     data: Any,
     probe: Any,
     folder: Path,
-    record: RunRecorder,
+    record: RunRecord,
     on_step: Callable[[dict[str, float]], None],
-    on_phase: Callable[[str], None],
     resume: bool,
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Train, from the newest whole checkpoint if resumed.
-
-    Returns:
-        The trained model, and its weights where it is sharded.
-
-    Raises:
-        Interrupted: A stop was asked for.
-        Diverged: The weights became NaN or infinite.
-        ValueError: The trainer ended before its last step, though nothing stopped it.
-    """
+    """Train, from the last whole checkpoint if resumed; the trained model, and its weights where it is sharded."""
     from transformers import PrinterCallback, set_seed
 
-    checkpoint = resumed_from(folder / runs.CHECKPOINTS_FOLDER, on_phase) if resume else None
-    done = 0 if checkpoint is None else steps_of(checkpoint)
-    if checkpoint is not None and (done >= settings.steps or (settings.guard and was_stopped(folder, done))):
+    checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
+    if checkpoint is not None and steps_of(checkpoint) >= settings.steps:
         # All that is left to do is to measure and save; the Trainer would take another step before it looks.
-        if is_main():  # a line that was cut off by a kill goes
-            runs.drop_lines_after(folder / runs.LOG_FILE, runs.LogLine, done)
-            if (folder / runs.PROBE_FILE).is_file():
-                runs.drop_lines_after(folder / runs.PROBE_FILE, runs.Reading, done)
-        wait_for_everyone()
-        runs.check_steps(record.log, done, folder)
         model = load(settings, str(checkpoint))[0]
-        record.facts.steps_done = done
         if settings.guard:
-            record.facts.guard = end_of_guard(model, folder, done)
+            record.facts["guard"] = end_of_guard(model, folder, settings.steps).to_dict()
         return model, None
     set_seed(settings.seed)
-    with StopAtNextStep(on_phase) as stop:
+    with StopAtNextStep() as stop:
         build = METHODS[settings.method].builder()
         trainer = build(settings, model, tokenizer, data, folder, [])
         trainer.remove_callback(PrinterCallback)
         guard = add_guard(trainer, settings, probe, folder)
         trainer.add_callback(record.callback(on_step, lambda: stop.asked, guard))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    done = trainer.state.global_step
-    if stop.asked and done < settings.steps:
-        raise Interrupted(f"Stopped after step {done} of {settings.steps}")
-    if done < settings.steps and (guard is None or guard.verdict.step is None):
-        raise ValueError(
-            f"the trainer ended after step {done} of {settings.steps}: {METHODS[settings.method].title} found too few "
-            f"prompts among the {len(data)} for a step; give more prompts, or a smaller --batch-size"
-        )
-    if not all(parameter.isfinite().all() for parameter in trainer.model.parameters()):
-        raise Diverged(f"after step {done} the weights are not finite", settings)
+        done = trainer.state.global_step
+        if stop.asked and done < settings.steps:
+            raise Interrupted(f"Stopped after step {done} of {settings.steps}")
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     # Every process takes part in putting sharded weights together.
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     return trainer.accelerator.unwrap_model(trainer.model), weights
 
 
-def resumed_from(checkpoints: Path, on_phase: Callable[[str], None]) -> Path | None:
-    """Return the checkpoint that a resumed run goes on from, and say which ones are damaged; they are removed."""
-    damaged = drop_damaged_checkpoints(checkpoints) if is_main() else []
-    wait_for_everyone()
-    checkpoint = last_checkpoint(checkpoints)
-    for what in damaged:
-        on_phase(f"{what}: going on from {checkpoint.name if checkpoint else 'the start'}.")
-    return checkpoint
-
-
 def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> Any:
-    """Return the collapse guard, on the prompts to watch if there are some; None if the run has none."""
+    """The collapse guard, on the prompts to watch where there are some; None where the run has none."""
     from em_hf.training.callbacks import EntropyCallback
     from em_hf.training.collapse import EntropyCollapseCallback
 
@@ -204,7 +158,7 @@ def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> 
             max_new_tokens=settings.max_completion_length,
             seed=settings.seed,
             chat_template=settings.chat_template,
-            file=folder / runs.PROBE_FILE,
+            file=folder / PROBE,
         )
     # ZeRO gives no process the whole weights to keep: there the guard only stops the run.
     kept = not trainer.is_deepspeed_enabled
@@ -215,29 +169,17 @@ def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> 
     return guard
 
 
-def readings_of(folder: Path, steps: int) -> list[runs.Reading]:
-    """Return the guard's readings up to a step, as a resumed run finds them."""
-    probe, logs = folder / runs.PROBE_FILE, folder / runs.CHECKPOINTS_FOLDER / runs.GUARD_FILE
-    readings = runs.read_lines(probe if probe.is_file() else logs, runs.Reading)
-    return [reading for reading in readings if reading.step <= steps]
+def end_of_guard(model: Any, folder: Path, steps: int) -> Any:
+    """What the guard had left to do in a run that was cut off between its last step and its end: the verdict."""
+    from em_hf.training.collapse import Limits, judged, put_best_back
+    from em_hf.training.trace import Trace
 
-
-def was_stopped(folder: Path, steps: int) -> bool:
-    """Return whether the guard had stopped the run after these steps, because of a collapse or early."""
-    from em_hf.training.collapse import Limits, judge
-
-    return judge(readings_of(folder, steps), Limits()).step is not None
-
-
-def end_of_guard(model: Any, folder: Path, steps: int) -> runs.Verdict:
-    """Do what the guard had left to do in a run that was killed between its last step and its end: the verdict."""
-    from em_hf.training.collapse import Limits, judged, restore_best_weights
-
-    readings = readings_of(folder, steps)
-    best = BestWeights(model, folder / runs.CHECKPOINTS_FOLDER / runs.BEST_FOLDER)
+    best = BestWeights(model, folder / CHECKPOINTS / "best")
+    probe, logs = folder / PROBE, folder / CHECKPOINTS / "guard.jsonl"
+    readings = Trace(probe if probe.is_file() else logs).read(steps)
     verdict = judged(readings, Limits(), best)
     if best.facts() and readings:
-        restore_best_weights(best, readings, verdict)
+        put_best_back(best, readings, verdict)
     return verdict
 
 
@@ -248,8 +190,8 @@ def measure_pair(
     settings: RunSettings,
     names: tuple[str, ...],
     on_measure: Callable[[str, int, int], None],
-) -> list[runs.ResultRow]:
-    """Return a result row for the model as it is, and one with EM-INF; the model's class is left as it was."""
+) -> list[dict[str, Any]]:
+    """A result row for the model as it is, and one with EM-INF; the model's class is as before afterwards."""
     from em_hf.generation.config import EntropyMinConfig
     from em_hf.generation.mixin import disable_entropy_min
     from em_hf.training.measure import measure
@@ -269,16 +211,16 @@ def measure_pair(
             chat_template=settings.chat_template,
             on_progress=lambda done, name=name: on_measure(name, done, len(held_out)),  # type: ignore[misc]
         )
-        rows.append(row)
+        rows.append(row.to_dict())
     disable_entropy_min(model)
     return rows
 
 
 class StopAtNextStep:
-    """Within: the first Ctrl-C asks for a stop after the step under way and says so; a second one stops at once."""
+    """Within: the first Ctrl-C asks for a stop after the step under way; a second one interrupts at once."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.asked, self._say = False, say
+    def __init__(self) -> None:
+        self.asked = False
 
     def __enter__(self) -> "StopAtNextStep":
         try:
@@ -291,10 +233,6 @@ class StopAtNextStep:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        try:
-            self._say("Stopping after this step, at a checkpoint; Ctrl-C again stops at once and loses the step.")
-        except RuntimeError:  # the signal came while another line was being printed
-            pass
 
     def __exit__(self, *args: Any) -> None:
         if self._old is not None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from em_hf.methods import METHODS
-from em_hf.runs import CHECKPOINTS_FOLDER, RUN_FILE, RunFacts
 from em_hf.settings import DataSettings, ModelSettings, check, did_you_mean, from_dict, setting, shown
 
 POCKET = "pocket-reasoner"
@@ -100,31 +99,21 @@ class RunSettings(DataSettings, ModelSettings):
         return from_dict(cls, {**recipe, **given, "recipe": name}).validated()
 
     @classmethod
-    def of_run(cls, facts: RunFacts, *, trust_remote_code: bool = False) -> "RunSettings":
-        """Return the settings that a run was started with.
-
-        Args:
-            trust_remote_code: Whether this call allows a repository's own code; what the file says allows nothing.
+    def of_run(cls, facts: dict[str, Any]) -> "RunSettings":
+        """Return the settings in a run.json.
 
         Raises:
-            ValueError: Another version of em-hf wrote settings that this one does not have, a value is wrong, or the
-                run was started with `trust_remote_code` and this call does not repeat it.
+            ValueError: Another version of em-hf wrote it, with settings that this one does not have, or a value is
+                wrong.
         """
-        stored = facts.settings
-        if not stored:
-            raise ValueError("the run has no settings: it was killed before it began; start it again")
-        unknown = sorted(set(stored) - set(cls.__dataclass_fields__))
-        if unknown:
+        values = facts.get("settings") or {}
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown or not values:
+            what = f"the unknown settings {', '.join(unknown)}" if unknown else "no settings"
             raise ValueError(
-                f"the run has the unknown settings {', '.join(unknown)}: it was made by em-hf {facts.em_hf}; continue "
-                "with that version"
+                f"the run has {what}: it was made by em-hf {facts.get('em_hf')}; continue with that version"
             )
-        if stored.get("trust_remote_code") and not trust_remote_code:
-            raise ValueError(
-                "the run was started with --trust-remote-code, which runs code from the model's repository and is "
-                "never read from a file: give --trust-remote-code again to continue"
-            )
-        return from_dict(cls, {**stored, "trust_remote_code": trust_remote_code}, RUN_FILE).validated()
+        return from_dict(cls, values, "run.json")
 
     def validated(self) -> "RunSettings":
         """Return these settings, with those of EM-INF filled in.
@@ -222,7 +211,7 @@ def trainer_arguments(settings: RunSettings, folder: Path) -> dict[str, Any]:
     cpu = on_cpu(settings)
     can_bf16 = not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return {
-        "output_dir": str(folder / CHECKPOINTS_FOLDER),
+        "output_dir": str(folder / "checkpoints"),
         "max_steps": settings.steps,
         "per_device_train_batch_size": settings.batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
@@ -235,7 +224,6 @@ def trainer_arguments(settings: RunSettings, folder: Path) -> dict[str, Any]:
         "bf16": settings.dtype == "bfloat16" or (settings.dtype == "auto" and can_bf16),
         "fp16": settings.dtype == "float16",
         "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # a diverged run is to be seen
         "save_steps": settings.save_steps,
         "save_total_limit": 2,
         "gradient_checkpointing": settings.gradient_checkpointing,

@@ -3,18 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from em_hf.flops import parameter_count
 from em_hf.methods import METHODS
 from em_hf.training.settings import RunSettings
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a plan needs to know of a model: counts of parameters and sizes; `multiplied` is P of `em_hf.flops`."""
+    """What a plan needs to know of a model: counts of parameters and sizes."""
 
     name: str
     parameters: int
-    multiplied: int
     adapter: int
     layer: int
     head: int
@@ -46,7 +44,6 @@ class Shape:
             model = AutoModelForCausalLM.from_config(config)
         whole = sum(p.numel() for p in model.parameters())
         blocks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == text.num_hidden_layers]
-        multiplied = parameter_count(model)
         layer = max((sum(p.numel() for p in block.parameters()) for stack in blocks for block in stack), default=whole)
         adapter = 0
         if lora is not None:
@@ -59,7 +56,6 @@ class Shape:
         return cls(
             name=name,
             parameters=whole,
-            multiplied=multiplied,
             adapter=adapter,
             layer=layer,
             head=text.vocab_size * text.hidden_size,
@@ -81,7 +77,7 @@ class Work:
     """How much goes through one GPU: of a step, of a batch, of a generation.
 
     Args:
-        prompt, completion: Tokens per sample.
+        prompt, completion: tokens of a sample.
     """
 
     settings: RunSettings
@@ -112,7 +108,7 @@ class Work:
 
     @property
     def samples(self) -> int:
-        """Return the samples per step, on all GPUs."""
+        """Samples of a step, on all GPUs."""
         return self.batch * self.batches * self.gpus
 
     @property

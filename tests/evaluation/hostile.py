@@ -42,28 +42,6 @@ except OSError: pass
 print(total >> 20)
 """
 
-HOARDS_IN_SIX_PROCESSES = """
-import os, time
-for _ in range(6):
-    if os.fork() == 0:
-        hoard = bytearray(100 << 20)
-        for place in range(0, len(hoard), 4096): hoard[place] = 1
-        time.sleep(99)
-time.sleep(99)
-"""
-
-SHARES_ITS_MEMORY = """
-import os, time
-hoard = bytearray(100 << 20)
-for place in range(0, len(hoard), 4096): hoard[place] = 1
-for _ in range(4):
-    if os.fork() == 0:
-        time.sleep(1)
-        os._exit(0)
-time.sleep(1)
-print("shared")
-"""
-
 WRITES_A_LARGE_FILE = """
 import os, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

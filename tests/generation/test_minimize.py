@@ -1,11 +1,7 @@
-"""minimize_entropy against the naive oracle (autograd and torch.optim.Adam), golden values and hand-worked cases.
-
-All of it runs once for every way that a CPU has: compiled by numba, binned in torch, and the plain one.
-"""
+"""minimize_entropy against the naive oracle (autograd and torch.optim.Adam), golden values and hand-worked cases."""
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,24 +12,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from em_hf import EntropyMinConfig, minimize_entropy, token_entropy
-from em_hf.generation import binned, compiled, minimize
 from em_hf.generation.minimize import entropy_min_step
 from tests.reference import entropy, minimize_entropy_row
-
-WAYS = {
-    "compiled": compiled.optimize_compiled,
-    "binned": binned.optimize_binned,
-    "plain": lambda rows, live, config: None,
-}
-
-
-@pytest.fixture(scope="module", params=WAYS, autouse=True)
-def way(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The way that the module's tests take."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(minimize._BACKENDS, "cpu", WAYS[request.param])
-        yield request.param
-
 
 SETTINGS = ("threshold", "n_grad_steps", "learning_rate", "kl_weight", "optimizer")
 
@@ -328,17 +308,20 @@ def test_on_an_accelerator_no_value_is_read_back_to_the_host() -> None:
         assert out.shape == z.shape and before.shape == adjusted.shape == (4,)
 
 
-def test_what_an_accelerator_computes_is_what_the_cpu_computes() -> None:
+def test_what_an_accelerator_computes_is_what_the_cpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The accelerator's branch, driven on CPU tensors."""
+    from em_hf.generation import minimize
+
     torch.manual_seed(1)
     z = 3 * torch.randn(6, 700)
     z[0], z[1, :5] = torch.nan, -torch.inf
     config = EntropyMinConfig(threshold=1.0, n_grad_steps=6)
-    u, p, mean, before = minimize.measure(z)
+    u = minimize._centred(z, minimize._NOTHING)
+    p, mean, before = minimize._measure(u)
     moving = before >= config.threshold
     shift = minimize._descend(u, p, mean, config, moving)
     torch.testing.assert_close(
-        torch.where(moving[:, None], z + shift, z), minimize_entropy(z, config), equal_nan=True, atol=2e-6, rtol=0
+        torch.where(moving[:, None], z + shift, z), minimize_entropy(z, config), equal_nan=True, atol=1e-6, rtol=0
     )
 
 
@@ -356,52 +339,3 @@ EXTREMES = (
 def test_settings_at_the_ends_of_their_ranges_do_no_harm(config: EntropyMinConfig, dtype: torch.dtype) -> None:
     rows = (3 * torch.randn(6, 2000, generator=torch.Generator().manual_seed(0))).to(dtype)
     assert minimize_entropy(rows, config).isfinite().all()
-
-
-@pytest.mark.parametrize("size", [300, 9000])
-@pytest.mark.parametrize("method", ["logit_optimization", "adaptive_temperature"])
-@pytest.mark.parametrize("steps", [3, 8])
-def test_torchs_global_state_changes_nothing(size: int, method: str, steps: int) -> None:
-    """Autocast, another default dtype and another default device: the step computes as promised under each."""
-    z = 2 * torch.randn(3, size, generator=torch.Generator().manual_seed(0))
-    z[1, :7] = -torch.inf
-    config = EntropyMinConfig(method=method, n_grad_steps=steps)  # type: ignore[arg-type]
-    wanted = entropy_min_step(z, config, torch.tensor([True, True, False]))
-
-    def check() -> None:
-        active = torch.tensor([True, True, False], device="cpu")
-        for mine, exact in zip(entropy_min_step(z, config, active), wanted):
-            assert mine.dtype == exact.dtype and mine.device == exact.device and torch.equal(mine, exact)
-        assert torch.equal(minimize_entropy(z), minimize_entropy(z.clone()))
-
-    for dtype in (torch.bfloat16, torch.float16):
-        with torch.autocast("cpu", dtype=dtype):
-            check()
-    for default in (torch.float64, torch.bfloat16, torch.float16):
-        torch.set_default_dtype(default)
-        try:
-            check()
-        finally:
-            torch.set_default_dtype(torch.float32)
-    with torch.device("meta"):
-        check()
-    torch.set_default_device("meta")
-    try:
-        check()
-    finally:
-        torch.set_default_device(None)
-
-
-def test_rows_over_several_threads_are_the_same_rows() -> None:
-    z = 2 * torch.randn(7, 9000, generator=torch.Generator().manual_seed(0))
-    z[2, 5] = torch.nan
-    threads = torch.get_num_threads()
-    results = []
-    try:
-        for count in (1, 3):
-            torch.set_num_threads(count)
-            results.append(entropy_min_step(z, EntropyMinConfig(threshold=1.0)))
-    finally:
-        torch.set_num_threads(threads)
-    for one, other in zip(*results):
-        torch.testing.assert_close(one, other, equal_nan=True, atol=0, rtol=0)

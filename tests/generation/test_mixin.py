@@ -203,7 +203,7 @@ def test_a_mode_where_it_has_no_meaning_is_refused(tiny_llama: Callable, setting
         with pytest.raises(ValueError, match=message):
             model.generate(BATCH["input_ids"][:1], max_new_tokens=3, **settings, **argument)
     with pytest.raises(ValueError, match="generate_batch"):
-        model.generate_batch([[5, 9]], entropy_min=True, entropy_trace=EntropyTrace())
+        model.generate_batch([[5, 9]], entropy_min=True)
     with pytest.raises(ValueError, match="assisted"):
         model.generate(BATCH["input_ids"][:1], assistant_model=tiny_llama(1), entropy_min=True)
 

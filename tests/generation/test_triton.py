@@ -47,14 +47,14 @@ def run(
 
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rows on the CPU go to the kernel, as rows on a GPU do; grows by the rows of each call."""
+    """Short rows on the CPU go to the kernel, as rows on a GPU do; grows by the rows of each call."""
     seen: list[int] = []
 
-    def optimize(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> object:
+    def goes(rows: Tensor) -> bool:
         seen.append(rows.shape[0])
-        return triton.optimize_on_gpu(rows, live, config)
+        return True
 
-    monkeypatch.setitem(minimize._BACKENDS, DEVICE, optimize)
+    monkeypatch.setattr(minimize, "_goes_to_kernel", goes)
     return seen
 
 
@@ -194,7 +194,8 @@ def test_the_operator_keeps_to_what_it_tells_torch() -> None:
 
 
 def test_a_compiled_step_has_no_graph_break_and_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(minimize._BACKENDS, DEVICE, triton.optimize_on_gpu)
+    monkeypatch.setattr(triton, "probe", lambda: None)
+    monkeypatch.setattr(minimize, "_goes_to_kernel", lambda rows: minimize._has_kernel())
     config = EntropyMinConfig(threshold=1.0)
     graphs = []
 
@@ -211,6 +212,7 @@ def test_a_compiled_step_has_no_graph_break_and_the_same_result(monkeypatch: pyt
         for mine, plain in zip(compiled(value, head), step(value, head)):
             assert torch.equal(mine, plain)
     assert len(graphs) == 1 and "em_hf.minimize_entropy" in graphs[0].code
+    minimize._kernel_works.cache_clear()
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -235,17 +237,17 @@ def test_minimize_entropy_and_its_processor_use_it_where_it_is_chosen(chosen: li
     assert trace.adjusted.tolist() == [[True], [False], [True]]
 
 
-def test_tensors_of_a_gpu_go_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensors_of_a_gpu_go_to_it() -> None:
     """Fake tensors: they have a device and a shape and no values."""
-    monkeypatch.setitem(minimize._BACKENDS, "cuda", triton.optimize_on_gpu)
+    minimize._kernel_works.cache_clear()
     with FakeTensorMode():
         z = torch.empty(4, 9000, device="cuda", dtype=torch.bfloat16)
-        live = torch.ones(4, dtype=torch.bool, device="cuda")
-        assert triton.optimize_on_gpu(z, live, EntropyMinConfig()) is not None
-        assert triton.optimize_on_gpu(z.double(), live, EntropyMinConfig()) is None
-        out, before, adjusted = entropy_min_step(z, EntropyMinConfig(), live)
+        assert minimize._goes_to_kernel(z) and not minimize._goes_to_kernel(z.double())
+        assert not minimize._goes_to_kernel(torch.empty(4, 9000))
+        out, before, adjusted = entropy_min_step(z, EntropyMinConfig(), torch.ones(4, dtype=torch.bool, device="cuda"))
         assert (out.dtype, out.shape, out.device.type) == (torch.bfloat16, (4, 9000), "cuda")
         assert before.shape == adjusted.shape == (4,) and adjusted.dtype == torch.bool
+    minimize._kernel_works.cache_clear()
 
 
 @pytest.mark.parametrize("kernel", [True, False])
@@ -254,8 +256,7 @@ def test_on_an_accelerator_the_processor_and_its_trace_read_nothing_back(
     kernel: bool, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the meta device any such reading is an error; the shapes still come out."""
-    backend = triton.optimize_on_gpu if kernel else lambda rows, live, config: None
-    monkeypatch.setitem(minimize._BACKENDS, "meta", backend)
+    monkeypatch.setattr(minimize, "_goes_to_kernel", lambda rows: kernel)
     z = torch.empty(4, 9000, device="meta")
     config = EntropyMinConfig(method=method, max_iter=3)
     for chosen_settings in (config, [config, None, EntropyMinConfig(n_grad_steps=5), None], [None] * 4):
@@ -268,53 +269,17 @@ def test_on_an_accelerator_the_processor_and_its_trace_read_nothing_back(
 
 
 def test_a_gpu_without_a_working_kernel_is_told_once_and_has_the_same_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(name: str) -> None:
+    def fails() -> None:
         raise RuntimeError("Failed to find C compiler")
 
-    monkeypatch.setattr(minimize, "import_module", fails)
-    monkeypatch.delitem(minimize._BACKENDS, "cuda", raising=False)
-    minimize._load_backend.cache_clear()
-    with pytest.warns(UserWarning, match=r"without triton.py.*C compiler"):
-        assert not minimize._has_backend("cuda")
+    monkeypatch.setattr(triton, "probe", fails)
+    minimize._kernel_works.cache_clear()
+    with pytest.warns(UserWarning, match=r"without its Triton kernel.*C compiler"):
+        assert not minimize._has_kernel()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not minimize._has_backend("cuda")
-    minimize._load_backend.cache_clear()
-
-
-@pytest.mark.parametrize("lacking", [["compiled"], ["compiled", "binned"]])
-def test_a_cpu_without_numba_goes_on_with_the_next_way(lacking: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = []
-
-    def load(name: str) -> None:
-        if name.rpartition(".")[2] in lacking:
-            raise ModuleNotFoundError("No module named 'numba'")
-        taken.append(name)
-        minimize.register_backend("cpu", lambda rows, live, config: None)
-
-    monkeypatch.setattr(minimize, "import_module", load)
-    monkeypatch.delitem(minimize._BACKENDS, "cpu", raising=False)
-    minimize._load_backend.cache_clear()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert minimize._has_backend("cpu") == ("binned" not in lacking)
-    assert taken == [name for name in ["em_hf.generation.binned"] if "binned" not in lacking]
-    minimize._load_backend.cache_clear()
-
-
-def test_torchs_global_state_does_not_reach_the_kernel() -> None:
-    z = torch.randn(2, 300, generator=torch.Generator().manual_seed(0))
-    wanted = run(z, EntropyMinConfig())
-    live = torch.ones(2, dtype=torch.bool, device=DEVICE)
-    with torch.autocast(DEVICE, dtype=torch.bfloat16), torch.device("meta"):
-        here = triton.minimize_entropy_rows(z.to(DEVICE), live, 0.3, 3, 0.1, 0.05, True, 1, 128)
-    torch.set_default_dtype(torch.float64)
-    try:
-        there = triton.minimize_entropy_rows(z.to(DEVICE), live, 0.3, 3, 0.1, 0.05, True, 1, 128)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    for result in (here, there):
-        assert all(torch.equal(mine.cpu(), exact) for mine, exact in zip(result, wanted))
+        assert not minimize._has_kernel()
+    minimize._kernel_works.cache_clear()
 
 
 COMPILE = """

@@ -123,7 +123,6 @@ def make_adapter(folder: Path, base: Path) -> Path:
 def record(folder: Path, *, log: Any = LOG, results: Any = RESULTS, drop: tuple[str, ...] = (), **facts: Any) -> Path:
     """Write the records of a run into `folder`: FACTS without `drop`, with `facts` over them."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"steps_done": len(log), **facts}
     kept = {key: value for key, value in {**FACTS, **facts}.items() if key not in drop}
     (folder / "run.json").write_text(json.dumps(kept))
     (folder / "log.jsonl").write_text("".join(json.dumps(step) + "\n" for step in log))

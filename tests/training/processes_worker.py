@@ -14,9 +14,9 @@ from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from em_hf import EMFTConfig, EMFTTrainer, EntropyCallback, EntropyCollapseCallback
-from em_hf.runs import Reading
 from em_hf.training import callbacks
 from em_hf.training.checkpoints import last_checkpoint
+from em_hf.training.trace import Reading
 from tests.training.processes import write_result
 
 PROMPTS = ["ab", "c", "bca", "d", "ea", "dd", "cab", "b"] * 2

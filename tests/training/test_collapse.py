@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, Trainin
 from em_hf import EMFTConfig, EMFTTrainer, EntropyCallback, EntropyCollapseCallback
 from em_hf.models import load_model
 from em_hf.pocket import problems
-from em_hf.runs import Reading
 from em_hf.training.checkpoints import BestWeights
 from em_hf.training.collapse import Limits, Verdict, judge
 from em_hf.training.measure import measure
+from em_hf.training.trace import Reading
 
 PROMPTS = ["ab", "c", "bca", "d"]
 
@@ -54,14 +54,14 @@ def reading(step: int, right: int | None = None, **changes: Any) -> Reading:
         ({"right": 20, "kl": 9.0, "completion_length": 1.0, "entropy": 0.0, "repetition": 0.9}, None),
         # one problem in 40 may be chance, but with another sign it is none; KL before length
         ({"right": 19}, None),
-        ({"right": 19, "kl": 9.0, "completion_length": 1.0}, "the KL to the reference model is 9.00 nats per token"),
+        ({"right": 19, "kl": 9.0, "completion_length": 1.0}, "the KL to the reference model is 9.00 nats a token"),
         ({"right": 19, "completion_length": 17.0}, "completions shrank from 30.0 to 17.0 tokens"),
         ({"right": 19, "lines": 2.0}, "completions shrank from 4.0 to 2.0 written lines"),
         ({"right": 19, "repetition": 0.6}, "60% of a completion's 4-grams repeat"),
         ({"right": 19, "entropy": 0.01}, "the token entropy fell from 1 to 0.01 nats"),
         ({"right": 19, "kl": 0.19, "completion_length": 19.0, "entropy": 0.06, "repetition": 0.3}, None),
         # where it is not known, KL and length speak, low entropy and repetition only together
-        ({"kl": 0.21}, "the KL to the reference model is 0.21 nats per token"),
+        ({"kl": 0.21}, "the KL to the reference model is 0.21 nats a token"),
         ({"completion_length": 17.0}, "completions shrank from 30.0 to 17.0 tokens"),
         ({"entropy": 0.001}, None),
         ({"repetition": 0.95}, None),

@@ -48,8 +48,8 @@ def test_the_papers_ratio_of_rl_to_em_ft_comes_out_of_its_recipes() -> None:
     ft, rl = (plan(RunSettings(**recipe_settings(f"paper-{name}"))) for name in ("em-ft", "em-rl-token"))
     n = ft.work.length
     assert n == rl.work.length
-    assert ft.rule_flops_a_prompt == 8 * ft.shape.multiplied * n
-    assert rl.rule_flops_a_prompt == 40 * rl.shape.multiplied * n
+    assert ft.rule_flops_a_prompt == 8 * ft.shape.parameters * n
+    assert rl.rule_flops_a_prompt == 40 * rl.shape.parameters * n
     assert rl.rule_flops_a_prompt * rl.settings.steps / (ft.rule_flops_a_prompt * ft.settings.steps) == 12.5
 
 

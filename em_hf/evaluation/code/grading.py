@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from em_hf.evaluation.code.plaindata import NoClasses
+from em_hf.evaluation.code.rpc import NoClasses
 from em_hf.evaluation.code.sandbox import Limits, Verdict, passes, run_script
 from em_hf.evaluation.grading import shares
 

@@ -1,10 +1,8 @@
 """The inside of the sandbox: a script of the standard library alone, run by `sandbox.py` in a process of its own.
 
-It reads what to do (JSON) from the file descriptor in its first argument, forks the process that makes a world of its
-own, gives up its rights and runs the program, watches what all its processes use together, and ends all that came from
-it. Most promises are kept in two ways, by namespaces and by Landlock or a filter of system calls, so that a kernel or a
-container without one still has the other. Where both are missing, the program does not run (`UNPROTECTED`), unless the
-request allows it by `weak`.
+It reads what to do (JSON) from the file descriptor in its first argument, makes a world of its own where the kernel
+allows it, forks the process that gives up its rights and runs the program, and ends all that came from it. Where a
+kernel does not allow one of the measures, the others still hold.
 """
 
 import ctypes
@@ -18,11 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-# Its neighbours, without leaving this folder's other names in a program's way.
+# Its neighbour, without leaving this folder's other names in a program's way.
 sys.path.insert(0, str(Path(__file__).parent))
 import rpc
-from seccomp import filter_calls
-from usage import descendants, folder_bytes, memory_bytes, tasks_of
 
 del sys.path[0]
 
@@ -37,19 +33,12 @@ CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
     0x20000000,
     0x40000000,
 )
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 2, 4, 0x1000, 0x4000, 0x40000, 2
+MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 2, 4, 0x4000, 0x40000
 MOUNT_SETATTR, MOUNT_ATTR_RDONLY, AT_FDCWD, AT_RECURSIVE = 442, 1, -100, 0x8000
-PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_READ = 0b1101  # execute, read a file, list a folder
 LANDLOCK_FIRST = 0x1FFF  # every right that the interface's first version knows
 LANDLOCK_LATER = {2: 1 << 13, 3: 1 << 14, 5: 1 << 15}  # and what later versions added: move, truncate, device calls
-
-LANDLOCK_NET, LANDLOCK_SCOPE = 0b11, 0b11  # TCP (version 4); abstract Unix sockets and signals (version 6)
-# What Python needs to read. Nothing else of the machine's files is in reach.
-READABLE = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom", "/dev/zero")
-LATE, TOO_MUCH_MEMORY, FULL_FOLDER, UNPROTECTED = 124, 123, 122, 125
-SECONDS_BETWEEN_LOOKS = 0.02
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,58 +51,29 @@ def main() -> NoReturn:
     # The limit on processes counts the user's others too, where no namespace sets them apart.
     others = 0 if root else tasks_of(user)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    separate = namespaces(user, root=root)
-    told, tell = os.pipe()
+    separate = isolate(spec["folder"], spec["limits"]["folder_bytes"], user, root=root)
     child = os.fork()
     if child == 0:
-        os.close(told)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if separate and (program := os.fork()):  # this is process 1 of its own world, which ends with it
-            os.close(tell)
             os._exit(reap(program))
-        missing = close_up(spec, user, separate=separate, root=root)
-        os.write(tell, json.dumps(missing).encode())
-        os.close(tell)
-        if missing and not spec["weak"]:
-            os._exit(UNPROTECTED)
+        os.chdir(spec["folder"])
+        give_up(spec, user, root=root)
         limit(spec["limits"], 0 if separate else others)
-        run(spec, missing)
-    os.close(tell)
-    with os.fdopen(told, encoding="utf-8") as answer:
-        missing = json.loads(answer.read() or "[]")
-    if missing and not spec["weak"]:
-        end_all()
-        print("; ".join(missing), file=sys.stderr, flush=True)
-        os._exit(UNPROTECTED)
-    for end in ("read", "write"):
-        if end in spec:
-            os.close(spec[end])  # else the other side would never see that the program has ended
-    guard(child, spec["limits"], spec["folder"])
+        run(spec)
+    guard(child, spec["limits"]["seconds"])
 
 
-def close_up(spec: dict[str, Any], user: int, *, separate: bool, root: bool) -> list[str]:
-    """Take from this process what the program must not have; the promises that cannot be kept here."""
-    readable = [sys.base_prefix, *READABLE, *spec.get("packages", [])]
-    new_root = separate and small_world(spec["folder"], spec["limits"]["folder_bytes"], user, readable, root=root)
-    os.chdir(spec["folder"])
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    confined, scoped = only_files(spec["folder"], readable)
-    # A Python in root's home is out of other users' reach. What else this right opens, Landlock keeps shut, or it was
-    # given up by `weak`.
-    give_up(user, root=root, may_read=confined or (spec["weak"] and not new_root))
-    filtered = filter_calls(own_signals_only=not (separate or scoped or root), no_changes_by_path=not new_root)
-    missing = []
-    if not (new_root or confined):
-        missing.append("files: the program could read this user's files (no Landlock, and no new root)")
-    elif not (new_root or filtered):
-        missing.append("files: the program could change this user's files (no seccomp filter, and no new root)")
-    if not filtered:
-        missing.append("sockets: the program could reach services of this machine (no seccomp filter)")
-    if not (filtered or separate):
-        missing.append("network: the program could reach the network (no seccomp filter, and no namespaces)")
-    if not (filtered or separate or scoped or root):
-        missing.append("processes: the program could end this user's other processes (no seccomp, no namespaces)")
-    return missing
+def tasks_of(uid: int) -> int:
+    """Processes and threads of a user now, which the kernel counts towards the limit."""
+    count = 0
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{process}").st_uid == uid:
+                count += len(os.listdir(f"/proc/{process}/task"))
+        except OSError:
+            continue
+    return count
 
 
 def limit(limits: dict[str, Any], others: int) -> None:
@@ -133,9 +93,9 @@ def limit(limits: dict[str, Any], others: int) -> None:
         resource.setrlimit(which, (value, value))
 
 
-def namespaces(user: int, *, root: bool) -> bool:
-    """Processes, network and shared memory of its own for what is forked from now on; whether the kernel allows it."""
-    spaces = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC
+def isolate(folder: str, folder_bytes: int, user: int, *, root: bool) -> bool:
+    """Namespaces of its own, all files read-only, an empty folder in memory; whether the kernel allowed it."""
+    spaces = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS
     uid, gid = os.getuid(), os.getgid()
     if libc.unshare(spaces if root else spaces | CLONE_NEWUSER) != 0:
         return False
@@ -143,100 +103,49 @@ def namespaces(user: int, *, root: bool) -> bool:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
+    libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+    read_only = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY)
+    libc.syscall(MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, read_only, 32)
+    size = f"size={folder_bytes},mode=700,uid={user},gid={user if root else gid}".encode()
+    libc.mount(b"tmpfs", folder.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, size)
     return True
 
 
-def small_world(folder: str, size: int, user: int, readable: list[str], *, root: bool) -> bool:
-    """A root that holds what is readable, read-only, and an empty folder in memory; whether the kernel allows it.
-
-    Where only the root cannot be changed, the folder is in memory all the same and the other files are read-only.
-    """
-    if libc.unshare(CLONE_NEWNS) != 0 or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0:
-        return False
-    group = user if root else os.getgid()
-    empty = f"size={size},mode=700,uid={user},gid={group}".encode()
-    new = folder  # where the new root stands until it is one
-    if libc.mount(b"tmpfs", new.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, b"size=1m,mode=755") == 0:
-        for path in dict.fromkeys([*readable, *map(os.path.realpath, readable)]):
-            appear(path, new)
-        os.makedirs(new + folder, exist_ok=True)
-        protect(new)
-        if libc.mount(b"tmpfs", (new + folder).encode(), b"tmpfs", MS_NOSUID | MS_NODEV, empty) == 0:
-            os.chdir(new)
-            number = PIVOT_ROOT.get(os.uname().machine, -1)
-            # Both the new root and the old one end up at the same place, from where the old one is taken away.
-            if libc.syscall(number, b".", b".") == 0 and libc.umount2(b".", MNT_DETACH) == 0:
-                os.chdir("/")
-                return True
-            os.chdir("/")
-    protect("/")
-    libc.mount(b"tmpfs", folder.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, empty)
-    return False
-
-
-def appear(path: str, new: str) -> None:
-    """Let a file or folder be seen at the same path in the new root; links on the way are links there too."""
-    place = Path(new)
-    for part in Path(path).parts[1:]:
-        old, place = Path("/") / place.relative_to(new) / part, place / part
-        if place.is_symlink() or place.is_mount():
-            return
-        if old.is_symlink():
-            place.symlink_to(os.readlink(old))
-            return
-        if str(old) == path and old.exists():
-            place.mkdir(exist_ok=True) if old.is_dir() else place.touch()
-            libc.mount(path.encode(), str(place).encode(), None, MS_BIND | MS_REC, None)
-        elif old.is_dir():
-            place.mkdir(exist_ok=True)
-        else:
-            return
-
-
-def protect(path: str) -> None:
-    """Make all mounts at a path and below it read-only."""
-    read_only = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY)
-    libc.syscall(MOUNT_SETATTR, AT_FDCWD, path.encode(), AT_RECURSIVE, read_only, 32)
-
-
-def give_up(user: int, *, root: bool, may_read: bool) -> None:
-    """Become a user without rights, for good."""
+def give_up(spec: dict[str, Any], user: int, *, root: bool) -> None:
+    """The rights of the process that will run the program, for good."""
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    confined = only_files(spec["folder"], spec.get("packages", []))
     if root:  # for whom the limit on processes would not hold
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    capabilities(CAP_DAC_READ_SEARCH if root and may_read else 0)
+    # A Python in root's home is out of others' reach; what else this right would open, Landlock keeps shut.
+    capabilities(CAP_DAC_READ_SEARCH if root and confined else 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no other process of this user may look into it
 
 
-def only_files(folder: str, readable: list[str]) -> tuple[bool, bool]:
-    """Landlock: read what Python needs, write in the folder, no network, no signals to others.
-
-    Returns:
-        Whether the kernel has it for files, and whether for signals and abstract sockets too.
-    """
+def only_files(folder: str, packages: list[str]) -> bool:
+    """Landlock: read what Python needs, write in the folder, nothing else; whether the kernel has it."""
     version = libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1)
     every = LANDLOCK_FIRST | sum(right for since, right in LANDLOCK_LATER.items() if version >= since)
-    handled = (ctypes.c_uint64 * 3)(every, LANDLOCK_NET, LANDLOCK_SCOPE)
-    rules = libc.syscall(LANDLOCK_CREATE_RULESET, handled, 24 if version >= 6 else 16 if version >= 4 else 8, 0)
+    rules = libc.syscall(LANDLOCK_CREATE_RULESET, ctypes.byref(ctypes.c_uint64(every)), 8, 0)
     if rules < 0:
-        return False, False
-    for path, rights in [*((path, LANDLOCK_READ) for path in readable), (folder, every)]:
+        return False
+    readable = [sys.base_prefix, "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom", "/dev/zero"]
+    for path, rights in [*((path, LANDLOCK_READ) for path in readable + packages), (folder, every)]:
         try:
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             continue
         if not os.path.isdir(path):
             rights &= 0b111  # a file cannot be listed
-        if path == os.devnull:
-            rights |= 0b10  # to be written to
         rule = rights.to_bytes(8, sys.byteorder) + fd.to_bytes(4, sys.byteorder)
         libc.syscall(LANDLOCK_ADD_RULE, rules, 1, rule, 0)
         os.close(fd)
     confined = libc.syscall(LANDLOCK_RESTRICT_SELF, rules, 0) == 0
     os.close(rules)
-    return confined, confined and version >= 6
+    return confined
 
 
 def capabilities(kept: int) -> None:
@@ -258,34 +167,22 @@ def code_of(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def guard(child: int, limits: dict[str, Any], folder: str) -> NoReturn:
-    """Wait for the child while it keeps to its limits, then end it and all that came from it."""
+def guard(child: int, seconds: float) -> NoReturn:
+    """Wait for the child, at most so long, then end it and all that came from it."""
 
-    def stop(code: int) -> NoReturn:
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
         end_all()
-        os._exit(code)
+        os._exit(124)
 
-    def terminated(signum: int, frame: FrameType | None) -> NoReturn:
-        stop(LATE)
-
-    signal.signal(signal.SIGTERM, terminated)
-    deadline = time.monotonic() + limits["seconds"]
-    look = 0.0
-    while (now := time.monotonic()) < deadline:
+    signal.signal(signal.SIGTERM, stop)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
-            code = code_of(status)
-            stop(1 if code in (LATE, TOO_MUCH_MEMORY, FULL_FOLDER, UNPROTECTED) else code)
-        if now >= look:  # the kernel's own limit is one for each process
-            if memory_bytes(descendants(), limits["memory_bytes"]) > limits["memory_bytes"]:
-                stop(TOO_MUCH_MEMORY)
-            if (
-                folder_bytes(folder) > limits["folder_bytes"]
-            ):  # nothing is seen here of a folder in memory, which is bounded
-                stop(FULL_FOLDER)
-            look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+            end_all()
+            os._exit(code_of(status))
         time.sleep(0.002)
-    stop(LATE)
+    stop(0, None)
 
 
 def end_all() -> None:
@@ -316,19 +213,32 @@ def send(number: int, pids: set[int]) -> None:
             continue
 
 
-def run(spec: dict[str, Any], missing: list[str]) -> NoReturn:
+def descendants() -> set[int]:
+    found: set[int] = set()
+    new = {os.getpid()}
+    while new := {child for pid in new for child in children(pid)} - found:
+        found |= new
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Those that any thread of a process has forked; none where it is gone."""
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += [int(word) for word in file.read().split()]
+    except OSError:
+        pass
+    return found
+
+
+def run(spec: dict[str, Any]) -> NoReturn:
     """The forked process: do what is asked, and exit with 0 only if that worked."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if spec["role"] != "check":
-        # A program's own complaints are worth nothing, and could fill the disk.
-        silent = os.open("/dev/null", os.O_WRONLY)
-        os.dup2(silent, 2)
-        os.close(silent)
     sys.path += spec.get("packages", [])
     try:
-        {"serve": rpc.serve, "check": rpc.check, "script": script, "probe": lambda _: print(json.dumps(missing))}[
-            spec["role"]
-        ](spec)
+        {"serve": rpc.serve, "check": rpc.check, "script": script}[spec["role"]](spec)
         sys.stdout.flush()
         code = 0
     except SystemExit as stop:

@@ -1,0 +1,1 @@
+"""The problems that the next pocket reasoner is made for."""
