@@ -64,7 +64,7 @@ def command(**options: Any) -> None:
     from em_hf.data import load_prompts
     from em_hf.evaluation.confidence import sample_answers
     from em_hf.evaluation.diagnose import describe, diagnose
-    from em_hf.generation.mixin import STORED
+    from em_hf.generation.mixin import stored_settings
     from em_hf.models import load_model
     from em_hf.runs import Diagnosis, write_json
 
@@ -85,8 +85,8 @@ def command(**options: Any) -> None:
         device=options["device"],
         trust_remote_code=options["trust_remote_code"],
     )
-    stored = getattr(model.generation_config, STORED, None) or {}
-    base = {**stored, **given, "method": "logit_optimization"}
+    stored = stored_settings(model) or EntropyMinConfig()
+    base = {**stored.to_dict(), **given, "method": "logit_optimization"}
     with tqdm(total=len(prompts), unit="problem", disable=None, file=sys.stderr) as bar:
         samples = sample_answers(
             model,

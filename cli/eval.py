@@ -12,11 +12,12 @@ import click
 from click.core import ParameterSource
 
 from em_hf.evaluation.settings import EvalSettings
-from em_hf.evaluation.strategies import STRATEGIES, Strategy, make_strategy
+from em_hf.evaluation.strategies import KINDS, STRATEGIES, make_strategies
+from em_hf.evaluation.strategy import Strategy
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.settings import DrawSettings, setting, settings_of
+from em_hf.settings import DataSettings, DrawSettings, setting, settings_of
 
-from .checks import check_device, check_extra, check_model
+from .checks import check_dataset, check_device, check_extra, check_model
 from .common import load_libraries, note, print_json
 from .config_file import config_option
 from .options import (
@@ -38,10 +39,27 @@ class EvalOptions:
     """Under which strategies a model is evaluated, and where the results go."""
 
     strategy: str | None = setting(
-        None, help="One strategy alone.", choices=tuple(STRATEGIES), unset="those of --compare"
+        None, help="One strategy alone, such as greedy or temperature=0.6.", unset="those of --compare"
     )
     compare: tuple[str, ...] = setting(
-        DEFAULT_STRATEGIES, help="Several strategies.", choices=tuple(STRATEGIES), metavar="A,B,…"
+        DEFAULT_STRATEGIES,
+        help="Several strategies, such as temperature=0.6,top-p=0.95,em-inf:threshold=0.1; greedy and sampling are "
+        "always among them.",
+        metavar="A,B,…",
+    )
+    tune: int | None = setting(
+        None,
+        help="Try this many settings of every strategy on held-out validation problems, and take the best.",
+        low=1,
+        high=1000,
+        unset="no tuning",
+    )
+    tune_problems: int = setting(100, help="Validation problems to tune on.", group="data", low=1)
+    validation: str | None = setting(
+        None,
+        help="Hub id or file of the validation problems of --dataset.",
+        group="data",
+        unset="the dataset's validation split",
     )
     n: int | None = setting(
         None,
@@ -77,23 +95,28 @@ class EvalOptions:
         None, help="Folder for results; the same command continues from it.", group="output", metavar="FOLDER"
     )
     overwrite: bool = setting(False, help="Replace the evaluation in that folder.", group="output")
+    wide: bool = setting(False, help="Show every figure with its interval, in wide tables.", group="output")
 
 
-def strategies_of(names: tuple[str, ...], options: dict[str, Any], stored: dict[str, Any] | None) -> list[Strategy]:
-    """The strategies with the options given, over the EM-INF settings stored with the model."""
-    given = {name: options[name] for name in EM_FIELDS if options[name] is not None}
-    made = []
-    for name in names:
-        plain = make_strategy(name)
-        same_method = stored and plain.entropy_min and stored.get("method") == plain.entropy_min.method
-        made.append(
-            make_strategy(
-                name,
-                **{key: options[key] for key in ("temperature", "top_k", "top_p", "min_p", "n")},
-                entropy_min={**(stored if same_method and stored else {}), **given},
-            )
-        )
-    return made
+def strategies_of(
+    names: tuple[str, ...], options: dict[str, Any], stored: EntropyMinConfig | None = None
+) -> list[Strategy]:
+    """Return the strategies with the options given, over the EM-INF settings stored with the model."""
+    return make_strategies(names, {name: options.get(name) for name in KINDS}, stored)
+
+
+def names_of(options: dict[str, Any], compared: bool) -> tuple[str, ...]:
+    """Return the strategies asked for; of several, greedy and sampling are the ones that all are compared with.
+
+    Raises:
+        click.UsageError: Both --strategy and --compare are given.
+    """
+    if options["strategy"] is not None:
+        if compared:
+            raise click.UsageError("give --strategy for one strategy or --compare for several, not both")
+        return (options["strategy"],)
+    names = tuple(options["compare"] or DEFAULT_STRATEGIES)
+    return (*(base for base in ("greedy", "sampling") if base not in names), *names)
 
 
 def list_all() -> str:
@@ -111,6 +134,7 @@ def list_all() -> str:
     first=(
         "model",
         "tasks",
+        "dataset",
         "strategy",
         "compare",
         "limit",
@@ -125,6 +149,9 @@ def list_all() -> str:
 @listing_option("--list", list_all, "List tasks and strategies and exit.", group="data")
 @setting_options(EvalSettings)
 @setting_options(EvalOptions)
+@setting_options(
+    DataSettings, "dataset", "dataset_config", "split", "prompt_column", "answer_column", defaults={"split": "test"}
+)
 @setting_options(DrawSettings, unset=True)
 @entropy_min_options(without=("method",))
 @config_option
@@ -132,23 +159,26 @@ def list_all() -> str:
 @json_option
 @click.pass_context
 def command(ctx: click.Context, **options: Any) -> None:
-    """Evaluate a model on benchmarks, under one strategy or several.
+    """Evaluate a model on benchmarks or on problems of your own, under one strategy or several.
 
     Without options: the pocket reasoner on its own held-out problems, greedy, sampled, and with EM-INF.
     """
-    compared = ctx.get_parameter_source("compare") is not ParameterSource.DEFAULT
-    if options["strategy"] and compared:
-        raise click.UsageError("give --strategy for one strategy or --compare for several, not both")
-    names = (options["strategy"],) if options["strategy"] else options["compare"] or DEFAULT_STRATEGIES
-    if len(set(names)) < len(names):
-        raise click.UsageError("--compare names a strategy twice")
+    names = names_of(options, ctx.get_parameter_source("compare") is not ParameterSource.DEFAULT)
     if not options["tasks"]:
         raise click.UsageError("--tasks is empty: name at least one; em-hf eval --list shows them")
+    own = options["dataset"] is not None
+    if own and ctx.get_parameter_source("tasks") is not ParameterSource.DEFAULT:
+        raise click.UsageError("give --tasks for benchmarks or --dataset for problems of your own, not both")
+    if options["validation"] is not None and not own:
+        raise click.UsageError("--validation goes with --dataset; benchmarks have validation problems of their own")
     entropy_min_settings({name: options[name] for name in EM_FIELDS})
-    strategies_of(names, options, None)
+    try:
+        strategies_of(names, options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     if options["dry_run"]:
         kept = {name: value for name, value in options.items() if name not in ("dry_run", "as_json", "config")}
-        plan = {**kept, "tasks": list(options["tasks"]), "compare": list(names)}
+        plan = {**kept, "tasks": [] if own else list(options["tasks"]), "compare": list(names)}
         plan = {name: str(value) if isinstance(value, Path) else value for name, value in plan.items()}
         print_json(plan) if options["as_json"] else click.echo("\n".join(f"{k}: {v}" for k, v in plan.items()))
         return
@@ -157,11 +187,67 @@ def command(ctx: click.Context, **options: Any) -> None:
     check_extra("em-hf eval", "eval", "lm_eval")
     if options["output"] is not None and options["output"].exists() and not options["output"].is_dir():
         raise OSError(f"{options['output']} is a file, but results need a folder: name another --output")
-    _evaluate(names, options)
+    datasets = tuple(check_dataset(name) for name in (options["dataset"], options["validation"]) if name is not None)
+    _evaluate(names, options, datasets)
 
 
-def _vllm(options: dict[str, Any], load: dict[str, Any]) -> tuple[Any, None, dict[str, Any] | None]:
-    """The lm-eval model of vLLM, which has its own tokenizer, and the EM-INF settings stored with it."""
+def _own(options: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the task of the user's own problems, None where benchmarks are asked for."""
+    if options["dataset"] is None:
+        return None
+    from em_hf.data import load_prompts
+    from em_hf.evaluation.own_data import own_task
+
+    columns = {name: options[name] for name in ("prompt_column", "answer_column")}
+    problems = load_prompts(
+        options["dataset"], config=options["dataset_config"], split=options["split"], limit=options["limit"], **columns
+    )
+    validation = None
+    if options["tune"]:
+        validation = _validation(options, columns)
+    return own_task(problems, validation)
+
+
+def _validation(options: dict[str, Any], columns: dict[str, Any]) -> Any:
+    """Return the validation problems of a dataset."""
+    from em_hf.data import load_prompts
+
+    name, limit = options["validation"], options["tune_problems"]
+    if name is not None:
+        return load_prompts(name, split="validation", limit=limit, **columns)
+    if Path(options["dataset"]).suffix or options["split"] == "validation":
+        raise ValueError(
+            f"--tune needs validation problems, and {options['dataset']} has none besides those it is evaluated on: "
+            "give them with --validation, or leave --tune out"
+        )
+    return load_prompts(
+        options["dataset"], config=options["dataset_config"], split="validation", limit=limit, **columns
+    )
+
+
+def _tuned(
+    model: Any, tokenizer: Any, settings: EvalSettings, strategies: list[Strategy], tasks: Any, options: dict[str, Any]
+) -> tuple[list[Strategy], Any]:
+    """Return the strategies with the settings that did best on the validation problems, and all trials."""
+    from dataclasses import replace
+
+    from em_hf.evaluation.run import evaluate
+    from em_hf.evaluation.tuning import tune
+
+    short = replace(settings, limit=options["tune_problems"], samples=1)
+
+    def accuracy(strategy: Strategy) -> float:
+        rows = evaluate(model, tokenizer, short, [strategy], tasks=tasks, allow_code=options["allow_code_execution"])
+        return sum(sum(row.values[row.metric]) / len(row) for row in rows) / len(rows)
+
+    def say(trial: Any) -> None:
+        note(f"tuning {trial.strategy}: {100 * trial.accuracy:.1f}% with {trial.settings}")
+
+    return tune(strategies, options["tune"], accuracy, say)
+
+
+def _vllm(options: dict[str, Any], load: dict[str, Any]) -> tuple[Any, None, EntropyMinConfig | None]:
+    """Return the lm-eval model of vLLM, which has its own tokenizer, and the EM-INF settings stored with it."""
     if options["device"]:
         raise ValueError("device is given, but vLLM chooses its devices itself: set CUDA_VISIBLE_DEVICES")
     if find_spec("vllm") is None:
@@ -170,18 +256,21 @@ def _vllm(options: dict[str, Any], load: dict[str, Any]) -> tuple[Any, None, dic
     from em_hf.generation.mixin import STORED
 
     lm = EntropyMinVLLM(options["model"], batch_size=options["batch_size"], seed=options["seed"], **load)
-    return lm, None, lm.model.llm_engine.model_config.try_get_generation_config().get(STORED)
+    stored = lm.model.llm_engine.model_config.try_get_generation_config().get(STORED)
+    return lm, None, None if stored is None else EntropyMinConfig.from_dict(stored)
 
 
-def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")
+def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[str | None, ...]) -> None:
+    os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's and datasets' bars; the one below is asked for
     local = options["data_dir"] or os.environ.get("EM_HF_DATA_DIR")
-    load_libraries(options["model"], *(task for task in options["tasks"] if task != "pocket" and not local))
+    hub_tasks = [task for task in options["tasks"] if task != "pocket" and not local and not options["dataset"]]
+    load_libraries(options["model"], *hub_tasks, *datasets)
+    from tqdm import tqdm
+
     from em_hf.evaluation.folder import EvalFolder, check_place
     from em_hf.evaluation.report import report
     from em_hf.evaluation.run import evaluate, load_tasks, quiet_lm_eval, settings_record
-    from em_hf.generation.mixin import STORED
+    from em_hf.generation.mixin import stored_settings
     from em_hf.models import load_model
     from em_hf.runs import to_json
 
@@ -189,38 +278,61 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any]) -> None:
     output: Path | None = options["output"]
     if output is not None:
         check_place(output)
+    own = _own(options)
     settings = EvalSettings(**{name: options[name] for name in settings_of(EvalSettings)})
     if options["scicode_targets"]:
         os.environ["EM_HF_SCICODE_TARGETS"] = str(options["scicode_targets"])
     if options["sandbox"]:
         os.environ["EM_HF_SANDBOX"] = options["sandbox"]
-    tasks = load_tasks(settings, data_dir=options["data_dir"], allow_code=options["allow_code_execution"])
+    source = {"data_dir": options["data_dir"], "allow_code": options["allow_code_execution"], "own": own}
+    tasks = load_tasks(settings, **source)
+    held_out = load_tasks(settings, **source, validation=True) if options["tune"] else None
     load = {name: options[name] for name in ("revision", "dtype", "trust_remote_code")}
     if options["backend"] == "vllm":
         model, tokenizer, stored = _vllm(options, load)
     else:
         model, tokenizer = load_model(options["model"], device=options["device"], **load)
-        stored = getattr(model.generation_config, STORED, None)
-    strategies = strategies_of(names, options, stored)
+        stored = stored_settings(model)
+    strategies, trials = strategies_of(names, options, stored), []
+    if held_out is not None:
+        strategies, trials = _tuned(model, tokenizer, settings, strategies, held_out, options)
     record = settings_record(settings, strategies)
+    if own is not None:
+        record |= {"tasks": [own["task"]], "dataset": options["dataset"], "split": options["split"]}
     folder = None if output is None else EvalFolder(output, record, overwrite=options["overwrite"])
     try:
-        rows = evaluate(
-            model,
-            tokenizer,
-            settings,
-            strategies,
-            tasks=tasks,
-            folder=folder,
-            allow_code=options["allow_code_execution"],
-            on_strategy=lambda name: note(f"{name} …"),
-        )
+        with tqdm(unit="answer", disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
+
+            def begin(name: str) -> None:
+                bar.reset()
+                bar.set_description(name)
+                if bar.disable:
+                    note(f"{name} …")
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            rows = evaluate(
+                model,
+                tokenizer,
+                settings,
+                strategies,
+                tasks=tasks,
+                folder=folder,
+                allow_code=options["allow_code_execution"],
+                on_strategy=begin,
+                on_progress=progress,
+            )
     except KeyboardInterrupt:
         if folder is not None:
-            note(f"The answers so far are in {output}: the same command goes on from there.")
+            note(f"The answers so far are in {output}: the same command continues from there.")
         raise
-    result = report(rows, strategies, record, command=shlex.join(["em-hf", *sys.argv[1:]]))
+    result = report(rows, strategies, record, command=shlex.join(["em-hf", *sys.argv[1:]]), trials=trials)
     if folder is not None:
         result.write(folder)
         note(f"Results are in {output}.")
-    print_json(to_json(result.record)) if options["as_json"] else click.echo(result.text)
+    if options["as_json"]:
+        print_json(to_json(result.record))
+    else:
+        click.echo(result.text if options["wide"] else result.screen)

@@ -15,7 +15,7 @@ from em_hf.generation.coupling import CoupledSampling
 from em_hf.generation.mixin import enable_entropy_min, stored_settings
 from em_hf.generation.processors import EntropyMinLogitsProcessor
 from em_hf.generation.trace import EntropyTrace
-from em_hf.models import unwrap_model
+from em_hf.models import encode_prompts, unwrap_model
 from em_hf.sampling import NEUTRAL, EndOfSequence, SamplingConfig
 
 TOP = 10
@@ -36,7 +36,8 @@ class Token:
     """A token of one row. Entropies in nats, of the distributions that EM-INF saw and left.
 
     `text` is what it adds to the text, or the name of a special token. `candidates` are the most probable before, the
-    most probable after, and the token itself, the most probable after EM-INF first.
+    most probable after, and the token itself, the most probable after EM-INF first. `chances` are the probabilities
+    that this row, after EM-INF, gave to what each row drew at this step.
     """
 
     token_id: int
@@ -46,6 +47,7 @@ class Token:
     entropy_after: float
     adjusted: bool
     candidates: list[Candidate]
+    chances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,56 @@ class Decoded:
     adjusted: list[bool]
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """The first token in which two rows differ.
+
+    Attributes:
+        index: its place among the new tokens.
+        plain, em: what each row drew; special tokens by name.
+        chance_plain: the probability of the plain row's token, at temperature 1.
+        chance_left: what EM-INF left of that probability.
+        chance_em: the probability of the other row's token after EM-INF.
+    """
+
+    index: int
+    plain: str
+    em: str
+    chance_plain: float
+    chance_left: float
+    chance_em: float
+
+    def sentence(self) -> str:
+        """Return what happened in one sentence."""
+        return (
+            f"Plain drew {_quoted(self.plain)} ({_percent(self.chance_plain)}); EM-INF left it "
+            f"{_percent(self.chance_left)} and drew {_quoted(self.em)} ({_percent(self.chance_em)})."
+        )
+
+
+def _quoted(text: str) -> str:
+    """Return a token in quotes; a leading space is part of it, a line break is shown as one."""
+    return f'"{text}"' if text.isprintable() and text else repr(text)
+
+
+def _percent(chance: float) -> str:
+    return f"{100 * chance:.1f}%" if chance >= 0.0005 or chance == 0 else "less than 0.1%"
+
+
 @dataclass
 class Comparison:
-    """Two continuations, and the index of the first token in which they differ (None: they are identical)."""
+    """Two continuations of one prompt.
+
+    Attributes:
+        diverges_at: the index of the first token in which they differ; None if they are identical.
+        divergence: the same token with its probabilities; None too where one row had ended before.
+    """
 
     plain: Decoded
     em: Decoded
     diverges_at: int | None
     seed: int
+    divergence: Divergence | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -159,6 +203,7 @@ class _Seen:
     ids: list[int]
     before: list[float]
     after: list[float]
+    chances: list[float]
 
 
 class _Latest(EntropyTrace):
@@ -197,7 +242,7 @@ class _Watch(LogitsProcessor):
         tokens = tokens.to(self._before.device)
         ids = torch.cat([self._before.topk(count).indices, self._after.topk(count).indices, tokens[:, None]], -1)
         columns = [self._latest.before[:, 0], self._latest.after[:, 0], self._latest.adjusted[:, 0]]
-        columns += [ids, self._before.gather(-1, ids), self._after.gather(-1, ids)]
+        columns += [ids, self._before.gather(-1, ids), self._after.gather(-1, ids), self._after[:, tokens]]
         seen = [_Seen(*row) for row in zip(*(column.tolist() for column in columns))]
         return [None if ended else row for row, ended in zip(seen, self._ended.tolist(), strict=True)]
 
@@ -225,6 +270,7 @@ def _token(
         seen.entropy_after,
         seen.adjusted,
         candidates,
+        tuple(seen.chances),
     )
 
 
@@ -260,15 +306,47 @@ def compare_decoding(
     return collect(list(steps), seed=seed)
 
 
+def first_divergent(
+    model: Any, tokenizer: Any, prompts: Sequence[str], config: EntropyMinConfig, *, seed: int, max_new_tokens: int
+) -> int:
+    """Return the first of the prompts whose rows of `compare_decoding` differ; 0 where there is none.
+
+    All prompts are decoded in one batch, at temperature 1.
+    """
+    enable_entropy_min(model)
+    inputs = encode_prompts(tokenizer, [prompt for prompt in prompts for _ in range(2)])
+    out = model.generate(
+        **{name: value.to(unwrap_model(model).device) for name, value in inputs.items()},
+        **NEUTRAL,
+        **SamplingConfig(seed=seed).draw(),
+        max_new_tokens=max_new_tokens,
+        tokenizer=tokenizer,
+        entropy_min=[None, config] * len(prompts),
+        coupled=CoupledSampling(seed),
+    )
+    differ = (out[::2] != out[1::2]).any(1).tolist()
+    return differ.index(True) if True in differ else 0
+
+
 def collect(steps: Sequence[Step], *, seed: int) -> Comparison:
-    """The two rows of a finished `decode_steps` as the comparison that the command line and the API show."""
+    """Return the two rows of a finished `decode_steps` as the comparison that the command line and the API show."""
     rows = [[step.rows[row] for step in steps] for row in range(2)]
     plain, em = ([token for token in row if token is not None] for row in rows)
-    return Comparison(_decoded(plain), _decoded(em), first_difference(steps), seed)
+    return Comparison(_decoded(plain), _decoded(em), first_difference(steps), seed, divergence(steps))
+
+
+def divergence(steps: Sequence[Step]) -> Divergence | None:
+    """Return the first step whose two rows drew different tokens, None where there is none."""
+    index = first_difference(steps)
+    step = next((step for step in steps if step.index == index), None)
+    if step is None or step.rows[0] is None or step.rows[1] is None or not step.rows[0].chances:
+        return None
+    plain, em = step.rows[0], step.rows[1]
+    return Divergence(step.index, plain.text, em.text, plain.chances[0], em.chances[0], em.chances[1])
 
 
 def first_difference(steps: Sequence[Step]) -> int | None:
-    """The first step whose two rows do not have the same token; None where there is none."""
+    """Return the first step whose two rows do not have the same token, None where there is none."""
     for step in steps:
         ids = {None if token is None else token.token_id for token in step.rows}
         if len(ids) > 1:

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from lm_eval.api.instance import Instance
 
-from em_hf.evaluation.strategies import NEXT_TURN, Completion, Strategy, together
+from em_hf.evaluation.strategy import NEXT_TURN, Completion, Strategy, together
 from em_hf.sampling import seed_batch
 
 # One answer that was asked for: the task, the number of the problem in it, the number of the answer to it.
@@ -26,6 +27,7 @@ class Answering:
         completions: every answer of the last `generate_until`, under its key.
         answered: answers known from an earlier run, which are not decoded again; a batch counts only if whole.
         on_batch: called with each batch's new answers as they come.
+        on_progress: called with the number of requests answered so far and of all.
     """
 
     batch_size: Any
@@ -36,6 +38,7 @@ class Answering:
         self.completions: dict[Key, Completion] = {}
         self.answered: dict[Key, Completion] = {}
         self.on_batch: Callable[[dict[Key, Completion]], None] = lambda new: None
+        self.on_progress: Callable[[int, int], None] = lambda done, total: None
         self._chats: dict[str, list[dict[str, str]]] = {}
 
     def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
@@ -50,17 +53,16 @@ class Answering:
             wanted = [keys[place] for place in places]
             if all(key in self.answered for key in wanted):
                 self.completions |= {key: self.answered[key] for key in wanted}
+                self.on_progress(len(self.completions), len(keys))
                 continue
             seed_batch(self.seed, start)
             started = time.perf_counter()
             found = self._in_turns([requests[place] for place in places])
             share = (time.perf_counter() - started) / len(places)
-            new = {
-                key: Completion(one.text, one.tokens, one.prompt_tokens, one.nats, share)
-                for key, one in zip(wanted, found, strict=True)
-            }
+            new = {key: replace(one, seconds=share) for key, one in zip(wanted, found, strict=True)}
             self.completions |= new
             self.on_batch(new)
+            self.on_progress(len(self.completions), len(keys))
         return [self.completions[key].text for key in keys]
 
     def _in_turns(self, requests: list[Instance]) -> list[Completion]:

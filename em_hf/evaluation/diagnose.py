@@ -14,19 +14,21 @@ from em_hf.evaluation.confidence import MEASURES, Sample
 from em_hf.evaluation.results import Figure, markdown
 from em_hf.stats import bootstrap_interval, share_interval
 
-# The measure that each method raises. EM-FT and EM-INF sharpen every token's distribution, and so raise likely answers.
+# The measure of confidence that each method raises; training methods have their names of `em_hf.methods`. EM-INF and
+# EM-FT sharpen every token's distribution, and so make likely answers likelier.
+SHARPENING = ("em-inf", "em-ft")
 METHODS = {
-    "em-inf": "sequence",
-    "em-ft": "sequence",
+    **dict.fromkeys(SHARPENING, "sequence"),
     "em-rl-sequence": "sequence",
     "em-rl-token": "token entropy, summed",
     "rent": "token entropy, mean",
-    "intuitor": "self-certainty",
+    "self-certainty": "self-certainty",
     "sc-rl": "self-consistency",
 }
 COVERAGES = (0.1, 0.25, 0.5, 0.75, 1.0)
-# Rewards that ranked right above wrong less often than this did not help the pocket reasoner in training.
-ENOUGH = 0.7
+# A sharper distribution gains where right answers are more often the surer ones than not. As a reward, a measure that
+# ranked right above wrong less often than this did not help the pocket reasoner in training.
+ENOUGH_TO_SHARPEN, ENOUGH_TO_REWARD = 0.5, 0.7
 _RESAMPLES = 300
 
 
@@ -82,13 +84,13 @@ class Diagnosis:
 
 
 def diagnose(samples: Sequence[Sample], *, seed: int = 0) -> Diagnosis:
-    """The diagnosis from sampled answers, all problems with equally many.
+    """Return the diagnosis from sampled answers, equally many per problem.
 
     Args:
         seed: of the bootstrap, which draws problems.
 
     Raises:
-        ValueError: no answers, or a single one a problem.
+        ValueError: there are no answers, or only one per problem.
     """
     groups = _groups(samples)
     if not groups or min(map(len, groups)) < 2:
@@ -96,8 +98,10 @@ def diagnose(samples: Sequence[Sample], *, seed: int = 0) -> Diagnosis:
     rights = [float(np.mean([s.right for s in group])) for group in groups]
     measures = {name: _measure(name, groups, seed) for name in MEASURES}
     predictions = [_predict(name, groups, seed) for name in samples[0].log_weights]
-    verdict, why = _verdict(measures["sequence"].within, predictions)
     best = max(predictions, key=lambda p: p.accuracy.mean, default=None)
+    gain = None if best is None else best.gain
+    advice = {method: _advice(method, measures[measure].within, gain) for method, measure in METHODS.items()}
+    verdict = _verdict(advice)
     mixed = [group for group in groups if 0 < sum(s.right for s in group) < len(group)]
     misled = [float(_auroc("sequence", group) < 0.5) for group in mixed]
     return Diagnosis(
@@ -109,8 +113,8 @@ def diagnose(samples: Sequence[Sample], *, seed: int = 0) -> Diagnosis:
         measures=measures,
         predictions=predictions,
         verdict=verdict,
-        sentence=_sentence(verdict, why, misled),
-        advice={method: _advice(measures[measure].within) for method, measure in METHODS.items()},
+        sentence=_sentence(verdict, advice, measures["sequence"].within, gain, misled),
+        advice=advice,
         threshold=best.threshold if best is not None and best.gain.low > 0 else None,
     )
 
@@ -173,37 +177,59 @@ def _predict(threshold: float, groups: list[list[Sample]], seed: int) -> Predict
     return Prediction(threshold, _figure(accuracies, seed), _figure(gains, seed), float(np.mean(effective)))
 
 
-def _verdict(within: Figure | None, predictions: Sequence[Prediction]) -> tuple[str, str]:
-    """ "likely", "unlikely" or "harmful", and why."""
+def _advice(method: str, within: Figure | None, gain: Figure | None) -> str:
+    """Return "use", "doubtful", "do not use" or "no evidence" for a method.
+
+    Args:
+        within: how often its measure ranks a right answer above a wrong one to the same problem.
+        gain: what EM-INF is predicted to gain at its best threshold, None where none was asked for.
+    """
     if within is None:
-        return "unlikely", "no problem has both right and wrong answers, so there is nothing to choose between"
+        return "no evidence"
+    sharpens = method in SHARPENING
+    if within.high < 0.5 or (sharpens and gain is not None and gain.high < 0):
+        return "do not use"
+    enough = within.low > (ENOUGH_TO_SHARPEN if sharpens else ENOUGH_TO_REWARD)
+    return "use" if enough and not (sharpens and gain is not None and gain.low <= 0) else "doubtful"
+
+
+def _verdict(advice: dict[str, str]) -> str:
+    """Return "likely" where some method is to be used, "harmful" where sharpening is not to be, else "unlikely"."""
+    if "use" in advice.values():
+        return "likely"
+    return "harmful" if "do not use" in (advice[method] for method in SHARPENING) else "unlikely"
+
+
+def _sentence(
+    verdict: str, advice: dict[str, str], within: Figure | None, gain: Figure | None, misled: Sequence[float]
+) -> str:
+    if within is None:
+        why = "no problem has both right and wrong answers, so there is nothing to choose between"
+        return f"EM is unlikely to help this model on such problems: {why}."
     ranks = f"among the answers to one problem a right one is likelier than a wrong one {_percent(within)} of the time"
-    if within.high < 0.5:
-        return "harmful", f"{ranks}: the model is surer of its wrong answers"
-    best = max(predictions, key=lambda p: p.gain.mean, default=None)
-    if best is not None and best.gain.high < 0:
-        return "harmful", f"{ranks}, and every threshold of EM-INF is predicted to cost accuracy"
-    if within.low > 0.5 and (best is None or best.gain.low > 0):
-        return "likely", ranks
-    return "unlikely", f"{ranks}, which is not clearly enough"
-
-
-def _sentence(verdict: str, why: str, misled: Sequence[float]) -> str:
-    words = {"likely": "is likely to help", "unlikely": "is unlikely to help", "harmful": "would be harmful to"}
-    text = f"EM {words[verdict]} this model on such problems: {why}."
-    if verdict == "likely" and misled and np.mean(misled) > 0.1:
+    if verdict == "harmful":
+        costs = "the model is surer of its wrong answers"
+        if within.high >= 0.5:
+            costs = "every threshold of EM-INF is predicted to cost accuracy"
+        return f"EM would be harmful to this model on such problems: {ranks}, and {costs}."
+    if verdict == "unlikely":
+        lacks = "that is not clearly enough"
+        if within.low > ENOUGH_TO_SHARPEN and gain is not None:
+            lacks = "no threshold of EM-INF is predicted to gain clearly"
+        return f"EM is unlikely to help this model on such problems: {ranks}, and {lacks}."
+    text = f"EM is likely to help this model on such problems, with {_listed(advice, 'use')}: {ranks}."
+    if "doubtful" in advice.values():
+        text += f" Whether {_listed(advice, 'doubtful')} would is doubtful."
+    if misled and np.mean(misled) > 0.1:
         text += (
             f" On {100 * np.mean(misled):.0f}% of the problems with both kinds the wrong answers are the surer ones."
         )
     return text
 
 
-def _advice(within: Figure | None) -> str:
-    if within is None:
-        return "no evidence"
-    if within.low > ENOUGH:
-        return "use"
-    return "do not use" if within.high < 0.5 else "doubtful"
+def _listed(advice: dict[str, str], which: str) -> str:
+    names = [method for method, one in advice.items() if one == which]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _percent(figure: Figure) -> str:
@@ -215,7 +241,7 @@ def _shown(figure: Figure | None) -> str:
 
 
 def describe(found: Diagnosis) -> str:
-    """The diagnosis as text, for a terminal."""
+    """Return the diagnosis as text, for a terminal."""
     parts = [
         f"{found.sentence}\n\n{found.problems} problems, {found.samples} answers each at temperature 1; right: "
         f"{_percent(found.accuracy)}; {found.mixed} problems have right and wrong answers.",

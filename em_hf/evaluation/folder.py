@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from em_hf.evaluation.strategies import Completion
+from em_hf.evaluation.strategy import Completion
 from em_hf.runs import (
     ANSWERS_FOLDER,
     EVALUATION_FILE,
@@ -65,7 +65,7 @@ class EvalFolder:
         """lm-eval's result and sample files for this strategy, without the folders of this machine."""
         from lm_eval.loggers import EvaluationTracker
 
-        place = self.path / "lm_eval" / strategy
+        place = self.path / "lm_eval" / file_name(strategy)
         shutil.rmtree(place, ignore_errors=True)
         for config in results.get("configs", {}).values():
             for name in ("config_source", "data_dir"):
@@ -83,7 +83,12 @@ class EvalFolder:
             inner.rmdir()
 
     def _answers(self, strategy: str) -> Path:
-        return self.path / ANSWERS_FOLDER / f"{strategy}.jsonl"
+        return self.path / ANSWERS_FOLDER / f"{file_name(strategy)}.jsonl"
+
+
+def file_name(strategy: str) -> str:
+    """Return a strategy's name as a file may have it on every system: `em-inf:n-grad-steps=3` has a comma instead."""
+    return strategy.replace(":", ",")
 
 
 def check_place(path: Path) -> None:

@@ -1,15 +1,20 @@
 """The lm-eval model type `em-hf`: its HFLM, whose generation requests take EM-INF settings and follow a strategy."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from em_hf.evaluation.answering import Answering
-from em_hf.evaluation.strategies import Completion, Strategy
+from em_hf.evaluation.strategy import CONFIDENT_TOKENS, Completion, Strategy
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.generation.trace import EntropyTrace
+from em_hf.sampling import EndOfSequence
 
 
 class EntropyMinLM(Answering, HFLM):
@@ -43,7 +48,12 @@ class EntropyMinLM(Answering, HFLM):
         until = handle_stop_sequences(kwargs.pop("until"), eos=self.tok_decode([self.eot_token_id], False))
         room = min(kwargs.pop("max_gen_toks"), self.max_length // 2)
         ids, mask = self.tok_batch_encode(list(contexts), left_truncate_len=self.max_length - room)
-        trace = EntropyTrace()
+        trace, processors = EntropyTrace(), LogitsProcessorList()
+        confidence = _Confidence() if kwargs.pop("confidence", False) else None
+        if confidence is not None:
+            processors.append(confidence)
+        if (n := kwargs.pop("top_n_sigma", None)) is not None:
+            processors.append(TopNSigmaLogitsWarper(n))
         out = self._model_generate(
             context=ids.to(self.device),
             attention_mask=mask.to(self.device),
@@ -51,18 +61,23 @@ class EntropyMinLM(Answering, HFLM):
             max_length=None,  # the parent passes it on; a model's own max_new_tokens would win over it
             max_new_tokens=room,
             entropy_trace=trace,
+            tokenizer=self.tokenizer,  # for stop strings of the model's own generation config
+            logits_processor=processors,
             **kwargs,
         )
         nats, drawn = trace.before.cpu(), out[:, ids.shape[1] :].tolist()
+        counted = EndOfSequence(self.model, self.tokenizer).mask(out, ids.shape[1]).sum(1).tolist()
+        sure = None if confidence is None else confidence.values()
         completions = []
         for row, tokens in enumerate(drawn):
-            count = self._up_to_stop(tokens, int(nats[row].isfinite().sum()), until)
+            count = self._up_to_stop(tokens, counted[row], until)
             text = postprocess_generated_text(self.tok_decode(tokens[:count]), until, self.think_end_token)
-            completions.append(Completion(text, count, int(mask[row].sum()), float(nats[row, :count].sum())))
+            one = Completion(text, count, int(mask[row].sum()), float(nats[row, :count].sum()))
+            completions.append(one if sure is None else replace(one, confidence=float(sure[row, :count].mean())))
         return completions
 
     def _up_to_stop(self, tokens: list[int], count: int, until: Sequence[str]) -> int:
-        """The fewest of the first `count` tokens whose text holds a stop string; `count` where it holds none.
+        """Return the fewest of the first `count` tokens whose text holds a stop string; `count` where it holds none.
 
         lm-eval lets a row go on past its stop string until the whole batch has stopped; that is not the row's answer.
         """
@@ -78,3 +93,42 @@ class EntropyMinLM(Answering, HFLM):
             middle = (low + high) // 2
             low, high = (low, middle) if stopped(middle) else (middle, high)
         return high
+
+
+class _Confidence(LogitsProcessor):
+    """Changes nothing; keeps each step's minus mean log-probability of the likeliest tokens, `[rows]`."""
+
+    def __init__(self) -> None:
+        self._steps: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        best = scores.float().log_softmax(-1).topk(min(CONFIDENT_TOKENS, scores.shape[-1])).values
+        self._steps.append(-best.masked_fill(best.isinf(), 0).sum(-1) / best.isfinite().sum(-1))
+        return scores
+
+    def values(self) -> Tensor:
+        """Return `[rows, tokens]`."""
+        return torch.stack(self._steps, 1).cpu()
+
+
+class TopNSigmaLogitsWarper(LogitsProcessor):
+    """Keep the tokens whose logits are at most `n` standard deviations below the largest (arXiv 2411.07641).
+
+    transformers has no processor for it. The logits' deviation grows with them, so the choice does not depend on the
+    temperature that comes after.
+
+    Args:
+        n: above 0.
+    """
+
+    def __init__(self, n: float) -> None:
+        self.n = n
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        logits = scores.float()
+        allowed = logits.isfinite()
+        count = allowed.sum(-1, keepdim=True)
+        mean = logits.masked_fill(~allowed, 0).sum(-1, keepdim=True) / count
+        deviation = (((logits - mean).masked_fill(~allowed, 0) ** 2).sum(-1, keepdim=True) / count).sqrt()
+        least = logits.amax(-1, keepdim=True) - self.n * deviation
+        return scores.masked_fill(logits < least, -torch.inf)

@@ -2,15 +2,17 @@
 
 import io
 import platform
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
 from em_hf.evaluation.folder import EvalFolder
-from em_hf.evaluation.results import Figure, Row, pairs_of, pairs_table, table
+from em_hf.evaluation.results import Figure, Row, narrow, pairs_of, pairs_table, table
 from em_hf.evaluation.run import our_tasks
-from em_hf.evaluation.strategies import Strategy
+from em_hf.evaluation.strategy import Strategy
+from em_hf.evaluation.tuning import Trial
 from em_hf.runs import Benchmark, Evaluation, now
 
 NOTE = (
@@ -19,13 +21,27 @@ NOTE = (
     "through the model counted, prompts too. nats/token: of the model's own distributions."
 )
 
+SHORT_NOTE = (
+    "In brackets: 95% intervals over problems. Of an answer, in the mean: tokens, entropy of the model's own "
+    "distributions (nats per token), GFLOPs and seconds; --wide shows their intervals."
+)
+WIDTH = 100
+
 
 @dataclass(frozen=True)
 class Report:
-    """`record` goes to eval.json, `text` to eval.md and the screen, `picture` (a PNG, where there is one) beside."""
+    """What is written and shown.
+
+    Attributes:
+        record: for eval.json.
+        text: every figure with its interval, for eval.md.
+        screen: the main figures, at most 100 columns wide.
+        picture: a PNG, where there is one.
+    """
 
     record: Evaluation
     text: str
+    screen: str
     picture: bytes | None
 
     def write(self, folder: EvalFolder) -> None:
@@ -35,13 +51,27 @@ class Report:
             (folder.path / "accuracy.png").write_bytes(self.picture)
 
 
-def report(rows: Sequence[Row], strategies: Sequence[Strategy], settings: Mapping[str, Any], *, command: str) -> Report:
-    """The report of an evaluation; each strategy is compared with the first."""
+def report(
+    rows: Sequence[Row],
+    strategies: Sequence[Strategy],
+    settings: Mapping[str, Any],
+    *,
+    command: str,
+    trials: Sequence[Trial] = (),
+) -> Report:
+    """Return the report of an evaluation; each strategy is compared with greedy decoding and with sampling.
+
+    Args:
+        trials: of `tune`, where strategies were tuned.
+    """
     pairs = pairs_of(rows)
     parts = [table(rows)]
     parts += [pairs_table(pairs)] if pairs else []
     lines = [f"- {strategy.name}: {strategy.describe()}" for strategy in strategies]
-    parts += ["\n".join([f"{settings['model']}, seed {settings['seed']}. {NOTE}", "", *lines])]
+    head = f"{settings['model']}, seed {settings['seed']}."
+    head += f" Tuned on validation problems: {len(trials)} trials in all." if trials else ""
+    parts += ["\n".join([f"{head} {NOTE}", "", *lines])]
+    screen = "\n\n".join([narrow(rows, pairs), "\n".join([*_wrapped(f"{head} {SHORT_NOTE}"), *_wrapped_lines(lines)])])
     record = Evaluation(
         status="finished",
         command=command,
@@ -49,13 +79,22 @@ def report(rows: Sequence[Row], strategies: Sequence[Strategy], settings: Mappin
         benchmarks=_benchmarks({row.task for row in rows}),
         rows=[row.record() for row in rows],
         pairs=[pair.to_dict() for pair in pairs],
+        tuning=[asdict(trial) for trial in trials],
         versions={
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("em-hf", "lm-eval", "torch", "transformers")},
         },
         date=now(),
     )
-    return Report(record, "\n\n".join(parts), picture(rows))
+    return Report(record, "\n\n".join(parts), screen, picture(rows))
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent)
+
+
+def _wrapped_lines(lines: Sequence[str]) -> list[str]:
+    return [part for line in lines for part in _wrapped(line, "  ")]
 
 
 def _benchmarks(tasks: set[str]) -> dict[str, Benchmark]:

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from em_hf.evaluation.strategies import Completion
+from em_hf.evaluation.strategy import Completion
 from em_hf.flops import inference_flops
 from em_hf.runs import EvaluationRow, Figure
 from em_hf.stats import bootstrap_interval, paired_interval, share_interval
 
+# What every strategy is compared with.
+BASES = ("greedy", "sampling")
 COSTS = ("tokens", "entropy", "flops", "seconds")
 # The figure that tables show, by the name that a task gives it; our tasks have the first.
 MAIN = ("pass@1", "exact_match", "acc")
@@ -65,7 +67,7 @@ def rows_of(
     strategy: str,
     samples: Mapping[str, Sequence[Mapping[str, Any]]],
     completions: Mapping[tuple[str, int, int], Completion],
-    parameters: int,
+    parameters: int | None,
     *,
     seed: int,
 ) -> list[Row]:
@@ -74,7 +76,7 @@ def rows_of(
     Args:
         samples: of each task, as lm-eval logs them.
         completions: of each task, problem and sample; tasks that only compare likelihoods have none.
-        parameters: P of the model.
+        parameters: P of the model; None where it is not known, and rows then have no FLOPs.
     """
     rows = []
     for task, logged in samples.items():
@@ -88,7 +90,8 @@ def rows_of(
         taken = [_of_problem(completions, task, sample["doc_id"]) for sample in logged]
         if all(taken):
             unknown = {"entropy"} if any(one.nats is None for ones in taken for one in ones) else set()
-            values |= {n: [_mean_cost(n, ones, parameters) for ones in taken] for n in COSTS if n not in unknown}
+            unknown |= {"flops"} if parameters is None else set()
+            values |= {n: [_mean_cost(n, ones, parameters or 0) for ones in taken] for n in COSTS if n not in unknown}
         rows.append(Row(strategy, task, values, max(1, len(taken[0])), seed))
     return rows
 
@@ -124,23 +127,28 @@ class Pair:
 
 
 def pairs_of(rows: Sequence[Row]) -> list[Pair]:
-    """Each row against the first of its task: the difference of the main figure, problem by problem."""
+    """Return the difference of the main figure, problem by problem, of each row to greedy decoding and to sampling.
+
+    Where a task was evaluated under neither, the first of its rows is the base.
+    """
     found = []
-    bases: dict[str, Row] = {}
-    for row in rows:
-        base = bases.setdefault(row.task, row)
-        if base is row:
-            continue
-        difference = Figure(*paired_interval(row.values[row.metric], base.values[row.metric], seed=row.seed))
-        ratio = None
-        if "flops" in row.values and "flops" in base.values:
-            ratio = sum(row.values["flops"]) / sum(base.values["flops"])
-        found.append(Pair(row.task, row.strategy, base.strategy, difference, ratio))
+    for task in dict.fromkeys(row.task for row in rows):
+        group = [row for row in rows if row.task == task]
+        bases = [row for name in BASES for row in group if row.strategy == name] or group[:1]
+        found += [_pair(row, base) for row in group if row is not bases[0] for base in bases if row is not base]
     return found
 
 
+def _pair(row: Row, base: Row) -> Pair:
+    difference = Figure(*paired_interval(row.values[row.metric], base.values[row.metric], seed=row.seed))
+    ratio = None
+    if "flops" in row.values and "flops" in base.values:
+        ratio = sum(row.values["flops"]) / sum(base.values["flops"])
+    return Pair(row.task, row.strategy, base.strategy, difference, ratio)
+
+
 def table(rows: Sequence[Row]) -> str:
-    """Markdown: accuracy in percent, and what an answer takes, each with its interval in brackets."""
+    """Return Markdown: accuracy in percent and what an answer costs, each with its interval in brackets."""
     names = dict.fromkeys(name for row in rows for name in row.values)
     more = [name for name in names if name.startswith(("pass@", "maj@")) or name in ("answered", "steps")]
     more = [name for name in more if name != "pass@1"]
@@ -157,7 +165,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def pairs_table(pairs: Sequence[Pair]) -> str:
-    """Markdown: differences of accuracy in percentage points, with intervals, and ratios of FLOPs."""
+    """Return Markdown: differences of accuracy in percentage points, with intervals, and ratios of FLOPs."""
     lines = [
         [
             pair.task,
@@ -170,6 +178,45 @@ def pairs_table(pairs: Sequence[Pair]) -> str:
     return markdown(["task", "paired difference", "points", "FLOPs, times"], lines)
 
 
+def narrow(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
+    """Return for each task a table of accuracy and costs and one of differences, at most 100 columns wide."""
+    parts = []
+    for task in dict.fromkeys(row.task for row in rows):
+        group = [row for row in rows if row.task == task]
+        lines = [
+            [
+                _short(row.strategy),
+                _cell(row.figure(row.metric), 100, 1),
+                _mean(row.figure("tokens"), 1, 1),
+                _mean(row.figure("entropy"), 1, 3),
+                _mean(row.figure("flops"), 1e-9, 2),
+                _mean(row.figure("seconds"), 1, 2),
+            ]
+            for row in group
+        ]
+        title = f"{task}: {len(group[0])} problems, {group[0].samples} answer{'s'[: group[0].samples > 1]} each"
+        parts.append(f"{title}\n\n{markdown(['strategy', 'accuracy, %', 'tokens', 'nats', 'GFLOPs', 's'], lines)}")
+        if theirs := [pair for pair in pairs if pair.task == task]:
+            parts.append(_differences(theirs))
+    return "\n\n".join(parts)
+
+
+def _differences(pairs: Sequence[Pair]) -> str:
+    bases = sorted({pair.base for pair in pairs}, key=lambda base: (base not in BASES, base))
+    found = {(pair.strategy, pair.base): _cell(pair.difference, 100, 1, sign="+") for pair in pairs}
+    names = dict.fromkeys(pair.strategy for pair in pairs)
+    lines = [[_short(name), *(found.get((name, base), "") for base in bases)] for name in names]
+    return markdown(["points of accuracy", *(f"minus {_short(base)}" for base in bases)], lines)
+
+
+def _short(name: str, width: int = 34) -> str:
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def _mean(figure: Figure | None, scale: float, digits: int) -> str:
+    return "" if figure is None else f"{figure.mean * scale:.{digits}f}"
+
+
 def _cell(figure: Figure | None, scale: float, digits: int, sign: str = "") -> str:
     if figure is None:
         return ""
@@ -178,7 +225,7 @@ def _cell(figure: Figure | None, scale: float, digits: int, sign: str = "") -> s
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned Markdown table."""
+    """Return an aligned Markdown table."""
     widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:

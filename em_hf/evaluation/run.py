@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from em_hf.evaluation.code.sandbox import check_sandbox
 from em_hf.evaluation.folder import EvalFolder
 from em_hf.evaluation.results import Row, rows_of
 from em_hf.evaluation.settings import EvalSettings
-from em_hf.evaluation.strategies import Strategy
+from em_hf.evaluation.strategy import Strategy
+from em_hf.evaluation.unsafe import refuse_programs
 from em_hf.flops import parameter_count
 
 TASKS = Path(__file__).parent / "tasks"
@@ -26,18 +27,31 @@ def our_tasks() -> dict[str, dict[str, Any]]:
     return {config["task"]: config for config in found}
 
 
-def load_tasks(settings: EvalSettings, *, data_dir: str | Path | None = None, allow_code: bool = False) -> Any:
-    """The tasks with their problems, as lm-eval's `TaskManager` gives them.
+def load_tasks(
+    settings: EvalSettings,
+    *,
+    data_dir: str | Path | None = None,
+    allow_code: bool = False,
+    own: Mapping[str, Any] | None = None,
+    validation: bool = False,
+) -> Any:
+    """Return the tasks with their problems, as lm-eval's `TaskManager` gives them.
 
     Args:
         data_dir: the folder of local copies; the environment's EM_HF_DATA_DIR, else the Hub, if None.
-        allow_code: whether tasks may run the programs that a model writes.
+        allow_code: whether our code tasks may run the programs that a model writes, in the sandbox.
+        own: the task of a user's own problems (`own_task`), in place of `settings.tasks`.
+        validation: take held-out validation problems in place of the tasks' test problems.
 
     Raises:
-        ValueError: an unknown task, or a task that runs programs without `allow_code`.
+        ValueError: an unknown task, a task of ours that runs programs without `allow_code`, one of lm-eval's that runs
+            programs at all, or a task without validation problems where these are wanted.
         OSError: the problems cannot be found, or programs cannot be run safely on this machine.
     """
     import lm_eval.tasks
+
+    if own is not None:
+        return _prepared(lm_eval.tasks.TaskManager(include_defaults=False).load([dict(own)]), settings, validation)
 
     ours = our_tasks()
     metadata = {"data_dir": str(data_dir)} if data_dir else None
@@ -52,8 +66,15 @@ def load_tasks(settings: EvalSettings, *, data_dir: str | Path | None = None, al
     if any(ours[name].get("unsafe_code") for name in settings.tasks if name in ours):
         for given_up in check_sandbox():
             warnings.warn(f"--sandbox weak gives up a promise of the sandbox: {given_up}", stacklevel=2)
-    tasks = manager.load(list(settings.tasks))
-    for task in tasks["tasks"].values():
+    refuse_programs(tuple(name for name in settings.tasks if name not in ours), manager.task_index)
+    return _prepared(manager.load(list(settings.tasks)), settings, validation)
+
+
+def _prepared(tasks: Any, settings: EvalSettings, validation: bool) -> Any:
+    """Put the settings into the tasks."""
+    for name, task in tasks["tasks"].items():
+        if validation:
+            task.set_config("test_split", _validation_split(name, task))
         if settings.num_fewshot is not None:  # said here: lm-eval drops its caller's wish where a task has 0
             task.set_config("num_fewshot", settings.num_fewshot)
             _check_fewshot(task, settings.num_fewshot)
@@ -75,6 +96,18 @@ def _check_fewshot(task: Any, n: int) -> None:
         )
 
 
+def _validation_split(name: str, task: Any) -> str:
+    """Return the split to tune on: the validation problems, else the training problems."""
+    asked = task.config.test_split or task.config.validation_split
+    for split in (task.config.validation_split, "validation", task.config.training_split, "train"):
+        if split is not None and split != asked and split in (task.dataset or {}):
+            return split
+    raise ValueError(
+        f"tune needs validation problems, but {name} has none besides those it is evaluated on: leave --tune out, or "
+        "give them with --validation"
+    )
+
+
 def evaluate(
     model: Any,
     tokenizer: Any,
@@ -85,14 +118,16 @@ def evaluate(
     folder: EvalFolder | None = None,
     allow_code: bool = False,
     on_strategy: Callable[[str], None] = lambda name: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
     """The rows of every strategy on every task, task by task.
 
     Args:
-        model: with its tokenizer; or an `EntropyMinVLLM`, which has its own.
+        model: with its tokenizer; or an `EntropyMinVLLM` or a `ServerLM`, which have their own.
         tasks: from `load_tasks`.
         folder: where answers are kept as they come and read back from.
         on_strategy: called with the name of a strategy before it begins.
+        on_progress: called with the number of answers that the strategy has given so far and of all.
     """
     from em_hf.evaluation.model import EntropyMinLM
 
@@ -101,6 +136,7 @@ def evaluate(
     if tokenizer is not None:
         lm = EntropyMinLM(model, tokenizer=tokenizer, batch_size=settings.batch_size, seed=settings.seed)
     parameters = parameter_count(model) if tokenizer is not None else lm.parameters
+    lm.on_progress = on_progress
     rows: list[Row] = []
     for strategy in strategies:
         on_strategy(strategy.name)

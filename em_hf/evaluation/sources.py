@@ -76,7 +76,7 @@ def rows_from(
 
 
 def pocket(*, limit: int = 500, **_: Any) -> Any:
-    """The pocket reasoner's test problems, and its training problems for few-shot examples."""
+    """Return the pocket reasoner's test problems, validation problems to tune on, and training problems as examples."""
     from datasets import Dataset, DatasetDict
 
     from em_hf.pocket import problems
@@ -84,7 +84,9 @@ def pocket(*, limit: int = 500, **_: Any) -> Any:
     def rows(split: str, n: int) -> Any:
         return Dataset.from_list([{**row, "problem": row["prompt"]} for row in problems(split, n, 0)])
 
-    return DatasetDict({"test": rows("test", limit), "train": rows("train", 100)})
+    return DatasetDict(
+        {"test": rows("test", limit), "validation": rows("validation", limit), "train": rows("train", 100)}
+    )
 
 
 def _named(files: dict[str, str | list[str]] | None, split: str) -> str:

@@ -2,10 +2,11 @@
 
 import importlib.metadata
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 # Results go to stdout; what vLLM says does not.
 os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
@@ -16,14 +17,44 @@ import vllm
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
 from em_hf.evaluation.answering import Answering
-from em_hf.evaluation.strategies import PLAIN, Completion, Strategy
+from em_hf.evaluation.strategy import CONFIDENT_TOKENS, Completion, Strategy
 from em_hf.flops import parameter_count
 from em_hf.generation.vllm import ARGUMENT, EntropyMinVLLMProcessor
 from em_hf.models import resolve_model
+from em_hf.sampling import NEUTRAL
 
-_version = importlib.metadata.version
-# lm-eval asks for the version of a package named vllm; builds for other hardware have another name.
-with patch("importlib.metadata.version", lambda name: vllm.__version__ if name == "vllm" else _version(name)):
+
+class _NamedVLLM(importlib.metadata.Distribution):
+    """What a package named vllm would say of itself, where a build for other hardware has another name."""
+
+    def read_text(self, filename: str) -> str | None:
+        return f"Metadata-Version: 2.1\nName: vllm\nVersion: {vllm.__version__}\n" if filename == "METADATA" else None
+
+    def locate_file(self, path: Any) -> Any:
+        raise FileNotFoundError(f"vllm is installed under another name: {path} is not known")
+
+
+class _Finder(importlib.metadata.DistributionFinder):
+    def find_distributions(self, context: Any = None) -> Iterator[importlib.metadata.Distribution]:  # type: ignore[override]
+        if context is not None and context.name == "vllm":
+            yield _NamedVLLM()
+
+
+@contextmanager
+def _vllm_has_a_version() -> Iterator[None]:
+    """Answer lm-eval's question for the version of a package named vllm, by importlib.metadata's own extension point.
+
+    An installed package of that name comes first.
+    """
+    finder = _Finder()
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+with _vllm_has_a_version():
     from lm_eval.models.vllm_causallms import VLLM
 
 
@@ -70,15 +101,16 @@ class EntropyMinVLLM(Answering, VLLM):
             # By itself vLLM takes 92% of the machine's memory, or does not start where less is free, and compiles for
             # longer than most evaluations on a CPU take.
             engine = {"kv_cache_memory_bytes": 2**32, "enforce_eager": True, **engine}
-        super().__init__(
-            pretrained=source,
-            revision=revision,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            batch_size=batch_size,
-            seed=seed,
-            **engine,
-        )
+        with _vllm_has_a_version():
+            super().__init__(
+                pretrained=source,
+                revision=revision,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                batch_size=batch_size,
+                seed=seed,
+                **engine,
+            )
         self.begin(strategy, seed)
 
     @property
@@ -101,7 +133,8 @@ class EntropyMinVLLM(Answering, VLLM):
         prompts = [self.tok_encode(context)[room - self.max_length :] for context in contexts]
         # Each request has a seed of its own, drawn from the batch's.
         seeds = torch.randint(2**31, (len(prompts),)).tolist()
-        drawn = sampling(kwargs)
+        wants_confidence = kwargs.pop("confidence", False)
+        drawn = sampling(kwargs) | ({"logprobs": CONFIDENT_TOKENS} if wants_confidence else {})
         params = [vllm.SamplingParams(**drawn, stop=until, max_tokens=room, seed=seed) for seed in seeds]
         answers = self.model.generate([{"prompt_token_ids": p} for p in prompts], params, use_tqdm=False)
         return [
@@ -110,9 +143,19 @@ class EntropyMinVLLM(Answering, VLLM):
                 len(answer.outputs[0].token_ids),
                 len(prompt),
                 None,
+                confidence=_confidence(answer.outputs[0].logprobs) if wants_confidence else None,
             )
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
+
+
+def _confidence(steps: Sequence[Any]) -> float:
+    """Return the mean over the tokens of minus the mean log-probability of the likeliest tokens; see `Completion`."""
+    means = []
+    for step in steps:
+        best = sorted((one.logprob for one in step.values()), reverse=True)[:CONFIDENT_TOKENS]
+        means.append(-sum(best) / len(best))
+    return sum(means) / max(1, len(means))
 
 
 def sampling(generation: dict[str, Any]) -> dict[str, Any]:
@@ -130,6 +173,6 @@ def sampling(generation: dict[str, Any]) -> dict[str, Any]:
         taken[name] = neutral if value is None or (not sampled and name != "repetition_penalty") else value
     taken["extra_args"] = {ARGUMENT: rest.pop("entropy_min", False)}
     for name, value in rest.items():
-        if name not in PLAIN or value != PLAIN[name]:
+        if name not in NEUTRAL or value != NEUTRAL[name]:
             raise ValueError(f"{name} is {value!r}, but vLLM has no such setting: evaluate with --backend transformers")
     return taken

@@ -10,7 +10,7 @@ from em_hf.lab.plan import AT_EQUAL_ENTROPY, EM_METHODS, MISLED
 from em_hf.lab.words import KINDS, Record, changed, judged, listed, model_title, points, share
 from em_hf.methods import METHODS
 
-VOTES = STRATEGIES["self-consistency"].make().answers
+VOTES = STRATEGIES["self-consistency"].base.answers
 NOTHING = "Not measured yet."
 
 QUESTIONS = (

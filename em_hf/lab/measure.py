@@ -6,7 +6,8 @@ from typing import Any
 
 from em_hf.answers import extract_answer, same_answer
 from em_hf.evaluation.model import EntropyMinLM
-from em_hf.evaluation.strategies import Completion, Strategy, make_strategy
+from em_hf.evaluation.strategies import make_strategy
+from em_hf.evaluation.strategy import Completion, Strategy
 from em_hf.flops import inference_flops, parameter_count
 from em_hf.lab.plan import AT_EQUAL_ENTROPY, EM_INF, Measuring
 from em_hf.pocket import problems

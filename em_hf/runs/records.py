@@ -256,6 +256,7 @@ class Evaluation:
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
     rows: list[EvaluationRow] = field(default_factory=list)
     pairs: list[dict[str, Any]] = field(default_factory=list)
+    tuning: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str | None] = field(default_factory=dict)
     date: str | None = None
 

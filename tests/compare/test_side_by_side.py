@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from em_hf import CoupledSampling, EntropyTrace
-from em_hf.compare.side_by_side import Step, collect, compare_decoding, decode_steps, first_difference
+from em_hf.compare.side_by_side import (
+    Divergence,
+    Step,
+    collect,
+    compare_decoding,
+    decode_steps,
+    divergence,
+    first_difference,
+    first_divergent,
+)
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import encode_prompts, load_model
 from em_hf.pocket import problems
@@ -132,6 +141,49 @@ def test_greedy_rows_are_equal_whatever_em_inf_does(pocket: tuple[Any, Any]) -> 
     greedy = model.generate(**inputs, do_sample=False, max_new_tokens=128)[0, inputs["input_ids"].shape[1] :]
     assert [step.rows[1].token_id for step in steps if step.rows[1]] == greedy.tolist()
     assert first_difference(steps) is None and any(step.rows[1].adjusted for step in steps if step.rows[1])
+
+
+def test_where_the_rows_diverge_the_probabilities_are_those_of_logits_worked_out_anew(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    strong, found = EntropyMinConfig(threshold=0.02, n_grad_steps=20), 0
+    for seed in range(6):
+        prompt = problems("test", 1, seed)[0]["prompt"]
+        steps = steps_of(pocket, prompt, [None, strong], seed=seed)
+        parted = divergence(steps)
+        assert (None if parted is None else parted.index) == first_difference(steps)
+        if parted is None:
+            continue
+        found += 1
+        ids = encode_prompts(tokenizer, [prompt])["input_ids"]
+        before = [step.rows[0].token_id for step in steps[: parted.index] if step.rows[0]]
+        with torch.no_grad():
+            z = model(torch.cat([ids, torch.tensor([before], dtype=torch.long)], 1)).logits[0, -1]
+        plain, em = steps[parted.index].rows
+        assert plain is not None and em is not None
+        after = minimize_entropy_row(z, strong.threshold, strong.n_grad_steps).double().softmax(-1)
+        assert parted.chance_plain == pytest.approx(float(z.double().softmax(-1)[plain.token_id]), abs=1e-5)
+        assert parted.chance_left == pytest.approx(float(after[plain.token_id]), abs=3e-4)
+        assert parted.chance_em == pytest.approx(float(after[em.token_id]), abs=3e-4)
+        assert (parted.plain, parted.em) == (plain.text, em.text)
+    assert found
+
+
+def test_the_first_prompt_whose_rows_differ_is_found_in_one_batch(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    prompts = [row["prompt"] for row in problems("test", 6, 0)]
+    for seed in range(3):
+        parted = [first_difference(steps_of(pocket, prompt, [None, CONFIG], seed=seed)) for prompt in prompts]
+        wanted = next((i for i, at in enumerate(parted) if at is not None), 0)
+        found = first_divergent(model, tokenizer, prompts, CONFIG, seed=seed, max_new_tokens=128)
+        assert found == wanted
+    assert first_divergent(model, tokenizer, prompts, EntropyMinConfig(threshold=99), seed=0, max_new_tokens=64) == 0
+
+
+def test_the_sentence_says_what_was_drawn_and_what_was_left_of_it() -> None:
+    drew = Divergence(7, " 4", " 6", 0.018, 0.003, 0.9714)
+    assert drew.sentence() == 'Plain drew " 4" (1.8%); EM-INF left it 0.3% and drew " 6" (97.1%).'
+    rare = Divergence(0, "\n", "", 0.0001, 0.0, 1.0)
+    assert rare.sentence() == "Plain drew '\\n' (less than 0.1%); EM-INF left it 0.0% and drew '' (100.0%)."
 
 
 def test_a_row_that_has_ended_is_none_and_differs_from_one_that_goes_on() -> None:

@@ -2,13 +2,15 @@
 
 import itertools
 import math
+import random
 from typing import Any
 
 import pytest
 import torch
 
+from em_hf import methods as registry
 from em_hf.evaluation.confidence import MEASURES, Sample, sample_answers
-from em_hf.evaluation.diagnose import describe, diagnose
+from em_hf.evaluation.diagnose import METHODS, describe, diagnose
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.models import load_model
@@ -89,6 +91,32 @@ def test_a_model_surer_of_its_wrong_answers_is_told_that_em_would_harm_it() -> N
     assert found.verdict == "harmful" and "would be harmful" in found.sentence
     assert set(found.advice.values()) == {"do not use"} and found.threshold is None
     assert "No threshold" in describe(found)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_verdict_agrees_with_the_advice_and_the_sentence_names_the_methods(seed: int) -> None:
+    rng = random.Random(seed)
+    lean, weight = rng.choice([-1.0, 0.0, 0.15, 0.3, 1.0]), rng.choice([None, -1.0, 0.0, 0.05, 1.0])
+    rows = [(p, r, lean * r + rng.random()) for p in range(40) for r in (True, False, True, False)]
+    found = diagnose(made(rows, None if weight is None else {0.3: weight}))
+    used = [method for method, advice in found.advice.items() if advice == "use"]
+    assert (found.verdict == "likely") == bool(used) and ("is likely to help" in found.sentence) == bool(used)
+    assert all(method in found.sentence for method in used)
+    if found.verdict == "harmful":
+        assert "do not use" in found.advice.values()
+    if found.threshold is not None and found.advice["em-inf"] != "use":
+        assert found.measures["sequence"].within.low <= 0.5  # type: ignore[union-attr]
+
+
+def test_sharpening_needs_less_than_a_reward_does() -> None:
+    """Right answers are surer in 30 of 40 problems: enough for EM-INF and EM-FT, not clearly for a reward."""
+    found = diagnose(made(grid(1.0, 30) + [(problem + 30, right, -c) for problem, right, c in grid(1.0, 10)]))
+    assert {method for method, advice in found.advice.items() if advice == "use"} == {"em-inf", "em-ft"}
+    assert "with em-inf and em-ft" in found.sentence and "em-rl-token" in found.sentence
+
+
+def test_methods_go_by_the_registrys_names() -> None:
+    assert set(METHODS) - {"em-inf"} <= set(registry.METHODS)
 
 
 def test_three_problems_are_too_few_for_a_yes() -> None:

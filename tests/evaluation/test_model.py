@@ -11,8 +11,9 @@ from lm_eval.api.registry import get_model
 
 import em_hf.evaluation  # noqa: F401  (registers the model type)
 from em_hf.evaluation.confidence import sample_answers
-from em_hf.evaluation.model import EntropyMinLM
-from em_hf.evaluation.strategies import NEXT_TURN, make_strategy
+from em_hf.evaluation.model import EntropyMinLM, TopNSigmaLogitsWarper
+from em_hf.evaluation.strategies import make_strategy
+from em_hf.evaluation.strategy import NEXT_TURN
 from em_hf.models import encode_prompts, load_model
 from em_hf.pocket import POCKET_REASONER, problems
 
@@ -195,3 +196,48 @@ def test_an_adapter_answers_as_the_model_it_adapts_does_before_training(tmp_path
     adapted, _ = load_model(str(tmp_path), device="cpu")
     assert type(adapted).__name__.startswith("Peft")
     assert lm((adapted, tokenizer), strategy=strategy).generate_until(requests(6)) == expected
+
+
+def test_top_n_sigma_keeps_what_is_within_its_distance_of_the_largest() -> None:
+    rows = torch.tensor([[3.0, 1.0, -1.0, -3.0], [0.0, -torch.inf, 4.0, -torch.inf]])
+    # deviations: the root of (9 + 1 + 1 + 9) / 4 and, of the two that are allowed, 2
+    found = TopNSigmaLogitsWarper(1.0)(torch.empty(2, 0), rows)
+    assert found.tolist() == [[3.0, 1.0, -torch.inf, -torch.inf], [-torch.inf, -torch.inf, 4.0, -torch.inf]]
+    assert torch.equal(TopNSigmaLogitsWarper(9.0)(torch.empty(2, 0), rows), rows)
+    scaled = TopNSigmaLogitsWarper(1.0)(torch.empty(2, 0), rows / 7)
+    assert torch.equal(scaled.isinf(), found.isinf()), "whatever the temperature"
+
+
+def test_a_small_sigma_is_greedy_and_a_large_one_is_sampling(pocket: tuple[Any, Any]) -> None:
+    def answers(name: str, **settings: Any) -> list[str]:
+        return lm(pocket, strategy=make_strategy(name, **settings)).generate_until(requests(6))
+
+    assert answers("top-n-sigma", top_n_sigma=1e-4) == answers("greedy")
+    assert answers("top-n-sigma", top_n_sigma=1e4) == answers("sampling") != answers("greedy")
+
+
+def test_confidence_is_minus_the_mean_log_probability_of_the_likeliest_tokens(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    rows = problems("test", 3, 0)
+    generation = {**make_strategy("weighted-self-consistency").generation(), "until": [], "max_gen_toks": 64}
+    for row, one in zip(rows, lm(pocket).complete([row["prompt"] for row in rows], generation), strict=True):
+        prompt = tokenizer(row["prompt"])["input_ids"]
+        ids = [*prompt, *tokenizer(one.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        if len(ids) - len(prompt) == one.tokens:  # the text is read back as the tokens that were drawn
+            with torch.no_grad():
+                log_p = model(torch.tensor([ids])).logits[0, len(prompt) - 1 : -1].double().log_softmax(-1)
+            assert one.confidence == pytest.approx(float(-log_p.topk(20).values.mean()), abs=1e-4)
+        assert one.confidence is not None and "confidence" not in one.to_dict()
+
+
+def test_a_models_own_stop_strings_end_its_answers(pocket: tuple[Any, Any]) -> None:
+    model, _ = pocket
+    mine = lm(pocket, strategy=make_strategy("greedy"))
+    whole = mine.generate_until(requests(4))
+    model.generation_config.stop_strings = ["####"]
+    try:
+        cut = mine.generate_until(requests(4))
+    finally:
+        model.generation_config.stop_strings = None
+    for before, after in zip(whole, cut, strict=True):
+        assert before.startswith(after) and after.rstrip().endswith("####")

@@ -8,7 +8,8 @@ import pytest
 from em_hf.evaluation.folder import EvalFolder
 from em_hf.evaluation.report import report
 from em_hf.evaluation.results import Row, pairs_of, rows_of, table
-from em_hf.evaluation.strategies import Completion, make_strategy
+from em_hf.evaluation.strategies import STRATEGIES, make_strategy
+from em_hf.evaluation.strategy import Completion
 from em_hf.stats import bootstrap_interval, paired_interval
 
 
@@ -57,6 +58,36 @@ def test_pairs_compare_with_the_first_strategy_of_the_task_problem_by_problem() 
     expected = paired_interval([1.0, 1.0, 0.5], [1.0, 0.0, 0.0], seed=0)
     assert (pair.difference.mean, pair.difference.low, pair.difference.high) == expected
     assert pair.difference.mean == 0.5
+
+
+def test_pairs_are_against_greedy_and_against_sampling_wherever_these_stand() -> None:
+    right = {"em-inf": [1.0, 1.0, 0.0], "sampling": [0.0, 1.0, 0.0], "top-p=0.9": [0.0, 0.0, 0.0], "greedy": [1.0] * 3}
+    rows = [Row(name, "t", {"pass@1": values}, 1) for name, values in right.items()]
+    found = {(pair.strategy, pair.base): pair.difference.mean for pair in pairs_of(rows)}
+    assert found == {
+        ("em-inf", "greedy"): pytest.approx(-1 / 3),
+        ("em-inf", "sampling"): pytest.approx(1 / 3),
+        ("sampling", "greedy"): pytest.approx(-2 / 3),
+        ("top-p=0.9", "greedy"): -1.0,
+        ("top-p=0.9", "sampling"): pytest.approx(-1 / 3),
+    }
+
+
+def test_what_is_shown_fits_100_columns_with_names_and_figures_of_any_length() -> None:
+    names = [*STRATEGIES, "em-inf+weighted-self-consistency=128:n-grad-steps=20:threshold=0.25"]
+    values = {"pass@1": [1.0, 1.0], "tokens": [12345.6, 9.0], "entropy": [10.0, 0.0], "flops": [9e14, 1e12]}
+    rows = [Row(name, task, {**values, "seconds": [999.0, 1.0]}, 4) for task in ("pocket", "u") for name in names]
+    made = report(rows, [make_strategy(name) for name in STRATEGIES], {"model": "m" * 150, "seed": 0}, command="c")
+    assert max(map(len, made.screen.splitlines())) <= 100 or "m" * 100 in made.screen
+    assert "pocket: 2 problems, 4 answers each" in made.screen and "minus greedy" in made.screen
+    assert "+0.0 (+0.0 to +0.0)" in made.screen and "6177.3 (9.0 to 12345.6)" in made.text
+
+
+def test_a_strategys_files_have_names_for_every_system(tmp_path: Path) -> None:
+    folder = EvalFolder(tmp_path / "out", {"limit": 3})
+    folder.keep("em-inf=0.1:n-grad-steps=3")({("t", 0, 0): COMPLETIONS["t", 0, 0]})
+    assert [path.name for path in (tmp_path / "out" / "answers").iterdir()] == ["em-inf=0.1,n-grad-steps=3.jsonl"]
+    assert folder.answers("em-inf=0.1:n-grad-steps=3") == {("t", 0, 0): COMPLETIONS["t", 0, 0]}
 
 
 def test_the_table_shows_every_figure_with_its_interval() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from em_hf.evaluation.code import scicode
 from em_hf.evaluation.run import EvalSettings, load_tasks
-from em_hf.evaluation.strategies import NEXT_TURN
+from em_hf.evaluation.strategy import NEXT_TURN
 
 
 def step(number: str, header: str, *tests: str) -> dict:

@@ -1,10 +1,13 @@
 """The strategies, on a decoder that answers from a list: what they ask of it, and what they make of the answers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from em_hf.evaluation.strategies import REFINE, STRATEGIES, Completion, Strategy, make_strategy
+from em_hf.evaluation.strategies import STRATEGIES, make_strategies, make_strategy, parse_strategy
+from em_hf.evaluation.strategy import REFINE, Completion, Strategy
+from em_hf.evaluation.tuning import SPACES, trials_of, tune
 from em_hf.generation.config import EntropyMinConfig
 
 
@@ -105,6 +108,7 @@ def test_options_mean_nothing_to_strategies_without_a_use_for_them() -> None:
 def test_each_strategy_goes_by_its_name_and_describes_itself(name: str) -> None:
     strategy = make_strategy(name)
     assert strategy.name == name and strategy.describe()
+    assert make_strategies([name]) == [strategy] and parse_strategy(name) == (name, {})
     assert ("EM-INF" in strategy.describe()) == ("em-inf" in name)
 
 
@@ -115,6 +119,8 @@ def test_each_strategy_goes_by_its_name_and_describes_itself(name: str) -> None:
         ({"top_p": 1.5}, "top_p is 1.5"),
         ({"top_k": -1}, "top_k is -1"),
         ({"min_p": 1.0}, "min_p is 1.0"),
+        ({"top_n_sigma": 0.0}, "top_n_sigma is 0.0, but must be above 0"),
+        ({"top_n_sigma": 1.0, "entropy_min": EntropyMinConfig()}, "does not go with EM-INF"),
         ({"answers": 0}, "answers is 0"),
         ({"greedy": True, "entropy_min": EntropyMinConfig()}, "always gives the same answer"),
     ],
@@ -125,5 +131,132 @@ def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
 
 
 def test_an_unknown_strategy_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(ValueError, match="greedy, sampling, adaptive-temperature"):
+    with pytest.raises(ValueError, match="one of greedy, sampling, temperature, top-p"):
         make_strategy("oracle")
+
+
+class Sure(Script):
+    """Gives pairs of a text and the confidence in it."""
+
+    def __init__(self, *pairs: tuple[str, float | None]) -> None:
+        super().__init__(*(text for text, _ in pairs))
+        self.sure = [confidence for _, confidence in pairs]
+
+    def complete(self, contexts: Any, generation: dict[str, Any]) -> list[Completion]:
+        return [replace(one, confidence=self.sure.pop(0)) for one in super().complete(contexts, generation)]
+
+
+def test_votes_are_weighted_by_confidence() -> None:
+    decoder = Sure(("\\boxed{1}", 1.0), ("\\boxed{2}", 3.5), ("\\boxed{1.0}", 2.0), ("none", 9.0))
+    strategy = make_strategy("weighted-self-consistency")
+    assert texts(strategy.run(decoder, ["p"], {})) == ["\\boxed{2}"]
+    assert decoder.calls[0][1]["confidence"] is True and "weighted by confidence" in strategy.describe()
+    tie = Sure(("\\boxed{1}", 1.0), ("\\boxed{2}", 3.0), ("\\boxed{1.0}", 2.0), ("none", 9.0))
+    assert texts(strategy.run(tie, ["p"], {})) == ["\\boxed{1}"]
+    assert texts(strategy.run(Sure(*[("none", 1.0)] * 4), ["p"], {})) == ["none"]
+    with pytest.raises(ValueError, match="this backend does not give"):
+        strategy.run(Sure(*[("\\boxed{1}", None)] * 4), ["p"], {})
+    assert "confidence" not in make_strategy("self-consistency").generation()
+
+
+def test_a_comparison_has_several_settings_of_a_strategy_under_names_that_say_them() -> None:
+    specs = ["temperature=0.6", "temperature=0.90", "top_p=0.95", "em-inf:threshold=0.1:n-grad-steps=10", "em-inf=0.5"]
+    specs += ["Self-Consistency=16:temperature=0.7", "greedy", "min-p", "top-n-sigma=1.5"]
+    found = {one.name: one for one in make_strategies(specs)}
+    assert list(found) == [
+        *("temperature=0.6", "temperature=0.9", "top-p=0.95", "em-inf=0.1:n-grad-steps=10", "em-inf=0.5"),
+        *("self-consistency=16:temperature=0.7", "greedy", "min-p", "top-n-sigma=1.5"),
+    ]
+    assert [found[f"temperature={t}"].temperature for t in (0.6, 0.9)] == [0.6, 0.9]
+    config = found["em-inf=0.1:n-grad-steps=10"].entropy_min
+    assert config is not None and (config.threshold, config.n_grad_steps) == (0.1, 10)
+    votes = found["self-consistency=16:temperature=0.7"]
+    assert (votes.answers, votes.temperature) == (16, 0.7)
+    assert found["top-n-sigma=1.5"].generation()["top_n_sigma"] == 1.5 and found["min-p"].min_p == 0.1
+    # each name, read again, is the same strategy
+    assert make_strategies(list(found)) == list(found.values())
+
+
+def test_shared_settings_reach_those_that_have_them_and_set_nothing_themselves() -> None:
+    stored = EntropyMinConfig(threshold=0.07, n_grad_steps=9)
+    shared = {"temperature": 0.1, "threshold": 0.2, "n": None}
+    em, warm, ratio, greedy = make_strategies(
+        ["em-inf:n_grad_steps=4", "temperature=0.6", "adaptive-temperature", "greedy"], shared, stored
+    )
+    assert em.temperature == ratio.temperature == 0.1 and warm.temperature == 0.6 and greedy.greedy
+    assert em.entropy_min == replace(stored, threshold=0.2, n_grad_steps=4)
+    # what is stored is of the other method
+    assert ratio.entropy_min == EntropyMinConfig(method="adaptive_temperature", threshold=0.2)
+
+
+@pytest.mark.parametrize(
+    ("specs", "shared", "message"),
+    [
+        (["greedy=0.5"], {}, "strategy greedy takes no value, but 'greedy=0.5' gives it one; write greedy"),
+        (["greedy:top-k=5"], {}, "strategy greedy has no setting 'top-k'; it has none"),
+        (["sampling:threshold=0.1"], {}, "strategy sampling has no setting 'threshold'; it has temperature, top-k"),
+        (["em-inf:n=3"], {}, "strategy em-inf has no setting 'n'"),
+        (["em-inf:target-ratio=0.3"], {}, "strategy em-inf has no setting 'target-ratio'"),
+        (["temperature=warm"], {}, "temperature is 'warm', but must be a number"),
+        (["self-consistency=2.5"], {}, "n is '2.5', but must be a whole number"),
+        (["temperature=0.5:temperature=0.6"], {}, "sets temperature twice"),
+        (["temperature=0"], {}, "temperature is 0.0, but must be above 0"),
+        (["em-inf=-1"], {}, "threshold is -1.0"),
+        (["top-p=0.9", "top_p=0.90"], {}, "two strategies are named top-p=0.9"),
+        (["greedy", "greedy"], {}, "two strategies are named greedy"),
+        (["top-p", "top-p=0.95"], {}, "top-p and top-p=0.95 are the same strategy"),
+        (["temprature=0.5"], {}, "did you mean 'temperature'"),
+        ([""], {}, "strategy is '', but must be one of"),
+        (
+            ["greedy", "sampling"],
+            {"threshold": 0.1},
+            "--threshold is 0.1, but no strategy has it among greedy, sampling",
+        ),
+        (["greedy"], {"top_k": 5}, "--top-k is 5, but no strategy has it"),
+    ],
+)
+def test_a_wrong_strategy_is_one_line(specs: list[str], shared: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        make_strategies(specs, shared)
+    assert "\n" not in str(error.value)
+
+
+def test_every_strategy_is_tuned_with_as_many_trials_over_what_the_user_left_open() -> None:
+    seen: list[Strategy] = []
+
+    def accuracy(strategy: Strategy) -> float:
+        seen.append(strategy)
+        return -abs(strategy.temperature - 0.7)
+
+    strategies = make_strategies(["greedy", "sampling", "temperature", "top-p=0.9", "self-consistency", "em-inf"])
+    chosen, trials = tune(strategies, 9, accuracy)
+    assert [one.name for one in chosen] == [one.name for one in strategies]
+    assert {
+        name: sum(t.strategy == name for t in trials) for name in ("temperature", "self-consistency", "em-inf")
+    } == {
+        "temperature": 9,
+        "self-consistency": 9,
+        "em-inf": 9,
+    }
+    assert len(trials) == len(seen) == 27 and chosen[:2] == strategies[:2] and chosen[3] == strategies[3]
+    assert abs(chosen[2].temperature - 0.7) < 0.1
+    # of equal ones the first wins, which is the one that stood there
+    assert chosen[5] == strategies[5]
+    configs = [one.entropy_min for one in seen if one.name == "em-inf" and one.entropy_min]
+    assert len({(c.threshold, c.n_grad_steps) for c in configs}) == 9
+    assert min(c.threshold for c in configs) < 0.06 and max(c.threshold for c in configs) > 0.4
+    assert min(c.n_grad_steps for c in configs) <= 2 and max(c.n_grad_steps for c in configs) >= 12
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_trials_stay_in_their_space_and_differ(name: str, n: int) -> None:
+    (strategy,) = make_strategies([name])
+    made = trials_of(strategy, n)
+    assert made[0] == strategy and len(made) == n and {one.name for one in made} == {name}
+    for one in made[1:]:
+        for key, (low, high, _) in SPACES[name].items():
+            value = getattr(one, key) if hasattr(one, key) else getattr(one.entropy_min, key)
+            assert low * 0.99 <= value <= high * 1.01
+    with pytest.raises(ValueError, match="tune is 0"):
+        trials_of(strategy, 0)

@@ -13,7 +13,7 @@ from em_hf.evaluation.code.grading import code_in
 from em_hf.evaluation.code.sandbox import Limits, passes
 from em_hf.evaluation.grading import shares
 from em_hf.evaluation.sources import rows_from
-from em_hf.evaluation.strategies import NEXT_TURN
+from em_hf.evaluation.strategy import NEXT_TURN
 
 TARGETS = "EM_HF_SCICODE_TARGETS"
 _ASK = (

@@ -1,0 +1,59 @@
+"""A user's own problems as an lm-eval task: a file, or a dataset on the Hub, read as `em-hf train` reads it."""
+
+from pathlib import Path
+from typing import Any
+
+from em_hf.data import Prompts
+from em_hf.evaluation.grading import all_samples, maths
+
+MAX_NEW_TOKENS = 256
+
+
+def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, Any]:
+    r"""Return the settings of a task that gives a model these prompts as they are and compares its final answers.
+
+    The final answer is what stands in the last `\boxed{}`, else after the last `####`, as in training and diagnosis.
+
+    Args:
+        problems: with answers.
+        validation: held-out problems to tune strategies on.
+
+    Raises:
+        ValueError: the problems have no answers.
+    """
+    for data in (problems, validation):
+        if data is not None and data.answers is None:
+            raise ValueError(f"{data.name} has no answers: name their column with --answer-column")
+
+    def load(**_: Any) -> Any:
+        from datasets import Dataset, DatasetDict
+
+        splits = {"test": problems, **({"validation": validation} if validation is not None else {})}
+        return DatasetDict({split: Dataset.from_list(_rows(data)) for split, data in splits.items()})
+
+    return {
+        "task": task_name(problems.name),
+        "custom_dataset": load,
+        "output_type": "generate_until",
+        "test_split": "test",
+        **({"validation_split": "validation"} if validation is not None else {}),
+        "doc_to_text": "{{problem}}",
+        "doc_to_target": "{{answer}}",
+        "generation_kwargs": {"until": [], "max_gen_toks": MAX_NEW_TOKENS},
+        "filter_list": [{"name": "all", "filter": [{"function": "custom", "filter_fn": all_samples}]}],
+        "process_results": maths,
+        "metric_list": [{"metric": "pass@1", "aggregation": "mean", "higher_is_better": True}],
+        "num_fewshot": 0,
+        "metadata": {"version": 1},
+    }
+
+
+def task_name(dataset: str) -> str:
+    """Return the name of a dataset's task: the file's without its ending, or the Hub id with a hyphen for the slash."""
+    path = Path(dataset)
+    name = path.stem if path.suffix else dataset
+    return name.replace("/", "-").replace(" ", "-")
+
+
+def _rows(data: Prompts) -> list[dict[str, str]]:
+    return [{"problem": p, "answer": a} for p, a in zip(data.prompts, data.answers or [], strict=True)]

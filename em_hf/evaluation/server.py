@@ -1,0 +1,135 @@
+"""The lm-eval model for any server with OpenAI's chat completions: vLLM, SGLang, `transformers serve` and the like."""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from lm_eval.api.model import LM
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+
+from em_hf.evaluation.answering import Answering
+from em_hf.evaluation.strategy import Completion, Strategy
+from em_hf.sampling import NEUTRAL
+
+MAX_NEW_TOKENS = 256
+# What OpenAI's API has no name for, each at the value that asks for nothing.
+UNKNOWN = {"top_k": 0, "min_p": None, "top_n_sigma": None, "confidence": False, "entropy_min": False, **NEUTRAL}
+
+
+class ServerLM(Answering, LM):
+    """Asks a server for completions; `generate_until` by a strategy, see `Answering`. Likelihoods are not offered.
+
+    A server tells neither entropies nor its number of parameters: completions have no entropy and rows no FLOPs. What
+    it applies beside temperature, top_p, stop strings and length (a top_k of the model's own, say) is its own business.
+
+    Args:
+        base_url: of the API, such as http://localhost:8000/v1.
+        model: its name there.
+        batch_size: requests at a time.
+        strategy: how a prompt is answered; may be set later.
+        seed: of all draws, as far as the server follows it.
+        api_key: the environment's OPENAI_API_KEY if None.
+
+    Raises:
+        ValueError: `base_url` is no http address.
+    """
+
+    # lm-eval asks whether prompts go through a chat template: the server has its own.
+    tokenizer = SimpleNamespace(chat_template="the server's")
+    tokenizer_name = "the server's"
+    think_end_token = None
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        batch_size: int = 16,
+        strategy: Strategy | None = None,
+        seed: int = 0,
+        api_key: str | None = None,
+    ) -> None:
+        from huggingface_hub import InferenceClient
+
+        if not base_url.startswith(("http://", "https://")):
+            raise ValueError(f"base_url is {base_url!r}, but must be an address such as http://localhost:8000/v1")
+        super().__init__()
+        self.model_name, self.batch_size, self.base_url = model, batch_size, base_url
+        self.client = InferenceClient(
+            base_url=base_url, api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none", timeout=600
+        )
+        self.begin(strategy, seed)
+
+    @property
+    def parameters(self) -> None:
+        """Not known of a server's model."""
+        return None
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        return ""
+
+    def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
+        """Return one completion per context, `batch_size` requests at a time.
+
+        Raises:
+            ValueError: the strategy needs what the API has no name for, EM-INF among it.
+            OSError: the server cannot be reached or refuses.
+        """
+        kwargs: dict[str, Any] = dict(normalize_gen_kwargs(generation, MAX_NEW_TOKENS))
+        until = handle_stop_sequences(kwargs.pop("until"), eos=None)
+        drawn = sampling(kwargs)
+        seeds = torch.randint(2**31, (len(contexts),)).tolist()
+        with ThreadPoolExecutor(self.batch_size) as pool:
+            jobs = [pool.submit(self._ask, one, until, drawn, seed) for one, seed in zip(contexts, seeds, strict=True)]
+            return [job.result() for job in jobs]
+
+    def _ask(self, context: str, until: list[str], drawn: dict[str, Any], seed: int) -> Completion:
+        from huggingface_hub.errors import HTTPError, InferenceTimeoutError
+
+        messages = self._chats.get(context) or [{"role": "user", "content": context}]
+        try:
+            found = self.client.chat_completion(
+                messages, model=self.model_name, seed=seed, stop=[word for word in until if word] or None, **drawn
+            )
+        except (HTTPError, InferenceTimeoutError, OSError) as error:
+            raise OSError(
+                f"the server at {self.base_url} gave no completion: {' '.join(str(error).split())}"
+            ) from error
+        text = postprocess_generated_text(found.choices[0].message.content or "", until, None)
+        return Completion(text, found.usage.completion_tokens, found.usage.prompt_tokens, None)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Return the conversation as JSON, by which `complete` finds the messages again."""
+        text = json.dumps(chat_history)
+        self._chats[text] = list(chat_history)
+        return text
+
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
+        raise ValueError("a chat server gives no likelihoods: evaluate this task with --backend transformers")
+
+    loglikelihood_rolling = loglikelihood
+
+
+def sampling(generation: dict[str, Any]) -> dict[str, Any]:
+    """Return transformers' arguments of `generate` under OpenAI's names.
+
+    Raises:
+        ValueError: an argument that the API has no name for, other than at the value that asks for nothing.
+    """
+    rest = dict(generation)
+    temperature = rest.pop("temperature", 1.0)
+    sampled = rest.pop("do_sample", temperature > 0)
+    taken = {"temperature": temperature if sampled else 0.0, "top_p": rest.pop("top_p", 1.0) if sampled else 1.0}
+    taken["max_tokens"] = rest.pop("max_gen_toks")
+    rest.pop("top_p", None)
+    for name, value in rest.items():
+        if name not in UNKNOWN or value not in (UNKNOWN[name], None):
+            raise ValueError(
+                f"a strategy sets {name} to {value!r}, for which a server's API has no name: leave it out, or evaluate "
+                "with --backend transformers or vllm"
+            )
+    return taken

@@ -1,0 +1,66 @@
+"""A user's own problems: read as training reads them, asked as they stand, graded by the final answer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from em_hf.data import load_prompts
+from em_hf.evaluation.own_data import own_task, task_name
+from em_hf.evaluation.run import EvalSettings, evaluate, load_tasks
+from em_hf.evaluation.strategies import make_strategies
+from em_hf.models import load_model
+from em_hf.pocket import problems
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    rows = [{"q": row["prompt"], "gold": row["answer"]} for row in problems("test", 12, 0)]
+    return write(tmp_path / "my problems.jsonl", rows)
+
+
+def test_a_file_is_evaluated_as_the_benchmark_of_the_same_problems_is(mine: Path) -> None:
+    prompts = load_prompts(str(mine), prompt_column="q", answer_column="gold")
+    model, tokenizer = load_model("pocket-reasoner", device="cpu")
+    strategies = make_strategies(["greedy", "sampling"])
+    seen: list[tuple[int, int]] = []
+    settings = EvalSettings("pocket-reasoner", limit=12)
+    own = load_tasks(settings, own=own_task(prompts))
+    found = evaluate(model, tokenizer, settings, strategies, tasks=own, on_progress=lambda *at: seen.append(at))
+    wanted = evaluate(model, tokenizer, settings, strategies, tasks=load_tasks(settings))
+    assert [row.task for row in found] == ["my-problems"] * 2 and seen == [(12, 12)] * 2
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.values["pass@1"] == theirs.values["pass@1"] and ours.values["tokens"] == theirs.values["tokens"]
+
+
+def test_validation_problems_are_those_given_or_of_the_task_and_never_the_test_problems(mine: Path) -> None:
+    prompts = load_prompts(str(mine), prompt_column="q", answer_column="gold")
+    settings = EvalSettings("pocket-reasoner")
+    held_out = load_prompts("pocket", split="validation", limit=5)
+    (task,) = load_tasks(settings, own=own_task(prompts, held_out), validation=True)["tasks"].values()
+    assert [doc["problem"] for doc in task.eval_docs] == held_out.prompts
+    (task,) = load_tasks(settings, validation=True)["tasks"].values()
+    validation = {doc["problem"] for doc in task.eval_docs}
+    (task,) = load_tasks(settings)["tasks"].values()
+    assert not validation & {doc["problem"] for doc in task.eval_docs} and len(validation) == 500
+    with pytest.raises(ValueError, match="tune needs validation problems, but my-problems has none"):
+        load_tasks(settings, own=own_task(prompts), validation=True)
+
+
+def test_without_answers_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
+    prompts = load_prompts(str(write(tmp_path / "p.jsonl", [{"prompt": "1 + 1"}])))
+    with pytest.raises(ValueError, match="has no answers: name their column with --answer-column"):
+        own_task(prompts)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"), [("a/b c.jsonl", "b-c"), ("openai/gsm8k", "openai-gsm8k"), ("pocket", "pocket")]
+)
+def test_a_task_is_named_for_its_data(dataset: str, name: str) -> None:
+    assert task_name(dataset) == name
