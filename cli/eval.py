@@ -47,6 +47,12 @@ class EvalOptions:
         "always among them.",
         metavar="A,B,…",
     )
+    dataset: str | None = setting(
+        None,
+        help="Evaluate on problems of your own, with answers, instead of --tasks: Hub id or file (.jsonl, .json, .csv, "
+        ".parquet).",
+        group="data",
+    )
     tune: int | None = setting(
         None,
         help="Try this many settings of every strategy on held-out validation problems, and take the best.",
@@ -149,9 +155,7 @@ def list_all() -> str:
 @listing_option("--list", list_all, "List tasks and strategies and exit.", group="data")
 @setting_options(EvalSettings)
 @setting_options(EvalOptions)
-@setting_options(
-    DataSettings, "dataset", "dataset_config", "split", "prompt_column", "answer_column", defaults={"split": "test"}
-)
+@setting_options(DataSettings, "dataset_config", "split", "prompt_column", "answer_column", defaults={"split": "test"})
 @setting_options(DrawSettings, unset=True)
 @entropy_min_options(without=("method",))
 @config_option
@@ -169,6 +173,8 @@ def command(ctx: click.Context, **options: Any) -> None:
     own = options["dataset"] is not None
     if own and ctx.get_parameter_source("tasks") is not ParameterSource.DEFAULT:
         raise click.UsageError("give --tasks for benchmarks or --dataset for problems of your own, not both")
+    if (options["backend"] == "openai") != (options["base_url"] is not None):
+        raise click.UsageError("--backend openai and --base-url go together: give both, or neither")
     if options["validation"] is not None and not own:
         raise click.UsageError("--validation goes with --dataset; benchmarks have validation problems of their own")
     entropy_min_settings({name: options[name] for name in EM_FIELDS})
@@ -182,7 +188,8 @@ def command(ctx: click.Context, **options: Any) -> None:
         plan = {name: str(value) if isinstance(value, Path) else value for name, value in plan.items()}
         print_json(plan) if options["as_json"] else click.echo("\n".join(f"{k}: {v}" for k, v in plan.items()))
         return
-    check_model(options["model"])
+    if options["backend"] != "openai":
+        check_model(options["model"])
     check_device(options["device"])
     check_extra("em-hf eval", "eval", "lm_eval")
     if options["output"] is not None and options["output"].exists() and not options["output"].is_dir():
@@ -260,11 +267,21 @@ def _vllm(options: dict[str, Any], load: dict[str, Any]) -> tuple[Any, None, Ent
     return lm, None, None if stored is None else EntropyMinConfig.from_dict(stored)
 
 
+def _server(options: dict[str, Any]) -> Any:
+    """Return the lm-eval model that asks the server at --base-url."""
+    from em_hf.evaluation.server import ServerLM
+
+    return ServerLM(
+        options["base_url"], options["model"], batch_size=min(16, options["batch_size"]), seed=options["seed"]
+    )
+
+
 def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[str | None, ...]) -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's and datasets' bars; the one below is asked for
     local = options["data_dir"] or os.environ.get("EM_HF_DATA_DIR")
     hub_tasks = [task for task in options["tasks"] if task != "pocket" and not local and not options["dataset"]]
-    load_libraries(options["model"], *hub_tasks, *datasets)
+    model_source = None if options["backend"] == "openai" else options["model"]
+    load_libraries(model_source, *hub_tasks, *datasets)
     from tqdm import tqdm
 
     from em_hf.evaluation.folder import EvalFolder, check_place
@@ -290,12 +307,16 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     load = {name: options[name] for name in ("revision", "dtype", "trust_remote_code")}
     if options["backend"] == "vllm":
         model, tokenizer, stored = _vllm(options, load)
+    elif options["backend"] == "openai":
+        model, tokenizer, stored = _server(options), None, None
     else:
         model, tokenizer = load_model(options["model"], device=options["device"], **load)
         stored = stored_settings(model)
     strategies, trials = strategies_of(names, options, stored), []
     if held_out is not None:
         strategies, trials = _tuned(model, tokenizer, settings, strategies, held_out, options)
+    if options["backend"] == "openai":
+        model.check(strategies)
     record = settings_record(settings, strategies)
     if own is not None:
         record |= {"tasks": [own["task"]], "dataset": options["dataset"], "split": options["split"]}

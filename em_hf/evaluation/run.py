@@ -190,5 +190,9 @@ def quiet_lm_eval() -> None:
 
 def settings_record(settings: EvalSettings, strategies: Sequence[Strategy]) -> dict[str, Any]:
     """What has to be the same for an evaluation to go on, as plain values."""
-    values = {name: value for name, value in asdict(settings).items() if name not in ("device", "trust_remote_code")}
+    values = {
+        name: value
+        for name, value in asdict(settings).items()
+        if name not in ("device", "trust_remote_code", "base_url")
+    }
     return {**values, "tasks": list(settings.tasks), "strategies": [s.to_dict() for s in strategies]}

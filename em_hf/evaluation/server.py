@@ -14,6 +14,7 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from em_hf.evaluation.answering import Answering
 from em_hf.evaluation.strategy import Completion, Strategy
 from em_hf.sampling import NEUTRAL
+from em_hf.settings import shown
 
 MAX_NEW_TOKENS = 256
 # What OpenAI's API has no name for, each at the value that asks for nothing.
@@ -63,6 +64,14 @@ class ServerLM(Answering, LM):
             base_url=base_url, api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none", timeout=600
         )
         self.begin(strategy, seed)
+
+    def check(self, strategies: Sequence[Strategy]) -> None:
+        """Raise ValueError where a strategy needs what the API has no name for, before anything is asked."""
+        for strategy in strategies:
+            try:
+                sampling({**strategy.generation(), "max_gen_toks": 1})
+            except ValueError as error:
+                raise ValueError(f"strategy {strategy.name}: {error}") from error
 
     @property
     def parameters(self) -> None:
@@ -129,7 +138,7 @@ def sampling(generation: dict[str, Any]) -> dict[str, Any]:
     for name, value in rest.items():
         if name not in UNKNOWN or value not in (UNKNOWN[name], None):
             raise ValueError(
-                f"a strategy sets {name} to {value!r}, for which a server's API has no name: leave it out, or evaluate "
+                f"{name} is {shown(value)}, for which a server's API has no name: leave the strategy out, or evaluate "
                 "with --backend transformers or vllm"
             )
     return taken

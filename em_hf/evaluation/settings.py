@@ -32,6 +32,15 @@ class EvalSettings(ModelSettings):
         64, help="Rows decoded together; other batches draw other random numbers.", group="scale", low=1
     )
     chat_template: bool = setting(True, help="Put prompts into the tokenizer's chat template.", group="data")
-    backend: Literal["transformers", "vllm"] = setting(
-        "transformers", help="What decodes; vllm in an environment of its own.", group="scale"
+    backend: Literal["transformers", "vllm", "openai"] = setting(
+        "transformers",
+        help="What decodes; vllm in an environment of its own, openai: the server at --base-url.",
+        group="scale",
+    )
+    base_url: str | None = setting(
+        None,
+        help="Address of a server with OpenAI's chat completions, such as http://localhost:8000/v1; its key is in "
+        "OPENAI_API_KEY.",
+        group="scale",
+        metavar="URL",
     )

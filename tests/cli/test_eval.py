@@ -23,10 +23,15 @@ def test_without_a_strategy_three_are_compared_on_the_pocket_problems_and_files_
     done = em_hf("--limit", "30", "--output", "out", "--samples", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split("|")[2].strip() for line in lines[2:5]] == ["greedy", "sampling", "em-inf"]
+    assert lines[0] == "pocket: 30 problems, 2 answers each" and max(map(len, lines)) <= 100
+    assert [line.split("|")[1].strip() for line in lines[4:7]] == ["greedy", "sampling", "em-inf"]
+    differences = next(line for line in lines if "points of accuracy" in line)
+    assert "minus greedy" in differences and "minus sampling" in differences
+    assert "it/s" not in done.stderr and "WARNING" not in done.stderr, "the libraries keep quiet"
     assert "fatal" not in done.stderr, "git has nothing to say of a folder that is no repository"
-    assert "sampling minus greedy" in done.stdout and "temperature 1, top_k 0, top_p 1" in done.stdout
+    assert "temperature 1, top_k 0, top_p 1" in done.stdout
     out = tmp_path / "out"
+    assert "sampling minus greedy" in (out / "eval.md").read_text()
     record = json.loads((out / "eval.json").read_text())
     rows = {row["strategy"]: row["figures"] for row in record["rows"]}
     # Known of the pocket reasoner (its card): right clearly more often greedily than sampled.
@@ -79,7 +84,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_table(tmp_path: Path) -> 
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate()
-    assert process.returncode == 130 and output == "" and "goes on from there" in errors
+    assert process.returncode == 130 and output == "" and "continues from there" in errors
     kept = len(answers.read_text().strip().split("\n"))
     assert json.loads((tmp_path / "cut" / "eval.json").read_text())["status"] == "running"
     resumed = em_hf(*arguments, "--output", "cut", cwd=tmp_path)
@@ -106,17 +111,51 @@ def test_the_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "settings.yaml").write_text("tasks: [mawps, svamp]\ncompare: greedy, em-inf\nlimit: 3\n")
     plan = json.loads(em_hf("--config", "settings.yaml", "--limit", "2", "--dry-run", "--json", cwd=tmp_path).stdout)
-    assert (plan["tasks"], plan["compare"], plan["limit"]) == (["mawps", "svamp"], ["greedy", "em-inf"], 2)
+    assert (plan["tasks"], plan["limit"]) == (["mawps", "svamp"], 2)
+    assert plan["compare"] == ["sampling", "greedy", "em-inf"], "all are compared with greedy and with sampling"
+
+
+def test_problems_of_ones_own_are_evaluated_under_several_settings_of_a_strategy_and_tuned(tmp_path: Path) -> None:
+    from em_hf.pocket import problems
+
+    for name, split, n in (("mine", "test", 16), ("held-out", "validation", 12)):
+        rows = [{"question": row["prompt"], "target": row["answer"]} for row in problems(split, n, 0)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["--dataset", "mine.jsonl", "--compare", "temperature=0.3,temperature,em-inf:n-grad-steps=5"]
+    done = em_hf(*asked, "--tune", "3", "--validation", "held-out.jsonl", "--output", "out", "--wide", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "eval.json").read_text())
+    names = ["greedy", "sampling", "temperature=0.3", "temperature", "em-inf:n-grad-steps=5"]
+    assert [row["strategy"] for row in record["rows"]] == names
+    assert {row["task"] for row in record["rows"]} == {"mine"} and record["settings"]["dataset"] == "mine.jsonl"
+    assert [trial["strategy"] for trial in record["tuning"]] == ["temperature"] * 3 + ["em-inf:n-grad-steps=5"] * 3
+    assert done.stderr.count("tuning temperature") == 3 and "6 trials" in done.stdout
+    assert "temperature=0.3 minus sampling" in done.stdout, "--wide shows the long tables"
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["--strategy", "oracle"], 2, "self-consistency"),
-        (["--compare", "greedy,oracle"], 2, "--compare is 'greedy,oracle', but must be one of greedy"),
+        (["--compare", "greedy,oracle"], 2, "strategy is 'oracle', but must be one of greedy"),
         (["--compare", "greedy,samplin"], 2, "did you mean 'sampling'?"),
+        (["--compare", "greedy:top-k=3"], 2, "strategy greedy has no setting 'top-k'; it has none"),
+        (["--compare", "temperature=0.5,temperature=0.50"], 2, "two strategies are named temperature=0.5"),
+        (["--strategy", "greedy", "--threshold", "0.1"], 2, "--threshold is 0.1, but no strategy has it among greedy"),
+        (["--dataset", "own.jsonl", "--tasks", "gsm8k"], 2, "not both"),
+        (["--dataset", "own.jsonl", "--tune", "2"], 1, "--tune needs validation problems"),
+        (["--dataset", "own.jsonl", "--prompt-column", "q"], 1, "prompt_column is 'q'"),
+        (["--dataset", "blank.jsonl"], 1, "has no answers: name their column with --answer-column"),
+        (["--validation", "own.jsonl"], 2, "--validation goes with --dataset"),
+        (["--tune", "0"], 2, "--tune is 0"),
+        (["--backend", "openai"], 2, "--backend openai and --base-url go together"),
+        (["--base-url", "http://localhost:8000/v1"], 2, "go together"),
+        (["--backend", "openai", "--base-url", "localhost"], 1, "base_url is 'localhost', but must be an address"),
+        (["--tasks", "mawps", "--data-dir", "few", "--tune", "2"], 1, "tune needs validation problems, but mawps has"),
+        (["--tasks", "humaneval_instruct"], 1, "runs the programs that the model writes, outside em-hf's sandbox"),
+        (["--tasks", "mbpp_instruct", "--allow-code-execution"], 1, "outside em-hf's sandbox"),
         (["--tasks", ","], 2, "--tasks is empty"),
-        (["--compare", "greedy,greedy"], 2, "twice"),
+        (["--compare", "greedy,greedy"], 2, "two strategies are named greedy"),
         (["--strategy", "greedy", "--compare", "greedy,sampling"], 2, "not both"),
         (["--threshold", "-1"], 2, "--threshold is -1, but must be at least 0"),
         (["--min-p", "nan"], 2, "--min-p is nan, but must be a finite number, at least 0 and below 1"),
@@ -136,6 +175,10 @@ def test_the_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) 
 def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("mine")
+    (tmp_path / "own.jsonl").write_text('{"prompt": "What is 1 + 1?", "answer": "2"}\n')
+    (tmp_path / "blank.jsonl").write_text('{"prompt": "What is 1 + 1?"}\n')
+    (tmp_path / "code_eval").mkdir()
+    (tmp_path / "code_eval" / "code_eval.py").write_text("raise SystemExit('imported from the current folder')")
     (tmp_path / "few").mkdir()
     rows = [{"input": f"Mia has {n} pears. How many has she?", "target": str(n)} for n in (2, 3)]
     (tmp_path / "few" / "mawps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

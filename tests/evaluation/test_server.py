@@ -103,6 +103,8 @@ def test_what_the_api_has_no_name_for_is_refused_before_anything_is_asked(server
     settings = EvalSettings("tiny", limit=2)
     with pytest.raises(ValueError, match="for which a server's API has no name"):
         evaluate(lm(server), None, settings, make_strategies([name]), tasks=load_tasks(settings))
+    with pytest.raises(ValueError, match=f"strategy {name}: "):
+        lm(server).check(make_strategies(["greedy", name]))
     assert server.asked == []
 
 
@@ -120,5 +122,5 @@ def test_a_server_that_is_not_there_or_refuses_is_one_line(server: Server) -> No
 def test_generate_and_the_api_call_things_by_different_names() -> None:
     (greedy,) = make_strategies(["greedy"])
     assert sampling({**greedy.generation(), "max_gen_toks": 9}) == {"temperature": 0.0, "top_p": 1.0, "max_tokens": 9}
-    with pytest.raises(ValueError, match="top_k to 5"):
+    with pytest.raises(ValueError, match="top_k is 5"):
         sampling({"do_sample": True, "top_k": 5, "max_gen_toks": 9})
