@@ -50,11 +50,11 @@ def show_live(steps: "Iterable[Step]", console: Console) -> "list[Step]":
     done, view = [], View(console.width)
     if not console.is_terminal:
         return list(steps)
-    with Live(view.render(), console=console, refresh_per_second=12, vertical_overflow="visible") as live:
+    with Live(view.render(), console=console, auto_refresh=False, vertical_overflow="visible") as live:
         for step in steps:
             done.append(step)
             view.add(step)
-            live.update(view.render())
+            live.update(view.render(), refresh=True)
     if not console.no_color:
         console.print(f"\n{LEGEND}", style="dim", highlight=False)
     return done

@@ -321,7 +321,7 @@ def first_divergent(
         **SamplingConfig(seed=seed).draw(),
         max_new_tokens=max_new_tokens,
         tokenizer=tokenizer,
-        entropy_min=[None, config] * len(prompts),
+        entropy_min=[False, config] * len(prompts),
         coupled=CoupledSampling(seed),
     )
     differ = (out[::2] != out[1::2]).any(1).tolist()

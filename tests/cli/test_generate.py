@@ -141,8 +141,9 @@ def test_samples_are_counted_by_their_final_answers_with_and_without_em_inf() ->
     assert all(len(tally["texts"]) == 20 == len(tally["right"]) for tally in tallies)
     assert tallies[0]["accuracy"] == sum(tallies[0]["right"]) / 20
     table = em_hf("generate", "--samples", "20", "--threshold", "0.05", "--n-grad-steps", "10").stdout
-    line = next(line for line in table.splitlines() if f"{found['answer']} *" in line)
-    counts = [int(cell.split()[0]) for cell in line.split("|")[2:4]]
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if line.startswith("|")]
+    row = next(row for row in rows if row[1] == f"{found['answer']} *")
+    counts = [int(cell.split()[0]) for cell in row[2:4]]
     assert counts == [sum(tally["right"]) for tally in tallies] and "the right answer" in table
 
 
@@ -176,4 +177,5 @@ def test_on_a_wide_terminal_both_texts_grow_side_by_side_in_colour() -> None:
 def test_no_color_is_respected_and_a_narrow_terminal_has_one_text_below_the_other() -> None:
     shown = on_a_terminal(80, NO_COLOR="1")
     assert not re.search(r"\x1b\[[0-9;]*3[136]m", shown) and "Entropy of each token" not in shown
-    assert not re.search(r"Plain.{30,}EM-INF", shown) and "EM-INF left it" in shown
+    titles = [line for line in shown.splitlines() if "Plain" in line and "EM-INF" in line and "drew" not in line]
+    assert titles == [] and "EM-INF left it" in shown
