@@ -1,8 +1,10 @@
 """`em-hf generate`: one prompt, with and without EM-INF, from the same random numbers."""
 
+import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,21 +13,17 @@ from em_hf.settings import DrawSettings, ModelSettings, setting
 
 from .checks import check_device, check_model
 from .common import load_libraries, note, print_json
-from .config_file import config_option
 from .options import (
     Command,
+    config_option,
     entropy_min_options,
     entropy_min_settings,
     json_option,
+    read_prompt,
     setting_options,
 )
 
-if TYPE_CHECKING:
-    from em_hf.compare.side_by_side import Comparison, Decoded
-
-BARS = " ▁▂▃▄▅▆▇█"
-FULL_BAR_NATS = 3.0
-GGUF_CONTEXT = 4096  # tokens of context for a GGUF file: a model's own may not fit into memory
+EXAMPLES = 8  # problems of the pocket reasoner among which one is taken where no prompt is given
 
 
 @dataclass(frozen=True)
@@ -35,39 +33,20 @@ class GenerateOptions:
     file: Path | None = setting(None, help="Read the prompt from this file.", group="data", exists="file")
     chat_template: bool = setting(True, help="Put the prompt into the tokenizer's chat template.", group="data")
     max_new_tokens: int = setting(128, help="Longest completion, in tokens.", group="sampling", low=1)
-
-
-def read_prompt(prompt: str | None, file: Path | None) -> str | None:
-    """Return the prompt given: as an argument, on standard input (`-`), or in a file; None where none is.
-
-    Raises:
-        click.UsageError: Two were given, or an empty one.
-        ValueError: What was read is not UTF-8 text.
-    """
-    if prompt is not None and file is not None:
-        raise click.UsageError("give PROMPT or --file, not both")
-    if file is None and prompt != "-":
-        text, where = prompt, "PROMPT"
-    else:
-        where = str(file) if file is not None else "standard input"
-        if file is None and click.get_text_stream("stdin").isatty():
-            click.echo("Type the prompt; end it with Ctrl-D on a line of its own.", err=True)
-        data = file.read_bytes() if file is not None else click.get_binary_stream("stdin").read()
-        try:
-            text = data.decode("utf-8-sig").rstrip("\n")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start})") from error
-    if text is not None and not text.strip():
-        raise click.UsageError(f"{where} is empty: give some text, or no PROMPT at all for a problem of ours")
-    if text is not None and "\0" in text:
-        raise click.UsageError(f"{where} holds a null character, which no text has")
-    return text
+    samples: int = setting(
+        1,
+        help="Draw this many pairs of completions, and count their final answers.",
+        group="sampling",
+        low=1,
+        high=1024,
+    )
+    trace: bool = setting(False, help="Print a table of every token with its entropy, too.", group="output")
 
 
 @click.command(
     "generate",
     cls=Command,
-    first=("model", "file", "threshold", "n_grad_steps", "max_new_tokens", "temperature", "seed", "as_json"),
+    first=("model", "file", "samples", "threshold", "n_grad_steps", "max_new_tokens", "temperature", "seed", "trace"),
     epilog='Example: em-hf generate "A farmer has 12 cows and buys 7 more." --n-grad-steps 10',
 )
 @click.argument("prompt", required=False)
@@ -78,37 +57,19 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
 @config_option
 @json_option
 def command(prompt: str | None, **options: Any) -> None:
-    """Decode PROMPT with and without EM-INF, from the same random numbers, with the entropy of each token.
+    """Decode PROMPT with and without EM-INF, from the same random numbers, and say where the two differ and why.
 
-    PROMPT may be - for standard input. Without it, one of the pocket reasoner's test problems is taken.
+    PROMPT may be - for standard input. Without it, a test problem of the pocket reasoner is taken: the first on which
+    the two differ.
     """
     settings = entropy_min_settings(options)
     prompt = read_prompt(prompt, options["file"])
-    decode = _decode_gguf if options["model"].endswith(".gguf") else _decode
-    prompt, config, room, result = decode(prompt, settings, options)
-    used = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")} | {"max_new_tokens": room}
-    if options["as_json"]:
-        print_json({"prompt": prompt, "sampling": used, "entropy_min": config.to_dict(), **result.to_dict()})
-        return
-    click.echo(f"Prompt: {prompt}\n")
-    _show(result)
-    note(
-        f"Sampled at temperature {used['temperature']:g}, top_k {used['top_k']}, top_p {used['top_p']:g}, "
-        f"seed {used['seed']}; EM-INF: {_summary(config)}."
-    )
-
-
-def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> tuple[str, Any, int, Any]:
-    """Return the prompt, the settings, the most new tokens and the comparison of a transformers model."""
     check_model(options["model"])
     check_device(options["device"])
     load_libraries(options["model"])
-    from em_hf.compare.side_by_side import compare_decoding
-    from em_hf.generation.mixin import STORED
+    from em_hf.generation.mixin import stored_settings
     from em_hf.models import context_length, encode_prompts, load_model
-    from em_hf.pocket import problems
 
-    prompt = prompt if prompt is not None else problems("test", 1, options["seed"])[0]["prompt"]
     model, tokenizer = load_model(
         options["model"],
         revision=options["revision"],
@@ -116,7 +77,11 @@ def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any
         device=options["device"],
         trust_remote_code=options["trust_remote_code"],
     )
-    config = EntropyMinConfig.from_dict({**(getattr(model.generation_config, STORED, None) or {}), **settings})
+    stored = stored_settings(model) or EntropyMinConfig()
+    config = EntropyMinConfig.from_dict({**stored.to_dict(), **settings})
+    answer = None
+    if prompt is None:
+        prompt, answer = _example(model, tokenizer, config, options)
     length, room = context_length(model), options["max_new_tokens"]
     inputs = encode_prompts(
         tokenizer, [prompt], chat_template=options["chat_template"], limit=length - 1 if length else None
@@ -124,71 +89,101 @@ def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any
     if length and inputs["input_ids"].shape[1] + room > length:
         room = length - inputs["input_ids"].shape[1]
         note(f"The model's context of {length} tokens leaves room for {room} new ones.")
-    result = compare_decoding(
-        model,
-        tokenizer,
-        inputs,
-        config,
-        seed=options["seed"],
-        max_new_tokens=room,
-        temperature=options["temperature"],
-        top_k=options["top_k"],
-        top_p=options["top_p"],
-    )
-    return prompt, config, room, result
+    used = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")} | {"max_new_tokens": room}
+    facts = {"prompt": prompt, "sampling": used, "entropy_min": config.to_dict()}
+    if not options["as_json"]:
+        click.echo(f"Prompt: {prompt}\n")
+    show = _samples if options["samples"] > 1 else _pair
+    show(model, tokenizer, inputs, config, answer, used, options, facts)
+    if not options["as_json"]:
+        note(
+            f"Sampled at temperature {used['temperature']:g}, top_k {used['top_k']}, top_p {used['top_p']:g}, "
+            f"seed {used['seed']}; EM-INF: {_summary(config)}."
+        )
 
 
-def _decode_gguf(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> tuple[str, Any, int, Any]:
-    """The same for a GGUF file, which llama.cpp decodes."""
-    from em_hf.generation.llama_cpp import load_gguf
-
-    llm = load_gguf(options["model"], n_ctx=GGUF_CONTEXT)
-    from em_hf.compare.gguf import compare_gguf
+def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict[str, Any]) -> tuple[str, str]:
+    """Return the problem to decode where no prompt is given, and its answer."""
+    from em_hf.compare.side_by_side import first_divergent
+    from em_hf.models import POCKET_NAMES
     from em_hf.pocket import problems
 
-    prompt = prompt if prompt is not None else problems("test", 1, options["seed"])[0]["prompt"]
-    config, room = EntropyMinConfig.from_dict(settings), options["max_new_tokens"]
-    sampling = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p", "chat_template")}
-    return prompt, config, room, compare_gguf(llm, prompt, config, max_new_tokens=room, **sampling)
+    rows = problems("test", EXAMPLES, 0)
+    if options["model"] not in POCKET_NAMES:  # only a small model decodes all of them in a moment
+        return rows[0]["prompt"], rows[0]["answer"]
+    prompts = [row["prompt"] for row in rows]
+    room = options["max_new_tokens"]
+    chosen = rows[first_divergent(model, tokenizer, prompts, config, seed=options["seed"], max_new_tokens=room)]
+    return chosen["prompt"], chosen["answer"]
 
 
-def _summary(config: Any) -> str:
+def _pair(
+    model: Any,
+    tokenizer: Any,
+    inputs: Any,
+    config: EntropyMinConfig,
+    answer: str | None,
+    used: dict[str, Any],
+    options: dict[str, Any],
+    facts: dict[str, Any],
+) -> None:
+    """Decode one pair, live where stdout is a terminal, and show it."""
+    from rich.console import Console
+
+    from em_hf.compare.side_by_side import collect, decode_steps
+
+    from .decoding_view import show_live, summary, trace_table
+
+    console = Console(quiet=options["as_json"])
+    with closing(decode_steps(model, tokenizer, inputs, [None, config], **used)) as steps:
+        done = list(steps) if options["as_json"] else show_live(steps, console)
+    result = collect(done, seed=used["seed"])
+    if options["as_json"]:
+        print_json({**facts, **result.to_dict()})
+        return
+    if not console.is_terminal:
+        click.echo(f"Plain:  {result.plain.text.strip()}\n\nEM-INF: {result.em.text.strip()}")
+    click.echo(f"\n{summary(result)}")
+    if used["temperature"] != 1 and result.divergence is not None:
+        click.echo("Probabilities are of the model's own distribution, at temperature 1.")
+    if options["trace"]:
+        click.echo(f"\n{trace_table(result)}")
+
+
+def _samples(
+    model: Any,
+    tokenizer: Any,
+    inputs: Any,
+    config: EntropyMinConfig,
+    answer: str | None,
+    used: dict[str, Any],
+    options: dict[str, Any],
+    facts: dict[str, Any],
+) -> None:
+    """Draw many pairs, and show how often each answer was given."""
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    from em_hf.compare.repeat import repeat
+
+    from .decoding_view import samples_table
+
+    result = None
+    with tqdm(total=options["samples"], unit="sample", disable=None, file=sys.stderr) as bar:
+        for result in repeat(model, tokenizer, inputs, config, n=options["samples"], answer=answer, **used):
+            bar.update(result.n - bar.n)
+    assert result is not None  # there is at least one sample
+    if options["as_json"]:
+        print_json({**facts, "answer": answer, "samples": asdict(result)})
+        return
+    click.echo(samples_table(result, answer))
+
+
+def _summary(config: EntropyMinConfig) -> str:
     if config.method == "adaptive_temperature":
         return f"adaptive temperature, target ratio {config.target_ratio:g}, threshold {config.threshold:g} nats"
     return (
         f"{config.n_grad_steps} {config.optimizer} steps of {config.learning_rate:g}, threshold {config.threshold:g} "
         f"nats, KL weight {config.kl_weight:g}"
     )
-
-
-def _show(result: "Comparison") -> None:
-    click.echo(f"Plain:  {result.plain.text.strip()}\n")
-    click.echo(f"EM-INF: {result.em.text.strip()}\n")
-    click.echo(f"{'':>5} {'plain':<26} {'nats':>5}    {'EM-INF':<26} {'nats':>5}    after")
-    for i in range(max(len(result.plain.tokens), len(result.em.tokens))):
-        mark = ">" if i == result.diverges_at else " "
-        click.echo(f"{mark}{i:>4} {_cell(result.plain, i)}    {_cell(result.em, i)}{_after(result.em, i)}".rstrip())
-    click.echo()
-    for name, run in (("Plain", result.plain), ("EM-INF", result.em)):
-        before = sum(run.entropy_before) / max(1, len(run.tokens))
-        share = 100 * sum(run.adjusted) / max(1, len(run.tokens))
-        click.echo(
-            f"{name + ':':<8}{len(run.tokens)} tokens, {before:.2f} nats a token, {share:.0f}% of steps adjusted"
-        )
-    where = "nowhere: both are the same" if result.diverges_at is None else f"at token {result.diverges_at} (>)"
-    click.echo(f"They part {where}.")
-
-
-def _cell(run: "Decoded", i: int) -> str:
-    """A token, its entropy and a bar of it (full at 3 nats)."""
-    if i >= len(run.tokens):
-        return " " * 34
-    text = repr(run.tokens[i])
-    text = text if len(text) <= 26 else text[:25] + "…"
-    nats = run.entropy_before[i]
-    bar = BARS[min(8, round(8 * nats / FULL_BAR_NATS))]
-    return f"{text:<26} {nats:5.2f} {bar}"
-
-
-def _after(run: "Decoded", i: int) -> str:
-    return f" -> {run.entropy_after[i]:.2f}" if i < len(run.tokens) and run.adjusted[i] else ""

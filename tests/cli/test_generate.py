@@ -1,6 +1,9 @@
 """`em-hf generate` and `em-hf env` as a user runs them, and wrong input as one line."""
 
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +22,10 @@ def em_hf(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
 def test_without_options_a_test_problem_is_decoded_twice_on_stdout() -> None:
     done = em_hf("generate")
     assert done.returncode == 0, done.stderr
-    assert problems("test", 1, 0)[0]["prompt"] in done.stdout
-    assert "Plain:" in done.stdout and "EM-INF:" in done.stdout and "nats" in done.stdout
+    assert any(f"Prompt: {row['prompt']}\n" in done.stdout for row in problems("test", 8, 0))
+    assert "Plain:  " in done.stdout and "EM-INF: " in done.stdout and "nats per token before EM-INF" in done.stdout
+    assert re.search(r"Plain drew .+ \(.*%\); EM-INF left it .*% and drew .+\.\n", done.stdout), done.stdout
+    assert "\x1b" not in done.stdout, "no colours in a pipe"
     assert "temperature 1, top_k 0, top_p 1, seed 0" in done.stderr
 
 
@@ -117,3 +122,60 @@ def test_env_prints_versions_as_text_and_json() -> None:
     assert "transformers" in em_hf("env").stdout
     facts = json.loads(em_hf("env", "--json").stdout)
     assert {"em-hf", "python", "torch", "device"} <= set(facts)
+
+
+def test_a_trace_has_a_line_per_token_and_is_only_printed_when_asked_for() -> None:
+    asked = ["generate", "Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?"]
+    asked += ["--max-new-tokens", "6", "--threshold", "0.01"]
+    without, done = em_hf(*asked), em_hf(*asked, "--trace")
+    assert "after" in done.stdout and done.stdout.startswith(without.stdout.rstrip("\n"))
+    table = done.stdout[len(without.stdout) :].strip("\n").splitlines()
+    assert len(table) == 7 and [int(line.lstrip(">").split()[0]) for line in table[1:]] == list(range(6))
+
+
+def test_samples_are_counted_by_their_final_answers_with_and_without_em_inf() -> None:
+    done = em_hf("generate", "--samples", "20", "--json", "--threshold", "0.05", "--n-grad-steps", "10")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    tallies = found["samples"]["plain"], found["samples"]["em"]
+    assert all(len(tally["texts"]) == 20 == len(tally["right"]) for tally in tallies)
+    assert tallies[0]["accuracy"] == sum(tallies[0]["right"]) / 20
+    table = em_hf("generate", "--samples", "20", "--threshold", "0.05", "--n-grad-steps", "10").stdout
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if line.startswith("|")]
+    row = next(row for row in rows if row[1] == f"{found['answer']} *")
+    counts = [int(cell.split()[0]) for cell in row[2:4]]
+    assert counts == [sum(tally["right"]) for tally in tallies] and "the right answer" in table
+
+
+def on_a_terminal(columns: int, **environment: str) -> str:
+    """What `em-hf generate` writes to a terminal of that width."""
+    command = [sys.executable, "-c", RUN, "generate", "--max-new-tokens", "40"]
+    ours, theirs = pty.openpty()
+    variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "CI")}
+    variables |= {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50", **environment}
+    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=variables)
+    os.close(theirs)
+    read = b""
+    try:
+        while block := os.read(ours, 65536):
+            read += block
+    except OSError:  # how a terminal ends on Linux
+        pass
+    assert process.wait() == 0
+    os.close(ours)
+    return read.decode()
+
+
+def test_on_a_wide_terminal_both_texts_grow_side_by_side_in_colour() -> None:
+    shown = on_a_terminal(120)
+    assert re.search(r"Plain.{30,}EM-INF", shown), "the titles stand in one line"
+    assert shown.count("Plain") > 3, "it was drawn while it grew"
+    assert re.search(r"\x1b\[[0-9;]*3[136]m", shown) and "Entropy of each token" in shown
+    assert "EM-INF left it" in shown
+
+
+def test_no_color_is_respected_and_a_narrow_terminal_has_one_text_below_the_other() -> None:
+    shown = on_a_terminal(80, NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3[136]m", shown) and "Entropy of each token" not in shown
+    titles = [line for line in shown.splitlines() if "Plain" in line and "EM-INF" in line and "drew" not in line]
+    assert titles == [] and "EM-INF left it" in shown
