@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 ROUNDING = 0.05
 
 
-def worked(case: str, folder: Path) -> dict[str, Any]:
+def worked(folder: Path) -> dict[str, Any]:
     """What the worker found, in a process of its own: an engine stays in the process that made it."""
-    command = [sys.executable, "-m", "tests.vllm.training_worker", case, str(folder / "found.json")]
+    command = [sys.executable, "-m", "tests.vllm.training_worker", str(folder / "found.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "found.json").read_text())
@@ -25,7 +25,7 @@ def worked(case: str, folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pocket(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return worked("pocket", tmp_path_factory.mktemp("pocket"))
+    return worked(tmp_path_factory.mktemp("pocket"))
 
 
 @pytest.mark.timeout(1600)

@@ -1,6 +1,6 @@
-"""`python -m tests.vllm.training_worker CASE FILE`: train with vLLM beside the trainer; what was found, as JSON.
+"""`python -m tests.vllm.training_worker FILE`: train with vLLM beside the trainer; what was found, as JSON.
 
-`pocket`: EM-FT and EM-RL-sequence over three seeds, sampled by vLLM and by transformers.
+EM-FT and EM-RL-sequence over three seeds, sampled by vLLM and by transformers.
 """
 
 import json
@@ -126,5 +126,4 @@ def pocket() -> dict[str, Any]:
 if __name__ == "__main__":
     prepare_engine()
     one_engine()
-    case = {"pocket": pocket}[sys.argv[1]]
-    Path(sys.argv[2]).write_text(json.dumps(case()))
+    Path(sys.argv[1]).write_text(json.dumps(pocket()))
