@@ -3,7 +3,6 @@
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
@@ -122,7 +121,3 @@ def _row_payload(token: Any) -> list[Any] | None:
 
 def _digits(value: float) -> float:
     return float(f"{value:.5g}")
-
-
-def repeated_dict(result: Repeated) -> dict[str, Any]:
-    return asdict(result)

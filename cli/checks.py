@@ -121,18 +121,6 @@ def hub_is_reachable() -> bool:
     return True
 
 
-def check_output(folder: Path, *, overwrite: bool) -> None:
-    """Raise OSError unless a run may be written to the folder; the run checks it once more when it begins."""
-    from em_hf.runs import holds_run
-
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not holds_run(folder):
-        raise OSError(f"{folder} exists and is not a run of em-hf; give another --output")
-    if not overwrite:
-        raise OSError(f"{folder} already holds a run; give --overwrite to replace it, or another --output")
-
-
 def check_writable(file: Path | None) -> None:
     """Raise OSError where a file to be written cannot be: its folder is missing, or it is a folder itself."""
     if file is None:

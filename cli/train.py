@@ -15,7 +15,7 @@ from em_hf.methods import METHODS
 from em_hf.settings import setting, settings_of
 from em_hf.training.settings import RunSettings, default_name, recipe_names, recipe_settings, recipe_text
 
-from .checks import check_dataset, check_device, check_extra, check_model, check_output
+from .checks import check_dataset, check_device, check_extra, check_model
 from .common import load_libraries, note, print_json
 from .config_file import config_option
 from .options import Command, dry_run_option, json_option, listing_option, setting_options
@@ -161,8 +161,10 @@ def _check(settings: RunSettings, folder: Path, options: dict[str, Any]) -> None
         return
     if METHODS[settings.method].loop:
         check_extra(f"method {settings.method}", "train", "trl", "datasets")
-    if options["resume"] is None and "WORLD_SIZE" not in os.environ:
-        check_output(folder, overwrite=options["overwrite"])
+    if options["resume"] is None and "WORLD_SIZE" not in os.environ:  # the run checks it once more when it begins
+        from em_hf.runs import check_folder
+
+        check_folder(folder, overwrite=options["overwrite"])
 
 
 def _arguments() -> list[str]:

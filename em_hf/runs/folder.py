@@ -129,3 +129,13 @@ def diagnosis(folder: Path) -> Diagnosis | None:
     """Return what `em-hf diagnose` said of a run's model; None if it was not asked."""
     path = folder / DIAGNOSIS_FILE
     return read_record(path, Diagnosis) if path.is_file() else None
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raise OSError unless a run may be written to `folder`: it is new or empty, or a run that may be overwritten."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not holds_run(folder):
+        raise OSError(f"{folder} exists and is not a run of em-hf; give another --output")
+    if not overwrite:
+        raise OSError(f"{folder} already holds a run; give --overwrite to replace it, or another --output")

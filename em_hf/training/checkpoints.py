@@ -14,7 +14,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from em_hf.models import unwrap_model
-from em_hf.runs import RUN_FILE, RunFacts, RunFileError, holds_run, read_json, write_json
+from em_hf.runs import RUN_FILE, RunFacts, RunFileError, read_json, write_json
 from em_hf.training.distributed import world_size
 
 logger = logging.getLogger(__name__)
@@ -22,16 +22,6 @@ logger = logging.getLogger(__name__)
 _SHARDED_OPTIMIZER = ("optimizer.bin", "optimizer_0")
 # What FSDP and DeepSpeed write in place of safetensors files.
 _SHARDED_WEIGHTS = ("pytorch_model_fsdp*", "global_step*")
-
-
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raise OSError unless a run may be written to `folder`: it is new or empty, or a run that may be overwritten."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not holds_run(folder):
-        raise OSError(f"{folder} exists and is not a run of em-hf; give another --output")
-    if not overwrite:
-        raise OSError(f"{folder} already holds a run; give --overwrite to replace it, or another --output")
 
 
 def make_folder(folder: Path) -> None:

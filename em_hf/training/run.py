@@ -7,9 +7,9 @@ from typing import Any
 
 from em_hf import runs
 from em_hf.methods import METHODS
+from em_hf.runs import check_folder
 from em_hf.training.checkpoints import (
     BestWeights,
-    check_folder,
     drop_damaged_checkpoints,
     last_checkpoint,
     make_folder,

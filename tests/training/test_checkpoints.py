@@ -13,10 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from em_hf.models import load_model
-from em_hf.runs import read_run
+from em_hf.runs import check_folder, read_run
 from em_hf.training import checkpoints
 from em_hf.training.checkpoints import (
-    check_folder,
     damage,
     drop_damaged_checkpoints,
     last_checkpoint,
