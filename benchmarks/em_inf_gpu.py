@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.common import describe, environment, interleaved, quartiles, ratios, spread, table, write
 from em_hf import EntropyMinConfig, linear_entropy, minimize_entropy
-from em_hf.generation import minimize
+from em_hf.generation import backends, minimize
 from tests.reference import minimize_entropy_row
 
 DEVICE = "cuda"
@@ -65,12 +65,12 @@ def never(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> None:
 @contextmanager
 def torch_alone() -> Iterator[None]:
     """`minimize_entropy` without its kernel."""
-    kernel = minimize._BACKENDS["cuda"]
-    minimize.register_backend("cuda", never)  # always the same one: torch.compile guards it
+    kernel = backends.BACKENDS["cuda"]
+    backends.register_backend("cuda", never)  # always the same one: torch.compile guards it
     try:
         yield
     finally:
-        minimize.register_backend("cuda", kernel)
+        backends.register_backend("cuda", kernel)
 
 
 def bandwidth() -> float:

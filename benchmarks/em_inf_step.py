@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.common import describe, environment, interleaved, quartiles, ratios, spread, table, write
 from benchmarks.rows import by_entropy, decoded_rows, flat_rows, smollm2, stretched
 from em_hf import EntropyMinConfig, minimize_entropy
-from em_hf.generation import minimize
+from em_hf.generation import backends
 from em_hf.generation.binned import optimize_binned
 from em_hf.generation.compiled import optimize_compiled
 from tests.reference import minimize_entropy_row
@@ -47,16 +47,16 @@ def oracle(logits: Tensor, config: EntropyMinConfig) -> Tensor:
     return torch.stack([minimize_entropy_row(row, **settings) for row in logits])
 
 
-def through(backend: minimize.Backend) -> Callable[[Tensor, EntropyMinConfig], Tensor]:
+def through(backend: Callable) -> Callable[[Tensor, EntropyMinConfig], Tensor]:
     """`minimize_entropy` by one of its ways."""
 
     def call(logits: Tensor, config: EntropyMinConfig) -> Tensor:
-        chosen = minimize._BACKENDS["cpu"]
-        minimize.register_backend("cpu", backend)
+        chosen = backends.BACKENDS["cpu"]
+        backends.register_backend("cpu", backend)
         try:
             return minimize_entropy(logits, config)
         finally:
-            minimize.register_backend("cpu", chosen)
+            backends.register_backend("cpu", chosen)
 
     return call
 

@@ -20,6 +20,7 @@ import math
 import torch
 from torch import Tensor
 
+from em_hf.generation.backends import register_backend
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.minimize import (
     ADAM_BETA1,
@@ -31,7 +32,6 @@ from em_hf.generation.minimize import (
     measure,
     one_by_one,
     optimize_plainly,
-    register_backend,
 )
 
 _BLOCK = 64

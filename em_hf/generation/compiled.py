@@ -31,8 +31,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from em_hf.generation.backends import register_backend
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.minimize import ADAM_BETA1, ADAM_BETA2, LONG_ROW, Result, adam_scales, register_backend
+from em_hf.generation.minimize import ADAM_BETA1, ADAM_BETA2, LONG_ROW, Result, adam_scales
 
 _F = np.float32
 _LOG2_E, _LN2 = _F(1 / math.log(2)), _F(math.log(2))

@@ -1,10 +1,11 @@
 """The settings of EM-INF, validated when they are made."""
 
 import json
+import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class EntropyMinConfig:
     ```
     """
 
-    # The metadata is what the command line and the docs say of a field (em_hf.settings); the ranges are below.
+    # `em_hf.settings` reads the metadata too, for the command line and the docs.
     method: Literal["logit_optimization", "adaptive_temperature"] = field(
         default="logit_optimization", metadata={"help": "Gradient steps on the logits, or a temperature per step."}
     )
@@ -55,17 +56,17 @@ class EntropyMinConfig:
         default=0.3, metadata={"help": "Entropy below which a step is left alone.", "unit": "nats", "low": 0}
     )
     n_grad_steps: int = field(default=3, metadata={"help": "Gradient steps per token.", "low": 0, "high": 100})
-    learning_rate: float = field(default=0.1, metadata={"help": "Step size on the logits.", "above": 0})
+    learning_rate: float = field(
+        default=0.1, metadata={"help": "Step size on the logits; at most 1 with adam.", "above": 0, "high": 1_000_000}
+    )
     kl_weight: float = field(
-        default=0.05, metadata={"help": "Weight of the pull to the original distribution.", "low": 0, "high": 1e6}
+        default=0.05, metadata={"help": "Weight of the pull to the original distribution.", "low": 0, "high": 1_000_000}
     )
     optimizer: Literal["adam", "sgd"] = field(
-        default="adam",
-        metadata={"help": "Optimizer of the steps: adam (public code) or sgd (the paper's proposition)."},
+        default="adam", metadata={"help": "Optimizer of the steps: adam (public code) or sgd (the proposition)."}
     )
     target_ratio: float = field(
-        default=0.5,
-        metadata={"help": "Share of the entropy that adaptive temperature aims at.", "above": 0, "high": 1},
+        default=0.5, metadata={"help": "Share of the entropy that adaptive temperature aims at.", "above": 0, "high": 1}
     )
     tmin: float = field(default=0.01, metadata={"help": "Lowest temperature searched.", "above": 0, "below": 1})
     tmax: float = field(default=1.0, metadata={"help": "Highest temperature searched.", "above": 0, "high": 1})
@@ -75,38 +76,32 @@ class EntropyMinConfig:
     max_iter: int = field(default=100, metadata={"help": "Most steps of that search.", "low": 1, "high": 1000})
 
     def __post_init__(self) -> None:
-        self._one_of("method", "logit_optimization", "adaptive_temperature")
-        self._one_of("optimizer", "adam", "sgd")
-        self._whole("n_grad_steps", 0, 100)
-        self._whole("max_iter", 1, 1000)
-        self._number("threshold", lambda x: x >= 0, "a number of nats, at least 0")
-        self._number("kl_weight", lambda x: 0 <= x <= 1e6, "a number from 0 to 1e6")
-        highest, allowed = (
-            (1, "in (0, 1] for the adam optimizer") if self.optimizer == "adam" else (1e6, "above 0 and at most 1e6")
-        )
-        self._number("learning_rate", lambda x: 0 < x <= highest, allowed)
-        self._number("target_ratio", lambda x: 0 < x <= 1, "in (0, 1]")
-        self._number("tmin", lambda x: 0 < x < 1, "in (0, 1) and below tmax")
-        self._number("tmax", lambda x: self.tmin < x <= 1, "above tmin and at most 1")
-        self._number("tol", lambda x: x > 0, "a number of nats above 0")
+        words = {"low": "at least", "above": "above", "high": "at most", "below": "below"}
+        for one in fields(self):
+            value, said = getattr(self, one.name), one.metadata
+            if get_args(one.type):
+                if value not in get_args(one.type):
+                    self._reject(one.name, " or ".join(map(repr, get_args(one.type))))
+                continue
+            kinds = int if one.type is int else (int, float)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, kinds)
+                or not abs(value) <= sys.float_info.max
+                or not said.get("low", value) <= value <= said.get("high", value)
+                or value <= said.get("above", -math.inf)
+                or value >= said.get("below", math.inf)
+            ):
+                kind = "a whole number" if one.type is int else f"a number{' of nats' if 'unit' in said else ''}"
+                bounds = " and ".join(f"{word} {said[key]:,}" for key, word in words.items() if key in said)
+                self._reject(one.name, f"{kind}, {bounds}")
+        if self.optimizer == "adam" and self.learning_rate > 1:
+            self._reject("learning_rate", "in (0, 1] for the adam optimizer")
+        if self.tmin >= self.tmax:
+            self._reject("tmin", f"below tmax, which is {self.tmax:g}")
 
     def _reject(self, name: str, allowed: str) -> None:
         raise ValueError(f"EntropyMinConfig: {name} is {getattr(self, name)!r}, but must be {allowed}")
-
-    def _one_of(self, name: str, *allowed: str) -> None:
-        if getattr(self, name) not in allowed:
-            self._reject(name, " or ".join(map(repr, allowed)))
-
-    def _whole(self, name: str, low: int, high: int) -> None:
-        value = getattr(self, name)
-        if type(value) is not int or not low <= value <= high:
-            self._reject(name, f"a whole number, {low} to {high}")
-
-    def _number(self, name: str, holds: Callable[[float], bool], allowed: str) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not abs(value) <= sys.float_info.max or not holds(value):
-            self._reject(name, allowed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain values that JSON can hold."""

@@ -7,14 +7,11 @@ Everything here is a displacement of the logits, `z -> z + d`, computed from `u 
 
 so the descent direction is known in closed form and autograd is not needed (paper, section 4.3 and appendix).
 
-This is the plain way, for every device. Modules beside this one do the same faster: `compiled.py` and `binned.py` for
-long rows on a CPU, `triton.py` on a GPU. Each registers itself when it is imported; a copy of this file has none.
+This is the plain way, for every device. `backends.py` knows the faster ones; a copy of this file alone has none.
 """
 
 import math
-import warnings
 from collections.abc import Callable
-from functools import cache
 from importlib import import_module
 
 import torch
@@ -30,17 +27,8 @@ _NOTHING = -1e4
 LONG_ROW = 8192
 
 Result = tuple[Tensor, Tensor, Tensor]  # new rows [N, V], the entropies they had [N], whether each changed [N]
-# From rows [N, V], the rows to treat (bool [N]) and the settings; None for rows that it leaves to the plain way.
-Backend = Callable[[Tensor, Tensor, EntropyMinConfig], Result | None]
-_BACKENDS: dict[str, Backend] = {}
-# The modules that have a backend for a type of device, the faster one first.
-_MODULES = {"cpu": ("compiled", "binned"), "cuda": ("triton",)}
-
-
-def register_backend(device_type: str, backend: Backend, *, replace: bool = True) -> None:
-    """Let `backend` do logit optimization on a type of device, such as `"cpu"`; in place of another if `replace`."""
-    if replace or device_type not in _BACKENDS:
-        _BACKENDS[device_type] = backend
+# Faster ways by type of device; they return None for rows that they leave to the plain way. See `backends.py`.
+BACKENDS: dict[str, Callable[[Tensor, Tensor, EntropyMinConfig], Result | None]] = {}
 
 
 def minimize_entropy(logits: Tensor, config: EntropyMinConfig | None = None, active: Tensor | None = None) -> Tensor:
@@ -161,32 +149,15 @@ def adam_scales(step: int, learning_rate: float) -> tuple[float, float]:
 @torch.no_grad()
 def _optimize(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result:
     """`minimize_entropy` on rows `[N, V]`."""
-    result = _BACKENDS[rows.device.type](rows, live, config) if _has_backend(rows.device.type) else None
+    result = BACKENDS[rows.device.type](rows, live, config) if _has_backend(rows.device.type) else None
     return optimize_plainly(rows, live, config) if result is None else result
 
 
 @torch.compiler.assume_constant_result
 def _has_backend(device_type: str) -> bool:
-    return device_type in _BACKENDS or _load_backend(device_type)
-
-
-@cache
-def _load_backend(device_type: str) -> bool:
-    """Import the first module with a backend that works here."""
-    if __package__ != "em_hf.generation":  # a copy of this file, alone
-        return False
-    for name in _MODULES.get(device_type, ()):
-        try:
-            import_module(f"{__package__}.{name}")
-        except ImportError:  # its library is not installed
-            pass
-        except (
-            Exception
-        ) as error:  # a GPU that Triton does not know, no C compiler, ...: the result is the same without
-            warnings.warn(f"EM-INF runs without {name}.py, which fails here: {error!r}", stacklevel=5)
-        if device_type in _BACKENDS:
-            return True
-    return False
+    if device_type not in BACKENDS and __package__ == "em_hf.generation":
+        import_module("em_hf.generation.backends").import_backend(device_type)
+    return device_type in BACKENDS
 
 
 def optimize_plainly(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result:

@@ -29,8 +29,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from em_hf.generation.backends import register_backend
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.generation.minimize import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON, Result, register_backend
+from em_hf.generation.minimize import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON, Result
 
 _BETA1, _BETA2, _EPSILON = tl.constexpr(ADAM_BETA1), tl.constexpr(ADAM_BETA2), tl.constexpr(ADAM_EPSILON)
 _LOG2_E, _LN2 = tl.constexpr(1 / math.log(2)), tl.constexpr(math.log(2))

@@ -5,14 +5,14 @@
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from em_hf.generation.config import EntropyMinConfig
+from em_hf.generation.config import EntropyMinConfig, requested
 from em_hf.generation.minimize import adaptive_temperature, minimize_entropy
 
 # Arguments about loading this file, which transformers hands on with those about generating.
@@ -39,18 +39,6 @@ class EntropyMinProcessor(LogitsProcessor):
         return scores
 
 
-def settings_of(value: Any, stored: Any) -> EntropyMinConfig | None:
-    """One entry of `entropy_min=`; `stored` are the settings that True stands for."""
-    if value is None or value is False:
-        return None
-    value = (stored or {}) if value is True else value
-    if isinstance(value, Mapping):
-        return EntropyMinConfig.from_dict(value)
-    if hasattr(value, "to_dict"):  # an EntropyMinConfig, which may be that of em_hf
-        return EntropyMinConfig.from_dict(value.to_dict())
-    raise ValueError(f"entropy_min is {value!r}, but must be True, False, a dict of settings, or a list of these")
-
-
 def generate(*args: Any, model: Any, **kwargs: Any) -> Any:
     """transformers' `generate` of `model`, which also takes `entropy_min`.
 
@@ -74,7 +62,8 @@ def generate(*args: Any, model: Any, **kwargs: Any) -> Any:
         return next((value for value in values if value is not None), None)
 
     stored, many = setting("entropy_min_config"), isinstance(entropy_min, Sequence) and not isinstance(entropy_min, str)
-    listed = [settings_of(value, stored) for value in (entropy_min if many else [entropy_min])]
+    given = [one.to_dict() if hasattr(one, "to_dict") else one for one in (entropy_min if many else [entropy_min])]
+    listed = [requested(one, stored) for one in given]  # to_dict: an EntropyMinConfig may be that of em_hf
     if not any(listed):
         return plain(model, *args, **kwargs)
     for name in ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit"):

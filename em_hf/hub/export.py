@@ -225,6 +225,7 @@ def custom_generate_text() -> str:
                 continue
             gone |= set(range(node.lineno - 1, node.end_lineno or 0))
         text = "\n".join(line for number, line in enumerate(lines) if number not in gone).strip()
+        text = re.sub(r'\n\n +Example:\n\n.*?(?=\n +""")', "", text, flags=re.DOTALL)  # it imports em_hf
         bodies.append(re.sub(r"\n{4,}", "\n\n\n", f"# --- {module.replace('.', '/')}.py ---\n\n{text}"))
     imports = {*plain, *(f"from {module} import {', '.join(sorted(names))}" for module, names in named.items())}
     third = {line for line in imports if line.split()[1].split(".")[0] in ("torch", "transformers")}

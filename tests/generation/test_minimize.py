@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from em_hf import EntropyMinConfig, minimize_entropy, token_entropy
-from em_hf.generation import binned, compiled, minimize
+from em_hf.generation import backends, binned, compiled, minimize
 from em_hf.generation.minimize import entropy_min_step
 from tests.reference import entropy, minimize_entropy_row
 
@@ -31,7 +31,7 @@ WAYS = {
 def way(request: pytest.FixtureRequest) -> Iterator[str]:
     """The way that the module's tests take."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(minimize._BACKENDS, "cpu", WAYS[request.param])
+        patch.setitem(backends.BACKENDS, "cpu", WAYS[request.param])
         yield request.param
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from em_hf import EntropyMinConfig, EntropyMinLogitsProcessor, EntropyTrace, minimize_entropy
-from em_hf.generation import minimize, triton
+from em_hf.generation import backends, minimize, triton
 from em_hf.generation.minimize import entropy_min_step
 from tests.generation.test_minimize import configs, is_well_posed, logits, oracle
 from tests.reference import entropy
@@ -54,7 +54,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(rows.shape[0])
         return triton.optimize_on_gpu(rows, live, config)
 
-    monkeypatch.setitem(minimize._BACKENDS, DEVICE, optimize)
+    monkeypatch.setitem(backends.BACKENDS, DEVICE, optimize)
     return seen
 
 
@@ -194,7 +194,7 @@ def test_the_operator_keeps_to_what_it_tells_torch() -> None:
 
 
 def test_a_compiled_step_has_no_graph_break_and_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(minimize._BACKENDS, DEVICE, triton.optimize_on_gpu)
+    monkeypatch.setitem(backends.BACKENDS, DEVICE, triton.optimize_on_gpu)
     config = EntropyMinConfig(threshold=1.0)
     graphs = []
 
@@ -237,7 +237,7 @@ def test_minimize_entropy_and_its_processor_use_it_where_it_is_chosen(chosen: li
 
 def test_tensors_of_a_gpu_go_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fake tensors: they have a device and a shape and no values."""
-    monkeypatch.setitem(minimize._BACKENDS, "cuda", triton.optimize_on_gpu)
+    monkeypatch.setitem(backends.BACKENDS, "cuda", triton.optimize_on_gpu)
     with FakeTensorMode():
         z = torch.empty(4, 9000, device="cuda", dtype=torch.bfloat16)
         live = torch.ones(4, dtype=torch.bool, device="cuda")
@@ -255,7 +255,7 @@ def test_on_an_accelerator_the_processor_and_its_trace_read_nothing_back(
 ) -> None:
     """On the meta device any such reading is an error; the shapes still come out."""
     backend = triton.optimize_on_gpu if kernel else lambda rows, live, config: None
-    monkeypatch.setitem(minimize._BACKENDS, "meta", backend)
+    monkeypatch.setitem(backends.BACKENDS, "meta", backend)
     z = torch.empty(4, 9000, device="meta")
     config = EntropyMinConfig(method=method, max_iter=3)
     for chosen_settings in (config, [config, None, EntropyMinConfig(n_grad_steps=5), None], [None] * 4):
@@ -271,15 +271,15 @@ def test_a_gpu_without_a_working_kernel_is_told_once_and_has_the_same_results(mo
     def fails(name: str) -> None:
         raise RuntimeError("Failed to find C compiler")
 
-    monkeypatch.setattr(minimize, "import_module", fails)
-    monkeypatch.delitem(minimize._BACKENDS, "cuda", raising=False)
-    minimize._load_backend.cache_clear()
+    monkeypatch.setattr(backends, "import_module", fails)
+    monkeypatch.delitem(backends.BACKENDS, "cuda", raising=False)
+    backends.import_backend.cache_clear()
     with pytest.warns(UserWarning, match=r"without triton.py.*C compiler"):
         assert not minimize._has_backend("cuda")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not minimize._has_backend("cuda")
-    minimize._load_backend.cache_clear()
+    backends.import_backend.cache_clear()
 
 
 @pytest.mark.parametrize("lacking", [["compiled"], ["compiled", "binned"]])
@@ -290,16 +290,16 @@ def test_a_cpu_without_numba_goes_on_with_the_next_way(lacking: list[str], monke
         if name.rpartition(".")[2] in lacking:
             raise ModuleNotFoundError("No module named 'numba'")
         taken.append(name)
-        minimize.register_backend("cpu", lambda rows, live, config: None)
+        backends.register_backend("cpu", lambda rows, live, config: None)
 
-    monkeypatch.setattr(minimize, "import_module", load)
-    monkeypatch.delitem(minimize._BACKENDS, "cpu", raising=False)
-    minimize._load_backend.cache_clear()
+    monkeypatch.setattr(backends, "import_module", load)
+    monkeypatch.delitem(backends.BACKENDS, "cpu", raising=False)
+    backends.import_backend.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert minimize._has_backend("cpu") == ("binned" not in lacking)
     assert taken == [name for name in ["em_hf.generation.binned"] if "binned" not in lacking]
-    minimize._load_backend.cache_clear()
+    backends.import_backend.cache_clear()
 
 
 def test_torchs_global_state_does_not_reach_the_kernel() -> None:

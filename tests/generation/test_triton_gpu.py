@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from em_hf import EntropyMinConfig, EntropyMinLogitsProcessor, EntropyTrace, enable_entropy_min, minimize_entropy
-from em_hf.generation import minimize
+from em_hf.generation import backends, minimize
 from em_hf.generation.minimize import entropy_min_step
 from tests.generation.test_minimize import SETTINGS
 from tests.reference import minimize_entropy_row
@@ -106,7 +106,7 @@ def test_the_host_never_waits_for_a_step_with_or_without_the_kernel(
     tokens = torch.zeros(4, 5, dtype=torch.long, device="cuda")
     for kernel in (True, False):
         if not kernel:
-            monkeypatch.setattr(minimize, "_goes_to_kernel", lambda rows: False)
+            monkeypatch.setitem(backends.BACKENDS, "cuda", lambda rows, live, config: None)
         for settings in ([EntropyMinConfig(), None, CONFIGS[1], CONFIGS[2]], EntropyMinConfig()):
             trace = EntropyTrace()
             processor = EntropyMinLogitsProcessor(settings, trace)

@@ -84,15 +84,21 @@ def test_making_it_needs_no_torch() -> None:
 
 
 def test_it_is_the_whole_of_config_and_minimize_and_a_short_entry() -> None:
-    """A reader who trusts em_hf's files finds them in it line for line, but for imports and docstrings of modules."""
+    """A reader who trusts em_hf's files finds them in it line for line, but for imports, module docstrings, examples."""
     lines = set(custom_generate_text().splitlines())
     for part in ("generation/config.py", "generation/minimize.py", "hub/custom_generate.py"):
         source = (ROOT / "em_hf" / part).read_text()
         tree = ast.parse(source)
         left_out = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)]
         gone = {number for node in left_out for number in range(node.lineno, (node.end_lineno or 0) + 1)}
+        for node in ast.walk(tree):  # an example is the last part of a docstring
+            text = ast.get_docstring(node, clean=False) if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
+            if text and "Example:" in text:
+                end = node.body[0].end_lineno or 0
+                gone |= set(range(end - text[text.index("Example:") :].count("\n"), end))
         kept = {line for number, line in enumerate(source.splitlines(), 1) if number not in gone}
         assert kept <= lines, part
+    assert len(custom_generate_text().splitlines()) <= 500
 
 
 def test_no_name_is_bound_twice_in_it() -> None:
@@ -162,7 +168,7 @@ def test_em_hfs_own_config_may_be_passed(made: ModuleType, plain: Any, inputs: d
     [
         ({"entropy_min": [True]}, "entropy_min has 1 entries for 2 prompts"),
         ({"entropy_min": [True, False, True]}, "entropy_min has 3 entries for 2 prompts"),
-        ({"entropy_min": "on"}, "entropy_min is 'on', but must be"),
+        ({"entropy_min": "on"}, "entropy_min is 'on', which is not JSON"),
         ({"entropy_min": {"n_grad_steps": 1000}}, "n_grad_steps is 1000"),
         ({"entropy_min": {"treshold": 1}}, "has no field 'treshold'"),
         ({"entropy_min": True, "num_beams": 2}, "not with beams"),
