@@ -84,7 +84,7 @@ def test_making_it_needs_no_torch() -> None:
 
 
 def test_it_is_the_whole_of_config_and_minimize_and_a_short_entry() -> None:
-    """A reader who trusts em_hf's files finds them in it line for line, but for imports, module docstrings, examples."""
+    """A reader finds em_hf's files in it line for line, but for imports, docstrings of modules, and examples."""
     lines = set(custom_generate_text().splitlines())
     for part in ("generation/config.py", "generation/minimize.py", "hub/custom_generate.py"):
         source = (ROOT / "em_hf" / part).read_text()
