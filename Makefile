@@ -44,8 +44,10 @@ app: setup
 lab: setup
 	$(BIN)/em-hf lab --output lab
 
+# One process per worker, each with one thread; the tests of a file share their fixtures and so their worker.
+WORKERS ?= 2
 test: setup $(VENV)/.smollm2
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Kills, wrong inputs, attacks on the sandbox, visitors: each at full size, with its figures in benchmarks/results.
 CAMPAIGNS := $(filter-out __init__ test_%,$(basename $(notdir $(wildcard tests/campaigns/*.py))))

@@ -267,7 +267,7 @@ def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tm
         ("t.jsonl", '{"prompt": [{"role": "user", "content": " "}]}\n', "row 1 has an empty prompt in column 'prompt'"),
         ("t.jsonl", '{"prompt": []}\n', "row 1 holds list in column 'prompt'"),
         ("t.jsonl.gz", '{"prompt": "a"}\n', "is not a whole gzip file"),
-        ("t.csv.gz", gzip.compress(b"prompt\na\n")[:-9], "is not a whole gzip file"),
+        ("t.csv.gz", gzip.compress(b"prompt\na\n", mtime=0)[:-9], "is not a whole gzip file"),
         ("t.parquet.gz", b"PAR1", r"ends in \.parquet\.gz, but a file of prompts ends in"),
         ("t.txt", "\n \n", "is empty"),
         ("t.txt", b"\xff\xfe\x00", "is not UTF-8"),

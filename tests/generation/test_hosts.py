@@ -206,7 +206,7 @@ def test_adaptive_temperature_is_a_setting_like_others(host: Host) -> None:
     assert float(ratio) == pytest.approx(0.5, abs=1e-3)
 
 
-@pytest.mark.parametrize("value", [{"treshold": 1}, {"threshold": -1}, "yes", 0.5, [True], 2, object()], ids=repr)
+@pytest.mark.parametrize("value", [{"treshold": 1}, {"threshold": -1}, "yes", 0.5, [True], 2, {1}], ids=repr)
 def test_wrong_settings_are_the_same_one_line_everywhere(host: Host, value: Any) -> None:
     with pytest.raises(ValueError) as error:
         host(noise(1, 30), [value])
