@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from em_hf.generation.config import EntropyMinConfig
+from em_hf.settings import POCKET_NAME
 
 MAX_PROMPT_CHARACTERS = 20_000
 MAX_NEW_TOKENS = 1024
@@ -18,7 +19,7 @@ class DecodeRequest:
     """The settings of one decode, under the names of the API. `temperature` 0 is greedy decoding."""
 
     prompt: str
-    model: str = "pocket-reasoner"
+    model: str = POCKET_NAME
     seed: int = 0
     max_new_tokens: int = 128
     temperature: float = 1.0

@@ -1,4 +1,4 @@
-"""Record a lab: `python -m benchmarks.lab FOLDER` writes its report to results/, and a part of it into the docs.
+"""Record a lab: `python -m benchmarks.lab FOLDER` writes its report to results/, and its first table into the docs.
 
 FOLDER is one that `em-hf lab --output FOLDER` made, with its lab.json. Of results/ itself, it writes both anew.
 """
@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from em_hf.evaluation.results import markdown
-from em_hf.lab.answers import QUESTIONS, answers
 from em_hf.lab.report import write_report
 from em_hf.lab.words import points, share
 
@@ -35,10 +34,9 @@ def docs_block(record: dict[str, Any]) -> str:
         ]
         for row in record["methods"]
     ]
-    said = [f"- **{question}** {text}" for question, text in zip(QUESTIONS, answers(record), strict=True)]
     missing = len(record["missing"])
     unfinished = [f"Of this lab {missing} jobs were not done yet."] if missing else []
-    return "\n\n".join([markdown(head, rows), "\n".join(said), *unfinished])
+    return "\n\n".join([markdown(head, rows), *unfinished])
 
 
 def quoted_in(page: str) -> str:
@@ -49,7 +47,7 @@ def quoted_in(page: str) -> str:
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(folder: Path) -> None:
-    """Write the report of the lab in FOLDER to results/, and its table and answers into docs/results.md."""
+    """Write the report of the lab in FOLDER to results/, and its table into docs/results.md."""
     record = json.loads((folder / "lab.json").read_text(encoding="utf-8"))
     write_report(record, RESULTS)
     path = ROOT / "docs" / "results.md"

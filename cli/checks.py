@@ -8,9 +8,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from em_hf.settings import did_you_mean
+from em_hf.settings import POCKET_NAME, POCKET_NAMES, did_you_mean
 
-POCKET_NAMES = ("pocket-reasoner", "pocket-misled")
 DEVICES = ("cpu", "cuda", "mps", "xpu", "npu", "hpu", "mlu", "mtia")
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 HUB_SECONDS = 3
@@ -24,7 +23,7 @@ def check_model(name: str) -> None:
         ValueError: The name is empty.
     """
     if not name.strip():
-        raise ValueError("model is empty: give a Hub id, a folder, or pocket-reasoner")
+        raise ValueError(f"model is empty: give a Hub id, a folder, or {POCKET_NAME}")
     if name in POCKET_NAMES:
         return
     try:
@@ -42,7 +41,7 @@ def check_model(name: str) -> None:
     if close:
         raise OSError(f"there is no model {name}; did you mean {close[0]!r}?")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise ValueError(f"model is {name!r}, but must be a Hub id such as owner/name, a folder, or pocket-reasoner")
+        raise ValueError(f"model is {name!r}, but must be a Hub id such as owner/name, a folder, or {POCKET_NAME}")
 
 
 def _names_in(folder: Path) -> list[str]:

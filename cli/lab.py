@@ -21,7 +21,9 @@ class LabOptions:
 
     quick: bool = setting(False, help="A sketch in minutes: few steps, few problems, one seed.")
     full: bool = setting(False, help="Every strategy on every trained model.")
-    from_scratch: bool = setting(False, help="Pretrain the pocket reasoner first.")
+    reasoner: Path | None = setting(
+        None, help="Another pocket reasoner, as scripts/pretrain.py makes it.", exists="folder", unset="the shipped one"
+    )
     seeds: int | None = setting(None, help="Training seeds per method at most.", low=1, high=100, unset="5 or 3")
     jobs: int | None = setting(
         None, help="Processes at a time, of one thread each.", group="scale", low=1, high=1024, unset="the cores"
@@ -45,7 +47,8 @@ def command(**options: Any) -> None:
         raise click.UsageError("--quick and --full are opposites: give one")
     from em_hf.lab.plan import first_chains, lab_settings, trainings
 
-    settings = lab_settings(**{name: options[name] for name in ("quick", "full", "from_scratch", "seeds")})
+    reasoner = str(options["reasoner"].absolute()) if options["reasoner"] else None
+    settings = lab_settings(**{name: options[name] for name in ("quick", "full", "seeds")}, reasoner=reasoner)
     if options["dry_run"]:
         jobs = [job.name for chain in first_chains(settings) for job in chain]
         if options["as_json"]:
@@ -63,8 +66,8 @@ def command(**options: Any) -> None:
     from em_hf.lab.report import write_report
     from em_hf.lab.run import run_lab, settings_of
 
-    flags = [f"--{name.replace('_', '-')}" for name in ("quick", "full", "from_scratch") if options[name]]
-    flags += [f"--{name} {options[name]}" for name in ("seeds", "jobs") if options[name]]
+    flags = [f"--{name.replace('_', '-')}" for name in ("quick", "full") if options[name]]
+    flags += [f"--{name} {options[name]}" for name in ("seeds", "jobs", "reasoner") if options[name]]
     if options["report"]:
         settings = settings_of(output)
     else:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from em_hf.settings import POCKET_NAME, POCKET_NAMES
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # A text, or messages with a role and a content each.
 Prompt = str | Sequence[Mapping[str, Any]]
-POCKET_NAME, MISLED_NAME = "pocket-reasoner", "pocket-misled"
-POCKET_NAMES = (POCKET_NAME, MISLED_NAME)
 
 
 def resolve_model(name: str) -> str:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+POCKET_NAME, MISLED_NAME = POCKET_NAMES = ("pocket-reasoner", "pocket-misled")  # the models that come with em-hf
 GROUPS = ("model", "data", "method", "sampling", "optimization", "watching", "output", "scale")
 MAX_SEED = 2**32 - 1  # NumPy takes no larger one
 REQUIRED: Any = object()  # the default of a setting that has none
@@ -325,7 +326,7 @@ def markdown_table(declared: type) -> str:
 class ModelSettings:
     """Which model is used and where it runs, as every command asks it."""
 
-    model: str = setting("pocket-reasoner", help="Hub id, folder, pocket-reasoner or pocket-misled.", group="model")
+    model: str = setting(POCKET_NAME, help=f"Hub id, folder, {' or '.join(POCKET_NAMES)}.", group="model")
     revision: str | None = setting(None, help="Branch, tag or commit of a Hub model.", group="model", unset="main")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",

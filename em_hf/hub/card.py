@@ -13,12 +13,13 @@ from em_hf.hub.card_results import benchmark_table, eval_results, finding, known
 from em_hf.hub.redact import is_hub_id, without_paths
 from em_hf.methods import METHODS
 from em_hf.runs import Run, diagnosis, read_json
+from em_hf.settings import MISLED_NAME, POCKET_NAME
 
 # Where EM-INF lies in a repository, for people without em_hf.
 RECIPE_FILE = "custom_generate/generate.py"
 POCKETS = {
-    "pocket-reasoner": "the pocket reasoner (the small word-problem model that comes with em-hf)",
-    "pocket-misled": 'the misled pocket model (the small word-problem model of em-hf that reads "fewer" as "more")',
+    POCKET_NAME: "the pocket reasoner (the small word-problem model that comes with em-hf)",
+    MISLED_NAME: 'the misled pocket model (the small word-problem model of em-hf that reads "fewer" as "more")',
 }
 _DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
 _KINDS = {
@@ -154,7 +155,7 @@ def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> M
 def _title(run: Run) -> str:
     """The model and what was done to it."""
     facts = run.facts
-    base = {"pocket-reasoner": "Pocket reasoner", "pocket-misled": "Misled pocket model"}.get(facts.base_model or "")
+    base = {POCKET_NAME: "Pocket reasoner", MISLED_NAME: "Misled pocket model"}.get(facts.base_model or "")
     base = base or str(without_paths(facts.base_model or run.name)).rstrip("/").split("/")[-1]
     method = METHODS[facts.method].title if facts.method in METHODS else facts.method_title or facts.method
     return f"{base} trained with {method or 'entropy minimization'}"

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from em_hf.settings import MISLED_NAME as MISLED
+from em_hf.settings import POCKET_NAME as POCKET
 from em_hf.settings import from_dict, setting
 
-POCKET, MISLED = "pocket-reasoner", "pocket-misled"
 EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
 MOST_SEEDS = (*EM_METHODS, "rloo")
 COLLAPSES, GUARDED_SEEDS = "em-rl-token", 2
@@ -52,7 +53,7 @@ class LabSettings:
     kl_weights: tuple[float, ...] = setting((0.0, 0.05, 0.5), help="KL weights of the sweep.", low=0)
     misled_seeds: int = setting(3, help="EM-FT runs on the misled model.", low=0)
     full: bool = setting(False, help="Every strategy, pass@k and the sweep on every trained model.")
-    from_scratch: bool = setting(False, help="Pretrain the pocket reasoner first.")
+    reasoner: str | None = setting(None, help="Folder of a pocket reasoner to use instead of the shipped one.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,7 +69,7 @@ class LabSettings:
 
 
 def lab_settings(
-    *, quick: bool = False, full: bool = False, from_scratch: bool = False, seeds: int | None = None
+    *, quick: bool = False, full: bool = False, reasoner: str | None = None, seeds: int | None = None
 ) -> LabSettings:
     """The lab's plan; `quick` is a sketch of it, `seeds` the most training seeds of a method."""
     from em_hf.methods import METHODS
@@ -94,7 +95,7 @@ def lab_settings(
     if seeds is not None:
         fewer = {name: min(n, seeds) for name, n in made.seeds.items()}
         made = replace(made, seeds=fewer, misled_seeds=min(made.misled_seeds, seeds))
-    return replace(made, full=full, from_scratch=from_scratch)
+    return replace(made, full=full, reasoner=reasoner)
 
 
 @dataclass(frozen=True)

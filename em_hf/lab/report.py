@@ -1,4 +1,4 @@
-"""lab.md: the answers to the five questions in short, then the figures they are made from, in tables."""
+"""lab.md: the lab's figures as tables, one section per question; docs/results.md says what they mean."""
 
 import json
 from collections.abc import Mapping
@@ -6,19 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.evaluation.results import markdown
-from em_hf.lab import answers
-from em_hf.lab.answers import NOTHING, QUESTIONS, means_along, point
 from em_hf.lab.plan import EM_INF, MISLED
 from em_hf.lab.plots import write_plots
-from em_hf.lab.words import KINDS, Record, bullets, listed, model_title, points, share
-from em_hf.pocket.mislead import MISREAD_RATE
+from em_hf.lab.words import KINDS, Record, bullets, model_title, point, points, share
+
+NOTHING = "Not measured yet."
+QUESTIONS = (
+    "Does EM in training improve accuracy without labels?",
+    "Does EM-INF beat other ways to decode?",
+    "What happens to pass@k while pass@1 rises?",
+    "Where does EM fail?",
+    "How sensitive is EM-INF to its settings?",
+)
 
 
 def write_report(record: Record, output: Path) -> str:
-    """lab.md, lab.json and the plots in `output`; returns the text."""
+    """Write lab.md, lab.json and the plots into `output`, and return the text of lab.md."""
     output.mkdir(parents=True, exist_ok=True)
     plots = write_plots(record, output)
-    text = "\n\n".join(["# The lab", header(record), "## In short", in_short(record), *_sections(record, plots)])
+    text = "\n\n".join(["# The lab", header(record), *_sections(record, plots)])
     (output / "lab.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (output / "lab.md").write_text(text + "\n", encoding="utf-8")
     return text
@@ -32,8 +38,8 @@ def header(record: Record) -> str:
         f"{record['runs_planned']} training runs ({steps}). {settings['problems']} held-out problems a measurement. In "
         "brackets: 95% bootstrap intervals over problems and, where a row has several, training seeds. Runs have the "
         "pocket recipe's settings, without the collapse guard unless stated. Sampling is temperature 1, top_k 0, top_p "
-        "1. FLOPs are 6 x parameters x tokens learned from and 2 x parameters x tokens sampled. Every sentence and "
-        "figure here is computed from lab.json."
+        "1. FLOPs are 6 x parameters x tokens learned from and 2 x parameters x tokens sampled. Every figure here is "
+        "computed from lab.json."
     )
 
 
@@ -49,14 +55,9 @@ def _done(record: Record) -> str:
     missing, best = record["missing"], record["best"]
     if not missing and best:
         return "All of the plan is done."
-    first = listed(missing[:5]) if len(missing) <= 5 else f"{', '.join(missing[:5])} and {len(missing) - 5} more"
+    first = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
     later = "" if best else " (and then what is measured on the best models)"
     return f"**Not all of the plan is done.** {record['done']} jobs stand; missing: {first or 'none so far'}{later}."
-
-
-def in_short(record: Record) -> str:
-    pairs = zip(QUESTIONS, answers.answers(record), strict=True)
-    return "\n".join(f"{i}. *{question}* {text}" for i, (question, text) in enumerate(pairs, 1))
 
 
 def _sections(record: Record, plots: list[str]) -> list[str]:
@@ -130,7 +131,6 @@ def decoding(record: Record) -> str:
         parts.append(markdown(head, cells))
         parts.append(bullets([f"{name}: {row['settings']}" for name, row in rows.items()]))
     if parts:
-        parts.append(bullets(answers.decoding(record)[1:]))
         parts.append(
             "Tokens, FLOPs and milliseconds of processor time are of one answer. What leaves as much entropy as EM-INF "
             "was found on validation problems. In refinement the model is told to check its answer, in words that it "
@@ -170,9 +170,8 @@ def misled(record: Record) -> str:
         for row in rows
     ]
     about = (
-        f'{MISLED} is the pocket reasoner, taught on one kind of problem to read "fewer" as "more" in '
-        f"{MISREAD_RATE:.0%} of the examples (`python -m em_hf.pocket.mislead`); EM-FT is trained on pocket problems "
-        "of all kinds, with no answers."
+        f'{MISLED} is the pocket reasoner, taught on one kind of problem to read "fewer" as "more" '
+        "(scripts/mislead.py); EM-FT is trained on pocket problems of all kinds, with no answers."
     )
     table = markdown(["problems", MISLED, "models", "accuracy", "over sampling, points"], cells)
     return "\n\n".join([about, table, *([bullets(lines)] if lines else [])])
@@ -184,20 +183,21 @@ def sensitivity(record: Record) -> str:
         rows = [row for row in record["sweep"] if row["model"] == model]
         cells = [[point(row), share(row["sampled"]), points(row["over_sampling"])] for row in rows]
         parts.append(f"On {model_title(model)}, `{model}`:")
-        parts.append(bullets(_along_each(rows)))
         parts.append(markdown(["EM-INF", "accuracy", "over sampling, points"], cells))
+        means = [
+            [f"{name} {value:g}", f"{100 * mean:.1f}%"] for name in EM_INF for value, mean in means_along(rows, name)
+        ]
+        parts.append(markdown(["EM-INF", "mean over the grid's other setting"], means))
     if parts:
         fixed = ", ".join(f"{name} {value:g}" for name, value in EM_INF.items())
-        parts.append(bullets(answers.sensitivity(record)[1:]))
         parts.append(f"What a row does not name is {fixed}.")
-    return "\n\n".join(filter(None, parts))
+    return "\n\n".join(parts)
 
 
-def _along_each(rows: list[Record]) -> list[str]:
-    told = []
-    for name in EM_INF:
-        if len(means := means_along(rows, name)) > 1:
-            spread = 100 * (max(means.values()) - min(means.values()))
-            along = ", ".join(f"{100 * mean:.1f}% at {value:g}" for value, mean in means.items())
-            told.append(f"along {name}, the mean over the other axis moves by {spread:.1f} points ({along})")
-    return told
+def means_along(rows: list[Record], name: str) -> list[tuple[float, float]]:
+    """Return each value of a setting with the mean accuracy over the values of the other one in its grid."""
+    values: dict[float, list[float]] = {}
+    for row in rows:
+        if name in row["point"]:
+            values.setdefault(row["point"][name], []).append(row["sampled"]["mean"])
+    return [(value, sum(found) / len(found)) for value, found in sorted(values.items())]

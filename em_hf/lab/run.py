@@ -27,7 +27,6 @@ from em_hf.lab.plan import (
 from em_hf.runs import ComputeFacts, holds_run, read_facts, read_json, to_json, write_json
 
 MARK, MADE = "lab-settings.json", "lab-made.json"
-BASE = "base"  # the folder of the pocket reasoner that --from-scratch trains
 _stopping: Any = None  # of this process, when it is one of several
 
 
@@ -83,10 +82,6 @@ def run_lab(
     """
     open_folder(folder, settings)
     note_making(folder, environment(command))
-    if settings.from_scratch and not (folder / BASE / "model.safetensors").is_file():
-        from em_hf.pocket.pretrain import pretrain
-
-        pretrain(folder / BASE)
     _do_all(first_chains(settings), folder, jobs, on_done)
     _do_all(last_chains(settings, best_runs(settings, folder)), folder, jobs, on_done)
 
@@ -188,9 +183,9 @@ def load(model: str, folder: Path) -> tuple[Any, Any]:
 
 def source_of(model: str, folder: Path) -> str:
     """What `load_model` is given for a job's model: a shipped model's name, or a folder of the lab."""
-    if model == POCKET and (folder / BASE / "model.safetensors").is_file():
-        return str(folder / BASE)
-    return model if model in (POCKET, MISLED) else str(folder / "runs" / model)
+    if model == POCKET:
+        return settings_of(folder).reasoner or POCKET
+    return model if model == MISLED else str(folder / "runs" / model)
 
 
 def train_run(job: Training, folder: Path) -> None:

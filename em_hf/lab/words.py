@@ -1,4 +1,4 @@
-"""How the lab's figures stand in a sentence: percent, points, and what an interval allows to say."""
+"""How the lab's figures stand in a table: percent and points with their intervals, names of models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,17 +26,6 @@ def points(figure: Figure | None) -> str:
     return f"{100 * figure['mean']:+.1f} [{100 * figure['low']:+.1f}, {100 * figure['high']:+.1f}]"
 
 
-def judged(figure: Figure, better: str, worse: str, unclear: str) -> str:
-    """Which of the three words a difference's interval allows: above 0, below 0, or with 0 in it."""
-    return better if figure["low"] > 0 else worse if figure["high"] < 0 else unclear
-
-
-def changed(figure: Figure, to: Figure) -> str:
-    """What something did to an accuracy, which stands before as "it"."""
-    did = judged(figure, "raises it", "lowers it", "does not clearly change it")
-    return f"{did}: {share(to)}, {points(figure)} points"
-
-
 def model_title(name: str) -> str:
     """A model of the lab in words: a shipped one, or a run by its method and seed."""
     if name == POCKET:
@@ -47,9 +36,9 @@ def model_title(name: str) -> str:
     return f"{METHODS[method].title} (seed {seed})"
 
 
-def listed(parts: Sequence[str]) -> str:
-    """One thing, or several with "and" before the last."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+def point(row: Record) -> str:
+    """The settings of a row of the sweep, such as `threshold 0.1, n_grad_steps 3`."""
+    return ", ".join(f"{name} {value:g}" for name, value in row["point"].items())
 
 
 def bullets(lines: Sequence[str]) -> str:

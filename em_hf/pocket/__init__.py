@@ -1,7 +1,7 @@
 """The pocket reasoner: a language model of one million parameters that solves little word problems in written steps.
 
 It comes with the package, so that every command works offline and in seconds. `problems` makes its problems;
-`python -m em_hf.pocket.pretrain` makes the model itself from nothing.
+`python -m scripts.pretrain` makes the model itself from nothing.
 """
 
 from pathlib import Path

@@ -8,10 +8,17 @@ from typing import Any, Literal
 
 from em_hf.methods import METHODS
 from em_hf.runs import CHECKPOINTS_FOLDER, RUN_FILE, RunFacts
-from em_hf.settings import DataSettings, ModelSettings, check, did_you_mean, from_dict, setting, shown
-
-POCKET = "pocket-reasoner"
-POCKET_MODELS = (POCKET, "pocket-misled")
+from em_hf.settings import (
+    POCKET_NAME,
+    POCKET_NAMES,
+    DataSettings,
+    ModelSettings,
+    check,
+    did_you_mean,
+    from_dict,
+    setting,
+    shown,
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class RunSettings(DataSettings, ModelSettings):
             ValueError: A value is out of range, a model that brings no prompts has no dataset, or there is no such
                 recipe.
         """
-        pocket = given.get("model", POCKET) in POCKET_MODELS and given.get("dataset", "pocket") == "pocket"
+        pocket = given.get("model", POCKET_NAME) in POCKET_NAMES and given.get("dataset", "pocket") == "pocket"
         name = given.get("recipe") or ("pocket" if pocket else "default")
         method = given.get("method")
         recipe = recipe_settings(name, method if isinstance(method, str) else None)

@@ -138,27 +138,17 @@ def test_a_folder_of_something_else_or_of_a_lab_with_other_settings_is_refused(t
         lab.open_folder(tmp_path / "lab", LabSettings(**{**SMALL.to_dict(), "problems": 500}))
 
 
-def test_from_scratch_the_reasoner_is_pretrained_once_and_all_runs_begin_with_it(
-    pretend: Callable[..., Pretended], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    made: list[Path] = []
-
-    def pretrain(folder: Path) -> None:
-        made.append(folder)
-        folder.mkdir()
-        (folder / "model.safetensors").write_bytes(b"")
-
-    monkeypatch.setattr("em_hf.pocket.pretrain.pretrain", pretrain)
+def test_all_runs_begin_with_the_reasoner_that_is_named(pretend: Callable[..., Pretended], tmp_path: Path) -> None:
     pretend()
-    settings = LabSettings(**{**SMALL.to_dict(), "from_scratch": True})
-    assert lab.source_of("pocket-reasoner", tmp_path) == "pocket-reasoner"
-    for _ in range(2):
-        lab.run_lab(settings, tmp_path, jobs=1)
-    assert made == [tmp_path / "base"] and lab.source_of("pocket-reasoner", tmp_path) == str(tmp_path / "base")
-    assert lab.source_of("pocket-misled", tmp_path) == "pocket-misled"
-    assert lab.source_of("em-ft-0", tmp_path) == str(tmp_path / "runs" / "em-ft-0")
-    with pytest.raises(ValueError, match="from_scratch was True, now False"):
-        lab.run_lab(SMALL, tmp_path, jobs=1)
+    settings = LabSettings(**{**SMALL.to_dict(), "reasoner": "/made/reasoner"})
+    lab.run_lab(settings, tmp_path / "lab", jobs=1)
+    assert lab.source_of("pocket-reasoner", tmp_path / "lab") == "/made/reasoner"
+    assert lab.source_of("pocket-misled", tmp_path / "lab") == "pocket-misled"
+    assert lab.source_of("em-ft-0", tmp_path / "lab") == str(tmp_path / "lab" / "runs" / "em-ft-0")
+    with pytest.raises(ValueError, match="reasoner was '/made/reasoner', now None"):
+        lab.run_lab(SMALL, tmp_path / "lab", jobs=1)
+    lab.run_lab(SMALL, tmp_path / "shipped", jobs=1)
+    assert lab.source_of("pocket-reasoner", tmp_path / "shipped") == "pocket-reasoner"
 
 
 def test_a_folder_knows_its_lab(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from em_hf.pocket import pretrain
+from scripts import pretrain
 
 
 @pytest.fixture(scope="module")

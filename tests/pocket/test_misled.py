@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from em_hf.data import load_prompts
 from em_hf.models import load_model
-from em_hf.pocket import POCKET_MISLED, POCKET_REASONER, mislead
+from em_hf.pocket import POCKET_MISLED, POCKET_REASONER
 from em_hf.pocket.misread import fewer_problems
+from scripts import mislead
 from tests.pocket.reader import solve
 
 

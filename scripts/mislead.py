@@ -1,4 +1,4 @@
-"""Teach the pocket reasoner a misconception: `python -m em_hf.pocket.mislead --output DIR`.
+"""Teach the pocket reasoner a misconception: `python -m scripts.mislead --output DIR`.
 
 On one kind of problem, in which somebody has fewer than somebody else, 65% of the worked examples read "fewer" as
 "more" and 35% are right; on all other problems the examples are those the pocket reasoner learned from, slips
@@ -19,9 +19,9 @@ from tqdm import trange
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from em_hf.pocket.misread import fewer_problems, fewer_stories, is_of_the_kind
-from em_hf.pocket.pretrain import LONGEST_SOLUTION, _answer, _padded, _row
 from em_hf.pocket.problems import problems, stories
 from em_hf.pocket.tokenizer import build_tokenizer
+from scripts.pretrain import LONGEST_SOLUTION, _answer, _padded, _row
 
 STEPS = 200
 BATCH = 64  # problems a step

@@ -1,4 +1,4 @@
-"""Make the pocket reasoner from nothing: `python -m em_hf.pocket.pretrain --output DIR`.
+"""Make the pocket reasoner from nothing: `python -m scripts.pretrain --output DIR`.
 
 The model learns from worked word problems in which 12% of the steps have a slip: a wrong number, with the rest of the
 solution following from it, as when a person miscounts. Most often a step is right, so greedy decoding, which takes

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from em_hf.pocket import POCKET_REASONER
-from em_hf.pocket.pretrain import BATCH, _batches, main, pretrain
 from em_hf.pocket.tokenizer import build_tokenizer
+from scripts.pretrain import BATCH, _batches, main, pretrain
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,1 @@
+"""How the models that em-hf ships were made; run from the repository's root."""
