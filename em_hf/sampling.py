@@ -20,6 +20,7 @@ from em_hf.entropy import token_entropy
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.models import Prompt, encode_prompts, prompt_length, unwrap_model
+from em_hf.settings import check, setting
 
 # Arguments of `generate` at the values that do nothing, so that a model's own generation config lends none.
 NEUTRAL: dict[str, Any] = {
@@ -37,47 +38,26 @@ Observe = Callable[[Tensor], Mapping[str, Tensor]]
 class SamplingConfig:
     """How completions are drawn.
 
-    Args:
-        samples: completions per prompt.
-        max_new_tokens: the most tokens a completion has.
-        temperature: of the draw, after EM-INF; 0 takes the most probable token (greedy).
-        top_k, top_p, min_p: as in transformers; 0, 1 and 0 cut nothing off.
-        entropy_min: EM-INF's settings; None decodes without EM-INF.
-        seed: of all draws, at least 0.
-        batch_size: completions decoded together. Another batch size draws other random numbers.
-        chat_template: put text prompts into the tokenizer's chat template, where it has one.
-        sort_by_length: batch prompts of like length together, which saves padding.
-
     Raises:
-        ValueError: a value is out of range, or several greedy samples are asked for.
+        ValueError: A value is out of range, or several greedy samples are asked for.
     """
 
-    samples: int = 1
-    max_new_tokens: int = 256
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    entropy_min: EntropyMinConfig | None = None
-    seed: int = 0
-    batch_size: int = 256
-    chat_template: bool = True
-    sort_by_length: bool = True
+    samples: int = setting(1, help="Completions per prompt.", low=1)
+    max_new_tokens: int = setting(256, help="The most tokens of a completion.", low=1)
+    temperature: float = setting(1.0, help="Of the draw, after EM-INF; 0 takes the likeliest token (greedy).", low=0)
+    top_k: int = setting(0, help="Draw among this many most probable tokens; 0 cuts nothing off.", low=0)
+    top_p: float = setting(1.0, help="Draw among the most probable tokens of this mass.", above=0, high=1)
+    min_p: float = setting(0.0, help="Drop tokens below this share of the largest probability.", low=0, below=1)
+    entropy_min: EntropyMinConfig | None = setting(None, help="EM-INF's settings; None decodes without EM-INF.")
+    seed: int = setting(0, help="Seed of all draws.", low=0)
+    batch_size: int = setting(
+        256, help="Completions decoded together; another batch size draws other random numbers.", low=1
+    )
+    chat_template: bool = setting(True, help="Put text prompts into the tokenizer's chat template, where it has one.")
+    sort_by_length: bool = setting(True, help="Batch prompts of like length together, which saves padding.")
 
     def __post_init__(self) -> None:
-        checks = (
-            ("samples", self.samples >= 1, "at least 1"),
-            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
-            ("temperature", 0 <= self.temperature < float("inf"), "at least 0 and finite"),
-            ("top_k", self.top_k >= 0, "at least 0"),
-            ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
-            ("min_p", 0 <= self.min_p < 1, "in [0, 1)"),
-            ("seed", self.seed >= 0, "at least 0"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-        )
-        for name, holds, allowed in checks:
-            if not holds:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be {allowed}")
+        check(self)
         if self.greedy and self.samples > 1:
             raise ValueError(
                 f"samples is {self.samples} at temperature 0, but greedy decoding always gives the same completion: "
