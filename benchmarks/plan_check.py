@@ -195,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = [compare("flops", case) for case in (QUICK if options.quick else FLOPS)]
     results += [compare("memory", case) for case in (QUICK if options.quick else MEMORY)]
     what = (
-        "Two steps of SmolLM2 in float32, planned and run; EM-RL with 4 rollouts a prompt and a reference policy. "
+        "Two steps of SmolLM2 in float32, planned and run; EM-RL with 4 rollouts per prompt and a reference policy. "
         "FLOPs of full fine-tuning are planned by the paper's rule, the others with all that a run computes. "
         "The allocator gives back tensors of 1 MB and more (MALLOC_MMAP_THRESHOLD_)."
     )

@@ -83,7 +83,7 @@ GEMMA_RUNS: dict[str, dict[str, Any]] = {
     "EM-FT, 2e-4": {"method": "em-ft", "learning_rate": 2e-4, "steps": 12},
     "EM-FT, 2e-4, unguarded": {"method": "em-ft", "learning_rate": 2e-4, "steps": 8, "guard": False},
     "EM-FT, 2e-5": {"method": "em-ft", "learning_rate": 2e-5, "steps": 12},
-    # Four rollouts a prompt, and three more passes over each: the base weights are in bf16, the adapter is not.
+    # Four rollouts per prompt, and three more passes over each: the base weights are in bf16, the adapter is not.
     "EM-RL-sequence, 2e-5": {"method": "em-rl-sequence", "learning_rate": 2e-5, "steps": 6, "dtype": "bfloat16"},
 }
 

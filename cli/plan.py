@@ -134,7 +134,7 @@ def text(plan: Any) -> str:
         f"{count(plan.trained)} trained, vocabulary {shape.vocabulary:,}",
         f"{cluster.gpus:,} x {cluster.name} ({cluster.card.memory / GB:.0f} GB, {cluster.card.flops / 1e12:.0f} "
         f"TFLOP/s, MFU {cluster.mfu:g}), sharding {cluster.sharding}",
-        f"{work.samples:,} samples a step ({work.batches} batch(es) of {work.batch} a GPU) of {work.prompt:,} + "
+        f"{work.samples:,} samples per step ({work.batches} batch(es) of {work.batch} per GPU) of {work.prompt:,} + "
         f"{work.completion:,} tokens, {plan.settings.steps} steps",
         "",
         "memory of a GPU, GB",

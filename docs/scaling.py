@@ -63,7 +63,7 @@ def shape(name: str, lora: bool = False) -> Shape:
 
 
 def settings(recipe: str, gpus: int, **changes: Any) -> RunSettings:
-    """The recipe on so many GPUs: 512 samples a step in all, or one prompt a GPU where these are more."""
+    """The recipe on so many GPUs: 512 samples per step in all, or one prompt per GPU where these are more."""
     whole = RunSettings(**recipe_settings(recipe))
     prompts = max(1, SAMPLES // (gpus * whole.num_generations))
     batch = min(whole.batch_size, prompts)

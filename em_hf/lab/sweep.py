@@ -18,7 +18,7 @@ HALVINGS = 14
 
 
 def equal_entropy(model: Any, tokenizer: Any, job: Matching) -> dict[str, Any]:
-    """Temperature, min-p and adaptive temperature's ratio at which their mean entropy (nats a token) is EM-INF's.
+    """Temperature, min-p and adaptive temperature's ratio at which their mean entropy (nats per token) is EM-INF's.
 
     On the model's own sampled answers to validation problems. Adaptive temperature has EM-INF's threshold.
     """

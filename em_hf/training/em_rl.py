@@ -28,7 +28,7 @@ class EMRLConfig(RLOOConfig):
     Args:
         reward: "sequence", the log-probability of the sampled output (equation 3), or "token", the negative entropy
             summed over its tokens (equation 4).
-        num_generations: rollouts a prompt (the paper's N).
+        num_generations: rollouts per prompt (the paper's N).
         beta: coefficient of the KL penalty to the reference policy (the paper's β).
         bf16: by default where the accelerator has it; TRL's own default is everywhere.
 
@@ -38,7 +38,7 @@ class EMRLConfig(RLOOConfig):
     """
 
     reward: Literal["sequence", "token"] = field(default="sequence", metadata={"help": "sequence or token."})
-    num_generations: int | None = field(default=4, metadata={"help": "Rollouts a prompt."})
+    num_generations: int | None = field(default=4, metadata={"help": "Rollouts per prompt."})
     beta: float = field(default=0.001, metadata={"help": "KL coefficient."})
     gradient_checkpointing: bool = field(default=False, metadata={"help": "Recompute activations in the backward."})
 
