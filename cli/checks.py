@@ -1,12 +1,16 @@
 """What can be checked before anything heavy is imported: names of models, devices, files, extras and ports."""
 
 import difflib
+import json
 import os
 import re
 import socket
 import sys
+from collections.abc import Sequence
+from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from em_hf.settings import did_you_mean
 
@@ -14,13 +18,21 @@ POCKET_NAMES = ("pocket-reasoner", "pocket-misled")
 DEVICES = ("cpu", "cuda", "mps", "xpu", "npu", "hpu", "mlu", "mtia")
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 HUB_SECONDS = 3
+QUICK_BYTES = 5_000_000  # a file that is read twice, once to check it
+PACKAGES = {  # by the name that is imported
+    "trl": "TRL",
+    "peft": "PEFT",
+    "lm_eval": "lm-eval",
+    "sklearn": "scikit-learn",
+    "llama_cpp": "llama-cpp-python",
+}
 
 
 def check_model(name: str) -> None:
     """Raise where a model name stands for nothing on this machine and cannot be a Hub id.
 
     Raises:
-        OSError: There is no such folder; near names are suggested.
+        OSError: There is no such folder, with near names, or it holds no model.
         ValueError: The name is empty.
     """
     if not name.strip():
@@ -29,20 +41,59 @@ def check_model(name: str) -> None:
         return
     try:
         path = Path(name).expanduser()
-        if path.exists():
-            return
+        there = path.exists()
     except (OSError, RuntimeError, ValueError):  # a name too long for the file system, or ~nobody
-        path = Path(name)
-    like_path = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
-    beside = _names_in(path.parent) if like_path else []
-    near = did_you_mean(path.name, beside) if like_path else ""
-    if like_path:
-        raise OSError(f"there is no model folder at {name}{near}")
+        path, there = Path(name), False
+    if there:
+        if not is_gguf(name):
+            _check_folder(path, name)
+        return
+    if is_gguf(name):
+        raise OSError(f"there is no file {name}{did_you_mean(path.name, _names_in(path.parent))}")
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise OSError(f"there is no model folder at {name}{did_you_mean(path.name, _names_in(path.parent))}")
     close = difflib.get_close_matches(name, POCKET_NAMES, 1, 0.8)
     if close:
         raise OSError(f"there is no model {name}; did you mean {close[0]!r}?")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise ValueError(f"model is {name!r}, but must be a Hub id such as owner/name, a folder, or pocket-reasoner")
+
+
+def is_gguf(name: str) -> bool:
+    """Return whether a model name is that of a GGUF file, which llama.cpp decodes."""
+    return name.lower().endswith(".gguf")
+
+
+def _check_folder(path: Path, name: str) -> None:
+    """Raise where a folder cannot be a model's or an adapter's."""
+    if not path.is_dir():
+        raise OSError(f"{name} is a file, but a model is a folder, a .gguf file, or a Hub id")
+    config = path / "config.json"
+    if not config.is_file():
+        if not (path / "adapter_config.json").is_file():
+            raise OSError(f"{name} holds no model: there is no config.json in it")
+        return
+    try:
+        json.loads(config.read_bytes())
+    except ValueError as error:
+        raise OSError(f"{config} is not JSON ({error}): copy or download it again") from error
+
+
+def check_gguf(name: str) -> None:
+    """Raise where a file cannot be a GGUF file, or llama.cpp is not there to decode it.
+
+    Raises:
+        ValueError: It is another file.
+        ImportError: llama-cpp-python is missing.
+    """
+    try:
+        with Path(name).expanduser().open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}") from error
+    if head != b"GGUF":
+        raise ValueError(f"{name} is not a GGUF file: it begins with {head!r}")
+    check_extra("a .gguf file", "gguf", "llama_cpp")
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -76,7 +127,7 @@ def check_extra(what: str, extra: str, *packages: str) -> None:
     """Raise ImportError, with the command that installs it, where a package of an extra is missing."""
     for package in packages:
         if find_spec(package) is None:
-            name = {"trl": "TRL", "peft": "PEFT", "lm_eval": "lm-eval", "sklearn": "scikit-learn"}.get(package, package)
+            name = PACKAGES.get(package, package)
             raise ImportError(f"{what} needs {name}: pip install 'em-hf[{extra}]'")
 
 
@@ -89,6 +140,60 @@ def check_dataset(name: str | None) -> str | None:
     from em_hf.data import FEWER_DATASET, POCKET_DATASET, local_file
 
     return None if name in (None, POCKET_DATASET, FEWER_DATASET) or local_file(str(name)) else name
+
+
+def check_rows(name: str | None, **columns: Any) -> None:
+    """Read a dataset where that is quick, so that a file with a fault in it is said before anything is loaded.
+
+    Args:
+        columns: As for `load_prompts`.
+
+    Raises:
+        OSError, ValueError: The file cannot be used.
+    """
+    from em_hf.data import POCKET_DATASET, load_prompts, local_file
+
+    path = local_file(name or POCKET_DATASET)
+    if path is not None and ".parquet" not in path.suffixes and path.stat().st_size <= QUICK_BYTES:
+        load_prompts(str(name), **columns)
+
+
+def check_tasks(names: Sequence[str], *, allow_code: bool) -> None:
+    """Raise where a task is neither ours nor lm-eval's, or runs programs without leave.
+
+    lm-eval takes half a minute to read its tasks; that a name stands in none of their files is found in a moment.
+
+    Raises:
+        ValueError: There is no such task, or it runs the programs that the model writes.
+    """
+    folder = resources.files("em_hf.evaluation") / "tasks"
+    ours = {file.name.removesuffix(".yaml"): file for file in folder.iterdir() if file.name.endswith(".yaml")}
+    for name in names:
+        if name in ours:
+            if "include: _programs_yaml" in ours[name].read_text(encoding="utf-8") and not allow_code:
+                raise ValueError(
+                    f"{name} runs the programs that the model writes: allow it with --allow-code-execution"
+                )
+        elif not _in_lm_eval(name):
+            raise ValueError(
+                f"there is no task {name!r}{did_you_mean(name, ours)}; `em-hf eval --list` shows ours, lm-eval's have "
+                "its own names"
+            )
+
+
+def _in_lm_eval(name: str) -> bool:
+    """Return whether a name stands in any task file of lm-eval; True where there are none to look into."""
+    spec = find_spec("lm_eval")
+    root = Path(spec.origin).parent / "tasks" if spec is not None and spec.origin else None
+    if root is None or not root.is_dir():
+        return True
+    words = name.encode()
+    return any(
+        words in Path(folder, file).read_bytes()
+        for folder, _, files in os.walk(root)
+        for file in files
+        if file.endswith((".yaml", ".yml"))
+    )
 
 
 def check_port(host: str, port: int) -> None:

@@ -1,7 +1,9 @@
 """`em-hf generate`: one prompt, with and without EM-INF, from the same random numbers."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import click
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DrawSettings, ModelSettings, setting
 
-from .checks import check_device, check_model
+from .checks import check_device, check_gguf, check_model, is_gguf
 from .common import load_libraries, note, print_json
 from .config_file import config_option
 from .options import (
@@ -22,11 +24,12 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from em_hf.compare.side_by_side import Comparison, Decoded
+    from em_hf.compare.repeat import Repeated
+    from em_hf.compare.side_by_side import Step
 
-BARS = " ▁▂▃▄▅▆▇█"
-FULL_BAR_NATS = 3.0
 GGUF_CONTEXT = 4096  # tokens of context for a GGUF file: a model's own may not fit into memory
+EXAMPLES = 64  # problems of the pocket reasoner among which one is looked for where no prompt is given
+SMALL = 20_000_000  # parameters of a model that decodes all of them in a moment
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,31 @@ class GenerateOptions:
     file: Path | None = setting(None, help="Read the prompt from this file.", group="data", exists="file")
     chat_template: bool = setting(True, help="Put the prompt into the tokenizer's chat template.", group="data")
     max_new_tokens: int = setting(128, help="Longest completion, in tokens.", group="sampling", low=1)
+    samples: int = setting(
+        1,
+        help="Draw this many pairs of completions, and count their final answers.",
+        group="sampling",
+        low=1,
+        high=1024,
+    )
+    trace: bool = setting(False, help="Print a table of all tokens with their entropies, too.", group="output")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """A loaded model with a prompt, ready to decode.
+
+    `pair` gives the steps of two rows as they are drawn, and `join` makes those of a finished decode of them; `repeat`
+    gives what many samples came to, after each batch.
+    """
+
+    prompt: str
+    answer: str | None
+    config: EntropyMinConfig
+    room: int
+    pair: "Callable[[], Generator[Step, None, None]]"
+    join: "Callable[[list[Step]], list[Step]]"
+    repeat: "Callable[[int], Iterator[Repeated]]"
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str | None:
@@ -68,7 +96,18 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
 @click.command(
     "generate",
     cls=Command,
-    first=("model", "file", "threshold", "n_grad_steps", "max_new_tokens", "temperature", "seed", "as_json"),
+    first=(
+        "model",
+        "file",
+        "samples",
+        "threshold",
+        "n_grad_steps",
+        "max_new_tokens",
+        "temperature",
+        "seed",
+        "trace",
+        "as_json",
+    ),
     epilog='Example: em-hf generate "A farmer has 12 cows and buys 7 more." --n-grad-steps 10',
 )
 @click.argument("prompt", required=False)
@@ -79,37 +118,39 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
 @config_option
 @json_option
 def command(prompt: str | None, **options: Any) -> None:
-    """Decode PROMPT with and without EM-INF, from the same random numbers, with the entropy of each token.
+    """Decode PROMPT with and without EM-INF, from the same random numbers, and say where the two differ and why.
 
-    PROMPT may be - for standard input. Without it, one of the pocket reasoner's test problems is taken.
+    PROMPT may be - for standard input. Without it, one of the pocket reasoner's test problems is taken: the first on
+    which the two differ.
     """
     settings = entropy_min_settings(options)
     prompt = read_prompt(prompt, options["file"])
-    decode = _decode_gguf if options["model"].endswith(".gguf") else _decode
-    prompt, config, room, result = decode(prompt, settings, options)
-    used = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")} | {"max_new_tokens": room}
-    if options["as_json"]:
-        print_json({"prompt": prompt, "sampling": used, "entropy_min": config.to_dict(), **result.to_dict()})
-        return
-    click.echo(f"Prompt: {prompt}\n")
-    _show(result)
-    note(
-        f"Sampled at temperature {used['temperature']:g}, top_k {used['top_k']}, top_p {used['top_p']:g}, "
-        f"seed {used['seed']}; EM-INF: {_summary(config)}."
-    )
-
-
-def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> tuple[str, Any, int, Any]:
-    """Return the prompt, the settings, the most new tokens and the comparison of a transformers model."""
     check_model(options["model"])
+    load = _load_gguf if is_gguf(options["model"]) else _load
+    decoding = load(prompt, settings, options)
+    used = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")}
+    used["max_new_tokens"] = decoding.room
+    facts = {"prompt": decoding.prompt, "sampling": used, "entropy_min": decoding.config.to_dict()}
+    if not options["as_json"]:
+        click.echo(f"Prompt: {decoding.prompt}\n")
+    show = _samples if options["samples"] > 1 else _pair
+    show(decoding, facts, options)
+    if not options["as_json"]:
+        note(
+            f"Sampled at temperature {used['temperature']:g}, top_k {used['top_k']}, top_p {used['top_p']:g}, "
+            f"seed {used['seed']}; EM-INF: {_summary(decoding.config)}."
+        )
+
+
+def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> Decoding:
+    """Load a transformers model and encode the prompt."""
     check_device(options["device"])
     load_libraries(options["model"])
-    from em_hf.compare.side_by_side import compare_decoding
-    from em_hf.generation.mixin import STORED
+    from em_hf.compare.repeat import repeat
+    from em_hf.compare.side_by_side import decode_steps
+    from em_hf.generation.mixin import stored_settings
     from em_hf.models import context_length, encode_prompts, load_model
-    from em_hf.pocket import problems
 
-    prompt = prompt if prompt is not None else problems("test", 1, options["seed"])[0]["prompt"]
     model, tokenizer = load_model(
         options["model"],
         revision=options["revision"],
@@ -117,7 +158,11 @@ def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any
         device=options["device"],
         trust_remote_code=options["trust_remote_code"],
     )
-    config = EntropyMinConfig.from_dict({**(getattr(model.generation_config, STORED, None) or {}), **settings})
+    stored = stored_settings(model) or EntropyMinConfig()
+    config = EntropyMinConfig.from_dict({**stored.to_dict(), **settings})
+    answer = None
+    if prompt is None:
+        prompt, answer = _example(model, tokenizer, config, options)
     length, room = context_length(model), options["max_new_tokens"]
     inputs = encode_prompts(
         tokenizer, [prompt], chat_template=options["chat_template"], limit=length - 1 if length else None
@@ -125,71 +170,103 @@ def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any
     if length and inputs["input_ids"].shape[1] + room > length:
         room = length - inputs["input_ids"].shape[1]
         note(f"The model's context of {length} tokens leaves room for {room} new ones.")
-    result = compare_decoding(
-        model,
-        tokenizer,
-        inputs,
+    draw = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")} | {"max_new_tokens": room}
+    return Decoding(
+        prompt,
+        answer,
         config,
-        seed=options["seed"],
-        max_new_tokens=room,
-        temperature=options["temperature"],
-        top_k=options["top_k"],
-        top_p=options["top_p"],
+        room,
+        pair=lambda: decode_steps(model, tokenizer, inputs, [None, config], **draw),
+        join=lambda steps: steps,
+        repeat=lambda n: repeat(model, tokenizer, inputs, config, n=n, answer=answer, **draw),
     )
-    return prompt, config, room, result
 
 
-def _decode_gguf(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> tuple[str, Any, int, Any]:
-    """The same for a GGUF file, which llama.cpp decodes."""
+def _load_gguf(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> Decoding:
+    """Load a GGUF file with llama.cpp."""
+    check_gguf(options["model"])
+    load_libraries()
     from em_hf.generation.llama_cpp import load_gguf
 
     llm = load_gguf(options["model"], n_ctx=GGUF_CONTEXT)
-    from em_hf.compare.gguf import compare_gguf
+    from em_hf.compare.gguf import decode_gguf, join_rows, repeat_gguf
+    from em_hf.generation.coupling import CoupledSampling
+
+    text, answer = (prompt, None) if prompt is not None else _problems(1)[0]
+    config, seed = EntropyMinConfig.from_dict(settings), options["seed"]
+    draw = {name: options[name] for name in ("temperature", "top_k", "top_p", "chat_template", "max_new_tokens")}
+    return Decoding(
+        text,
+        answer,
+        config,
+        options["max_new_tokens"],
+        pair=lambda: decode_gguf(llm, text, [None, config], coupled=CoupledSampling(seed), **draw),
+        join=join_rows,
+        repeat=lambda n: repeat_gguf(llm, text, config, n=n, answer=answer, seed=seed, **draw),
+    )
+
+
+def _problems(n: int) -> list[tuple[str, str]]:
     from em_hf.pocket import problems
 
-    prompt = prompt if prompt is not None else problems("test", 1, options["seed"])[0]["prompt"]
-    config, room = EntropyMinConfig.from_dict(settings), options["max_new_tokens"]
-    sampling = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p", "chat_template")}
-    return prompt, config, room, compare_gguf(llm, prompt, config, max_new_tokens=room, **sampling)
+    return [(row["prompt"], row["answer"]) for row in problems("test", n, 0)]
 
 
-def _summary(config: Any) -> str:
+def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict[str, Any]) -> tuple[str, str]:
+    """Return the problem to decode where no prompt is given, and its answer."""
+    from em_hf.compare.side_by_side import first_divergent
+
+    problems = _problems(EXAMPLES)
+    if model.num_parameters() > SMALL:
+        return problems[0]
+    prompts = [prompt for prompt, _ in problems]
+    room = options["max_new_tokens"]
+    return problems[first_divergent(model, tokenizer, prompts, config, seed=options["seed"], max_new_tokens=room)]
+
+
+def _pair(decoding: Decoding, facts: dict[str, Any], options: dict[str, Any]) -> None:
+    """Decode one pair, live where stdout is a terminal, and show it."""
+    from rich.console import Console
+
+    from em_hf.compare.side_by_side import collect
+
+    from .decoding_view import show_live, summary, trace_table
+
+    console = Console()
+    with closing(decoding.pair()) as steps:
+        done = list(steps) if options["as_json"] else show_live(steps, console)
+    result = collect(decoding.join(done), seed=options["seed"], answer=decoding.answer)
+    if options["as_json"]:
+        print_json({**facts, **result.to_dict()})
+        return
+    if not console.is_terminal or console.is_dumb_terminal:
+        click.echo(f"Plain:  {result.plain.text.strip()}\n\nEM-INF: {result.em.text.strip()}")
+    click.echo(f"\n{summary(result)}")
+    if options["temperature"] != 1 and result.divergence is not None:
+        click.echo("Probabilities are of the model's own distribution, at temperature 1.")
+    if options["trace"]:
+        click.echo(f"\n{trace_table(result)}")
+
+
+def _samples(decoding: Decoding, facts: dict[str, Any], options: dict[str, Any]) -> None:
+    """Draw many pairs, and show how often each answer was given."""
+    from tqdm import tqdm
+
+    from .decoding_view import samples_table
+
+    with tqdm(total=options["samples"], unit="sample", disable=None, file=sys.stderr) as bar:
+        for result in decoding.repeat(options["samples"]):
+            bar.update(result.n - bar.n)
+    if options["as_json"]:
+        print_json({**facts, "answer": decoding.answer, "samples": asdict(result)})
+    else:
+        click.echo(samples_table(result, decoding.answer))
+
+
+def _summary(config: EntropyMinConfig) -> str:
     if config.method == "adaptive_temperature":
         return f"adaptive temperature, target ratio {config.target_ratio:g}, threshold {config.threshold:g} nats"
     return (
         f"{config.n_grad_steps} {config.optimizer} steps of {config.learning_rate:g}, threshold {config.threshold:g} "
         f"nats, KL weight {config.kl_weight:g}"
     )
-
-
-def _show(result: "Comparison") -> None:
-    click.echo(f"Plain:  {result.plain.text.strip()}\n")
-    click.echo(f"EM-INF: {result.em.text.strip()}\n")
-    click.echo(f"{'':>5} {'plain':<26} {'nats':>5}    {'EM-INF':<26} {'nats':>5}    after")
-    for i in range(max(len(result.plain.tokens), len(result.em.tokens))):
-        mark = ">" if i == result.diverges_at else " "
-        click.echo(f"{mark}{i:>4} {_cell(result.plain, i)}    {_cell(result.em, i)}{_after(result.em, i)}".rstrip())
-    click.echo()
-    for name, run in (("Plain", result.plain), ("EM-INF", result.em)):
-        before = sum(run.entropy_before) / max(1, len(run.tokens))
-        share = 100 * sum(run.adjusted) / max(1, len(run.tokens))
-        click.echo(
-            f"{name + ':':<8}{len(run.tokens)} tokens, {before:.2f} nats a token, {share:.0f}% of steps adjusted"
-        )
-    where = "nowhere: both are the same" if result.diverges_at is None else f"at token {result.diverges_at} (>)"
-    click.echo(f"They part {where}.")
-
-
-def _cell(run: "Decoded", i: int) -> str:
-    """A token, its entropy and a bar of it (full at 3 nats)."""
-    if i >= len(run.tokens):
-        return " " * 34
-    text = repr(run.tokens[i])
-    text = text if len(text) <= 26 else text[:25] + "…"
-    nats = run.entropy_before[i]
-    bar = BARS[min(8, round(8 * nats / FULL_BAR_NATS))]
-    return f"{text:<26} {nats:5.2f} {bar}"
-
-
-def _after(run: "Decoded", i: int) -> str:
-    return f" -> {run.entropy_after[i]:.2f}" if i < len(run.tokens) and run.adjusted[i] else ""
