@@ -58,10 +58,13 @@ class View:
         return Text("\n").join(text.wrap(self.console, width)[-lines:])
 
 
+def is_live(console: Console) -> bool:
+    """Return whether text can be drawn anew in a console: it is a terminal that moves its cursor."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 def show_live(steps: "Iterable[Step]", console: Console) -> "list[Step]":
-    """Show the steps of a decode as they come, where the console is a terminal, and return them all."""
-    if not console.is_terminal or console.is_dumb_terminal:
-        return list(steps)
+    """Show the steps of a decode as they come, and return them all."""
     done, view, lines = [], View(console), max(SMALLEST_SCREEN, console.height)
     with Live(view.render(lines), console=console, auto_refresh=False, transient=True) as live:
         for step in steps:
@@ -78,8 +81,9 @@ def summary(result: "Comparison") -> str:
     """Return what EM-INF did in a sentence, and the mean entropy of both texts."""
     plain, em = result.plain, result.em
     share = 100 * sum(em.adjusted) / max(1, len(em.tokens))
+    parted = "Both drew the same tokens." if result.diverges_at is None else f"They part at token {result.diverges_at}."
     return (
-        f"{result.sentence}\n\n"
+        f"{result.sentence or parted}\n\n"
         f"Plain:  {len(plain.tokens)} tokens, {_mean(plain.entropy_before):.3f} nats per token\n"
         f"EM-INF: {len(em.tokens)} tokens, {_mean(em.entropy_before):.3f} nats per token before EM-INF, "
         f"{_mean(em.entropy_after):.3f} after; it acted on {share:.0f}% of them"

@@ -30,7 +30,8 @@ from .options import (
     setting_options,
 )
 
-DEFAULT_STRATEGIES = ("greedy", "sampling", "em-inf")
+BASES = ("greedy", "sampling")
+DEFAULT_STRATEGIES = (*BASES, "em-inf")
 EM_FIELDS = tuple(name for name in settings_of(EntropyMinConfig) if name != "method")
 
 
@@ -122,7 +123,9 @@ def names_of(options: dict[str, Any], compared: bool) -> tuple[str, ...]:
             raise click.UsageError("give --strategy for one strategy or --compare for several, not both")
         return (options["strategy"],)
     names = tuple(options["compare"] or DEFAULT_STRATEGIES)
-    return (*(base for base in ("greedy", "sampling") if base not in names), *names)
+    if options["backend"] == "openai" and not compared:  # whose API has no like of EM-INF
+        names = BASES
+    return (*(base for base in BASES if base not in names), *names)
 
 
 def list_all() -> str:

@@ -1,7 +1,6 @@
 """`em-hf generate`: one prompt, with and without EM-INF, from the same random numbers."""
 
 import sys
-from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,11 +23,11 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from em_hf.compare.repeat import Repeated
-    from em_hf.compare.side_by_side import Step
+    from em_hf.compare.side_by_side import Comparison
 
 GGUF_CONTEXT = 4096  # tokens of context for a GGUF file: a model's own may not fit into memory
 EXAMPLES = 64  # problems of the pocket reasoner among which one is looked for where no prompt is given
+DRAW = ("seed", "temperature", "top_k", "top_p")
 SMALL = 20_000_000  # parameters of a model that decodes all of them in a moment
 
 
@@ -51,19 +50,15 @@ class GenerateOptions:
 
 @dataclass(frozen=True)
 class Decoding:
-    """A loaded model with a prompt, ready to decode.
+    """A loaded model with a prompt, its answer where it is known, and how to decode it."""
 
-    `pair` gives the steps of two rows as they are drawn, and `join` makes those of a finished decode of them; `repeat`
-    gives what many samples came to, after each batch.
-    """
-
+    model: Any
+    tokenizer: Any
     prompt: str
     answer: str | None
+    inputs: Any
     config: EntropyMinConfig
-    room: int
-    pair: "Callable[[], Generator[Step, None, None]]"
-    join: "Callable[[list[Step]], list[Step]]"
-    repeat: "Callable[[int], Iterator[Repeated]]"
+    draw: dict[str, Any]
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str | None:
@@ -126,28 +121,17 @@ def command(prompt: str | None, **options: Any) -> None:
     settings = entropy_min_settings(options)
     prompt = read_prompt(prompt, options["file"])
     check_model(options["model"])
-    load = _load_gguf if is_gguf(options["model"]) else _load
-    decoding = load(prompt, settings, options)
-    used = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")}
-    used["max_new_tokens"] = decoding.room
-    facts = {"prompt": decoding.prompt, "sampling": used, "entropy_min": decoding.config.to_dict()}
-    if not options["as_json"]:
-        click.echo(f"Prompt: {decoding.prompt}\n")
+    check_device(options["device"])
     show = _samples if options["samples"] > 1 else _pair
-    show(decoding, facts, options)
-    if not options["as_json"]:
-        note(
-            f"Sampled at temperature {used['temperature']:g}, top_k {used['top_k']}, top_p {used['top_p']:g}, "
-            f"seed {used['seed']}; EM-INF: {_summary(decoding.config)}."
-        )
+    if is_gguf(options["model"]):
+        check_gguf(options["model"])
+        show = _gguf
+    load_libraries(options["model"])
+    show(prompt, settings, options)
 
 
 def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> Decoding:
-    """Load a transformers model and encode the prompt."""
-    check_device(options["device"])
-    load_libraries(options["model"])
-    from em_hf.compare.repeat import repeat
-    from em_hf.compare.side_by_side import decode_steps
+    """Load the model and encode the prompt."""
     from em_hf.generation.mixin import stored_settings
     from em_hf.models import context_length, encode_prompts, load_model
 
@@ -170,40 +154,8 @@ def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
     if length and inputs["input_ids"].shape[1] + room > length:
         room = length - inputs["input_ids"].shape[1]
         note(f"The model's context of {length} tokens leaves room for {room} new ones.")
-    draw = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")} | {"max_new_tokens": room}
-    return Decoding(
-        prompt,
-        answer,
-        config,
-        room,
-        pair=lambda: decode_steps(model, tokenizer, inputs, [None, config], **draw),
-        join=lambda steps: steps,
-        repeat=lambda n: repeat(model, tokenizer, inputs, config, n=n, answer=answer, **draw),
-    )
-
-
-def _load_gguf(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> Decoding:
-    """Load a GGUF file with llama.cpp."""
-    check_gguf(options["model"])
-    load_libraries()
-    from em_hf.generation.llama_cpp import load_gguf
-
-    llm = load_gguf(options["model"], n_ctx=GGUF_CONTEXT)
-    from em_hf.compare.gguf import decode_gguf, join_rows, repeat_gguf
-    from em_hf.generation.coupling import CoupledSampling
-
-    text, answer = (prompt, None) if prompt is not None else _problems(1)[0]
-    config, seed = EntropyMinConfig.from_dict(settings), options["seed"]
-    draw = {name: options[name] for name in ("temperature", "top_k", "top_p", "chat_template", "max_new_tokens")}
-    return Decoding(
-        text,
-        answer,
-        config,
-        options["max_new_tokens"],
-        pair=lambda: decode_gguf(llm, text, [None, config], coupled=CoupledSampling(seed), **draw),
-        join=join_rows,
-        repeat=lambda n: repeat_gguf(llm, text, config, n=n, answer=answer, seed=seed, **draw),
-    )
+    draw = {name: options[name] for name in DRAW} | {"max_new_tokens": room}
+    return Decoding(model, tokenizer, prompt, answer, inputs, config, draw)
 
 
 def _problems(n: int) -> list[tuple[str, str]]:
@@ -224,43 +176,100 @@ def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict
     return problems[first_divergent(model, tokenizer, prompts, config, seed=options["seed"], max_new_tokens=room)]
 
 
-def _pair(decoding: Decoding, facts: dict[str, Any], options: dict[str, Any]) -> None:
+def _pair(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:
     """Decode one pair, live where stdout is a terminal, and show it."""
+    decoding = _load(prompt, settings, options)
     from rich.console import Console
 
-    from em_hf.compare.side_by_side import collect
+    from em_hf.compare.side_by_side import collect, decode_steps
 
-    from .decoding_view import show_live, summary, trace_table
+    from .decoding_view import is_live, show_live
 
-    console = Console()
-    with closing(decoding.pair()) as steps:
-        done = list(steps) if options["as_json"] else show_live(steps, console)
-    result = collect(decoding.join(done), seed=options["seed"], answer=decoding.answer)
+    model, config, draw = decoding.model, decoding.config, decoding.draw
+    live = is_live(console := Console()) and not options["as_json"]
+    _begin(decoding.prompt, options)
+    with closing(decode_steps(model, decoding.tokenizer, decoding.inputs, [None, config], **draw)) as steps:
+        done = show_live(steps, console) if live else list(steps)
+    result = collect(done, seed=options["seed"], answer=decoding.answer)
+    _end(result, decoding.prompt, config, draw, options, shown=live)
+
+
+def _gguf(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:
+    """Decode one pair with llama.cpp, and show it."""
+    if options["samples"] > 1:
+        raise click.UsageError("--samples needs a model of transformers, and is not for .gguf files")
+    from em_hf.compare.gguf import compare_gguf
+    from em_hf.generation.llama_cpp import load_gguf
+
+    llm = load_gguf(options["model"], n_ctx=GGUF_CONTEXT)
+    text, config = prompt if prompt is not None else _problems(1)[0][0], EntropyMinConfig.from_dict(settings)
+    draw = {name: options[name] for name in (*DRAW, "max_new_tokens")}
+    _begin(text, options)
+    result = compare_gguf(llm, text, config, chat_template=options["chat_template"], **draw)
+    _end(result, text, config, draw, options, shown=False)
+
+
+def _begin(prompt: str, options: dict[str, Any]) -> None:
+    if not options["as_json"]:
+        click.echo(f"Prompt: {prompt}\n")
+
+
+def _end(
+    result: "Comparison",
+    prompt: str,
+    config: EntropyMinConfig,
+    draw: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    shown: bool,
+) -> None:
+    """Print what a pair came to, its texts too unless they were shown."""
+    from .decoding_view import summary, trace_table
+
     if options["as_json"]:
-        print_json({**facts, **result.to_dict()})
+        print_json({**_facts(prompt, config, draw), **result.to_dict()})
         return
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not shown:
         click.echo(f"Plain:  {result.plain.text.strip()}\n\nEM-INF: {result.em.text.strip()}")
     click.echo(f"\n{summary(result)}")
-    if options["temperature"] != 1 and result.divergence is not None:
+    if draw["temperature"] != 1 and result.divergence is not None:
         click.echo("Probabilities are of the model's own distribution, at temperature 1.")
     if options["trace"]:
         click.echo(f"\n{trace_table(result)}")
+    _settings_note(config, draw)
 
 
-def _samples(decoding: Decoding, facts: dict[str, Any], options: dict[str, Any]) -> None:
+def _samples(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:
     """Draw many pairs, and show how often each answer was given."""
+    decoding = _load(prompt, settings, options)
     from tqdm import tqdm
+
+    from em_hf.compare.repeat import repeat
 
     from .decoding_view import samples_table
 
-    with tqdm(total=options["samples"], unit="sample", disable=None, file=sys.stderr) as bar:
-        for result in decoding.repeat(options["samples"]):
+    _begin(decoding.prompt, options)
+    what, n, answer = (decoding.model, decoding.tokenizer, decoding.inputs), options["samples"], decoding.answer
+    with tqdm(total=n, unit="sample", disable=None, file=sys.stderr) as bar:
+        for result in repeat(*what, decoding.config, n=n, answer=answer, **decoding.draw):
             bar.update(result.n - bar.n)
     if options["as_json"]:
-        print_json({**facts, "answer": decoding.answer, "samples": asdict(result)})
-    else:
-        click.echo(samples_table(result, decoding.answer))
+        facts = _facts(decoding.prompt, decoding.config, decoding.draw)
+        print_json({**facts, "answer": answer, "samples": asdict(result)})
+        return
+    click.echo(samples_table(result, answer))
+    _settings_note(decoding.config, decoding.draw)
+
+
+def _facts(prompt: str, config: EntropyMinConfig, draw: dict[str, Any]) -> dict[str, Any]:
+    return {"prompt": prompt, "sampling": draw, "entropy_min": config.to_dict()}
+
+
+def _settings_note(config: EntropyMinConfig, draw: dict[str, Any]) -> None:
+    note(
+        f"Sampled at temperature {draw['temperature']:g}, top_k {draw['top_k']}, top_p {draw['top_p']:g}, "
+        f"seed {draw['seed']}; EM-INF: {_summary(config)}."
+    )
 
 
 def _summary(config: EntropyMinConfig) -> str:

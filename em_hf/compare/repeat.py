@@ -104,11 +104,10 @@ def repeat(
         decoded = tokenizer.batch_decode(torch.stack(tokens, 1), skip_special_tokens=True)
         texts[0].extend(decoded[: len(groups)])
         texts[1].extend(decoded[len(groups) :])
-        yield repeated(texts[0][:], texts[1][:], answer)
+        yield _repeated(texts[0][:], texts[1][:], answer)
 
 
-def repeated(plain: list[str], em: list[str], answer: str | None) -> Repeated:
-    """Return what samples of one prompt come to, plain and with EM-INF; see `Repeated`."""
+def _repeated(plain: list[str], em: list[str], answer: str | None) -> Repeated:
     tallies = tally(plain, answer), tally(em, answer)
     gain = None
     if answer is not None:

@@ -174,7 +174,7 @@ class _Seen:
     chances: list[float]
 
 
-class LatestTrace(EntropyTrace):
+class _Latest(EntropyTrace):
     """The trace of the step under way alone, so that reading it does not grow with the length."""
 
     def record(self, before: Tensor, after: Tensor, adjusted: Tensor, finished: Tensor | None = None) -> None:
@@ -186,7 +186,7 @@ class _Watch(LogitsProcessor):
     """EM-INF that remembers the distributions of its last step, which rows had ended before it, and its duration."""
 
     def __init__(self, rows: list[EntropyMinConfig | None], end: EndOfSequence) -> None:
-        self._latest = LatestTrace()
+        self._latest = _Latest()
         self._step = EntropyMinLogitsProcessor(rows, self._latest)
         self._end = end
         self._ended: Tensor | None = None

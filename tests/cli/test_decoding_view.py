@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from em_hf.cli.decoding_view import View, show_live
+from em_hf.cli.decoding_view import View, is_live, show_live
 from rich.console import Console
 
 from em_hf.compare.side_by_side import Step, Token
@@ -54,9 +54,11 @@ def test_no_color_leaves_colours_out_and_says_what_the_underlines_are(monkeypatc
     assert Console().no_color, "which rich reads itself"
 
 
-def test_nothing_is_drawn_into_a_pipe() -> None:
-    out = io.StringIO()
-    assert show_live(iter(STEPS), Console(file=out)) == STEPS and out.getvalue() == ""
+def test_nothing_is_drawn_into_a_pipe_nor_on_a_terminal_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert is_live(Console(force_terminal=True)) and not is_live(Console(file=io.StringIO()))
+    monkeypatch.setenv("TERM", "dumb")
+    assert not is_live(Console(force_terminal=True))
 
 
 def test_of_a_text_longer_than_the_screen_the_end_is_shown_while_it_grows_and_all_of_it_afterwards() -> None:
