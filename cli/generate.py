@@ -169,7 +169,7 @@ def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict
     from em_hf.compare.side_by_side import first_divergent
 
     problems = _problems(EXAMPLES)
-    if model.num_parameters() > SMALL:
+    if not 0 < model.num_parameters() <= SMALL:
         return problems[0]
     prompts = [prompt for prompt, _ in problems]
     room = options["max_new_tokens"]
