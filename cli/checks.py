@@ -1,4 +1,4 @@
-"""What can be checked before anything heavy is imported: names of models, devices, files, extras and ports."""
+"""Checks that need no heavy import: names of models, devices, files, tasks, extras and ports."""
 
 import difflib
 import json
@@ -29,10 +29,10 @@ PACKAGES = {  # by the name that is imported
 
 
 def check_model(name: str) -> None:
-    """Raise where a model name stands for nothing on this machine and cannot be a Hub id.
+    """Raise if a model name is neither a model on this machine nor a possible Hub id.
 
     Raises:
-        OSError: There is no such folder, with near names, or it holds no model.
+        OSError: There is no such folder (near names are suggested), or it holds no model.
         ValueError: The name is empty.
     """
     if not name.strip():
@@ -65,7 +65,7 @@ def is_gguf(name: str) -> bool:
 
 
 def _check_folder(path: Path, name: str) -> None:
-    """Raise where a folder cannot be a model's or an adapter's."""
+    """Raise OSError if a folder holds neither a model nor an adapter."""
     if not path.is_dir():
         raise OSError(f"{name} is a file, but a model is a folder, a .gguf file, or a Hub id")
     config = path / "config.json"
@@ -80,7 +80,7 @@ def _check_folder(path: Path, name: str) -> None:
 
 
 def check_gguf(name: str) -> None:
-    """Raise where a file cannot be a GGUF file, or llama.cpp is not there to decode it.
+    """Raise if a file is no GGUF file, or llama.cpp is not installed.
 
     Raises:
         ValueError: It is another file.
@@ -109,7 +109,7 @@ def is_hub_id(name: str | None) -> bool:
 
 
 def check_device(name: str | None) -> None:
-    """Raise ValueError where this machine cannot have the device; whether it does, torch says later."""
+    """Raise ValueError if this machine cannot have the device; torch says later whether it does."""
     if name is None:
         return
     kind, _, index = name.partition(":")
@@ -124,7 +124,7 @@ def check_device(name: str | None) -> None:
 
 
 def check_extra(what: str, extra: str, *packages: str) -> None:
-    """Raise ImportError, with the command that installs it, where a package of an extra is missing."""
+    """Raise ImportError, with the command that installs it, if a package of an extra is missing."""
     for package in packages:
         if find_spec(package) is None:
             name = PACKAGES.get(package, package)
@@ -132,10 +132,10 @@ def check_extra(what: str, extra: str, *packages: str) -> None:
 
 
 def check_dataset(name: str | None) -> str | None:
-    """Return a dataset's name where it has to come from the Hub, else None.
+    """Return a dataset's name if it has to come from the Hub, else None.
 
     Raises:
-        OSError, ValueError: It is named like a file, and there is none that could be read.
+        OSError, ValueError: It is named like a file, but there is no such file.
     """
     from em_hf.data import FEWER_DATASET, POCKET_DATASET, local_file
 
@@ -143,7 +143,7 @@ def check_dataset(name: str | None) -> str | None:
 
 
 def check_rows(name: str | None, **columns: Any) -> None:
-    """Read a dataset where that is quick, so that a file with a fault in it is said before anything is loaded.
+    """Read a small file of prompts, so that its errors are reported before anything is loaded.
 
     Args:
         columns: As for `load_prompts`.
@@ -159,9 +159,9 @@ def check_rows(name: str | None, **columns: Any) -> None:
 
 
 def check_tasks(names: Sequence[str], *, allow_code: bool) -> None:
-    """Raise where a task is neither ours nor lm-eval's, or runs programs without leave.
+    """Raise if a task is neither ours nor lm-eval's, or runs programs without permission.
 
-    lm-eval takes half a minute to read its tasks; that a name stands in none of their files is found in a moment.
+    lm-eval takes half a minute to read its tasks; searching their files for an unknown name takes under a second.
 
     Raises:
         ValueError: There is no such task, or it runs the programs that the model writes.
@@ -182,7 +182,7 @@ def check_tasks(names: Sequence[str], *, allow_code: bool) -> None:
 
 
 def _in_lm_eval(name: str) -> bool:
-    """Return whether a name stands in any task file of lm-eval; True where there are none to look into."""
+    """Return whether any of lm-eval's task files contains a name; True if there are no files to search."""
     spec = find_spec("lm_eval")
     root = Path(spec.origin).parent / "tasks" if spec is not None and spec.origin else None
     if root is None or not root.is_dir():
@@ -197,7 +197,7 @@ def _in_lm_eval(name: str) -> bool:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise OSError where the address cannot be listened on."""
+    """Raise OSError if the address cannot be listened on."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as error:
@@ -213,7 +213,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def hub_is_reachable() -> bool:
-    """Return whether the Hub answers within a few seconds; True without asking where only the cache is to be used."""
+    """Return whether the Hub answers within a few seconds; True, without asking, in offline mode."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return True
     import httpx
@@ -227,7 +227,7 @@ def hub_is_reachable() -> bool:
 
 
 def check_writable(file: Path | None) -> None:
-    """Raise OSError where a file to be written cannot be: its folder is missing, or it is a folder itself."""
+    """Raise OSError if a file cannot be written: its folder is missing, or it is a folder itself."""
     if file is None:
         return
     if file.is_dir():

@@ -123,7 +123,7 @@ def names_of(options: dict[str, Any], compared: bool) -> tuple[str, ...]:
             raise click.UsageError("give --strategy for one strategy or --compare for several, not both")
         return (options["strategy"],)
     names = tuple(options["compare"] or DEFAULT_STRATEGIES)
-    if options["backend"] == "openai" and not compared:  # whose API has no like of EM-INF
+    if options["backend"] == "openai" and not compared:  # whose API cannot do EM-INF
         names = BASES
     return (*(base for base in BASES if base not in names), *names)
 

@@ -224,7 +224,7 @@ YAML_FAULTS = [
     ("entropy_min: [1]", "entropy_min in bad.yaml is [1], but must be a JSON object"),
     ("output: [a]", "output in bad.yaml is ['a'], but must be a path"),
     ("stesp: 3", "bad.yaml has the unknown key 'stesp'; did you mean 'steps'?"),
-    ("steps: 3\nsteps: 4", "'steps' stands there twice"),
+    ("steps: 3\nsteps: 4", "'steps' is given twice"),
     ("a: &x [1]\nb: *x", "no aliases here"),
     ("- steps", "must hold 'option: value' lines, not list"),
     ("[" * 100_000, "bad.yaml is nested too deeply"),
