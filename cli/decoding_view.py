@@ -17,8 +17,8 @@ SIDE_BY_SIDE = 100  # columns
 SMALLEST_SCREEN = 10  # lines
 # From this many nats on, a token has this style.
 STYLES = ((1.5, "red"), (0.5, "yellow"), (0.1, "cyan"), (0.0, ""))
-LEGEND = "Entropy of each token: uncoloured under 0.1 nats, cyan, yellow from 0.5, red from 1.5"
-UNDERLINED = "underlined: EM-INF acted"
+UNDERLINED = "Underlined: EM-INF acted."
+LEGEND = f"Entropy of each token: uncoloured under 0.1 nats, cyan, yellow from 0.5, red from 1.5. {UNDERLINED}"
 BARS = " ▁▂▃▄▅▆▇█"
 FULL_BAR_NATS = 3.0
 
@@ -72,8 +72,7 @@ def show_live(steps: "Iterable[Step]", console: Console) -> "list[Step]":
             view.add(step.rows)
             live.update(view.render(lines), refresh=True)
     console.print(view.render())
-    legend = UNDERLINED.capitalize() if console.no_color else f"{LEGEND}; {UNDERLINED}"
-    console.print(f"\n{legend}.", style="dim", highlight=False)
+    console.print(f"\n{UNDERLINED if console.no_color else LEGEND}", style="dim", highlight=False)
     return done
 
 

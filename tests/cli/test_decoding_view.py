@@ -38,7 +38,7 @@ def test_on_a_wide_terminal_both_texts_stand_side_by_side_coloured_by_entropy() 
     assert re.match(r"Plain.{30,}EM-INF", last[0]), "the titles stand in one line"
     assert "sure" in last[1] and "\x1b[33m torn\x1b[0m\x1b[31m lost\x1b[0m" in last[1]
     assert "\x1b[4;33m torn" in last[1], "underlined where EM-INF acted"
-    assert "red from 1.5; underlined" in out
+    assert "red from 1.5. Underlined: EM-INF acted." in out
 
 
 def test_on_a_narrow_terminal_one_text_stands_below_the_other() -> None:
