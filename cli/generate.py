@@ -171,9 +171,8 @@ def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict
     problems = _problems(EXAMPLES)
     if not 0 < model.num_parameters() <= SMALL:
         return problems[0]
-    prompts = [prompt for prompt, _ in problems]
-    room = options["max_new_tokens"]
-    return problems[first_divergent(model, tokenizer, prompts, config, seed=options["seed"], max_new_tokens=room)]
+    draw = {name: options[name] for name in (*DRAW, "max_new_tokens")}
+    return problems[first_divergent(model, tokenizer, [prompt for prompt, _ in problems], config, **draw)]
 
 
 def _pair(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:

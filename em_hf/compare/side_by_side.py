@@ -275,12 +275,20 @@ def compare_decoding(
 
 
 def first_divergent(
-    model: Any, tokenizer: Any, prompts: Sequence[str], config: EntropyMinConfig, *, seed: int, max_new_tokens: int
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    config: EntropyMinConfig,
+    *,
+    seed: int,
+    max_new_tokens: int,
+    **draw: Any,
 ) -> int:
-    """Return the first of the prompts whose rows of `compare_decoding` differ; 0 where there is none.
+    """Return the index of the first prompt whose rows of `compare_decoding` differ; 0 where there is none.
 
-    Eight prompts at a time are decoded in one batch, at temperature 1.
+    Eight prompts at a time are decoded in one batch. `draw` are temperature, top_k and top_p, as for `decode_steps`.
     """
+    how = SamplingConfig(max_new_tokens=max_new_tokens, seed=seed, **draw)
     enable_entropy_min(model)
     for start in range(0, len(prompts), PROMPTS_AT_ONCE):
         part = prompts[start : start + PROMPTS_AT_ONCE]
@@ -288,7 +296,7 @@ def first_divergent(
         out = model.generate(
             **{name: value.to(unwrap_model(model).device) for name, value in inputs.items()},
             **NEUTRAL,
-            **SamplingConfig(seed=seed).draw(),
+            **how.draw(),
             max_new_tokens=max_new_tokens,
             tokenizer=tokenizer,
             entropy_min=[False, config] * len(part),
