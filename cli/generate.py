@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from em_hf.compare.side_by_side import Comparison
 
 GGUF_CONTEXT = 4096  # tokens of context for a GGUF file: a model's own may not fit into memory
-EXAMPLES = 64  # problems of the pocket reasoner among which one is looked for where no prompt is given
+EXAMPLES = 32  # problems of the pocket reasoner among which one is looked for where no prompt is given
 DRAW = ("seed", "temperature", "top_k", "top_p")
 SMALL = 20_000_000  # parameters of a model that decodes all of them in a moment
 
