@@ -132,8 +132,10 @@ def beside_greedy(rows: list[dict[str, Any]]) -> str:
     if best["low"] > greedy["high"]:
         return f"{start}; {best['name']} beats it, with {after}."
     if best["accuracy"] <= base["accuracy"]:
-        return f"{start}, and nothing here beats it; nor did EM help sampling (from {before} to {after} at best)."
+        return (
+            f"{start}, and nothing sampled here beats it; nor did EM help sampling (from {before} to {after} at best)."
+        )
     return (
-        f"{start}, and nothing here clearly beats it. What EM buys is better sampling, from {before} to {after} "
+        f"{start}, and nothing sampled here clearly beats it. What EM buys is better sampling, from {before} to {after} "
         f"({best['name']}), with the variety that votes and pass@k need."
     )

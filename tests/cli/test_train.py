@@ -96,7 +96,7 @@ def test_without_a_dataset_it_trains_the_pocket_reasoner_and_prints_the_table(em
             0.99,
             0.67,
             0.95,
-            "right 99.0% of the time, and nothing here clearly beats it. What EM buys is better sampling,",
+            "right 99.0% of the time, and nothing sampled here clearly beats it. What EM buys is better sampling,",
         ),
         (0.60, 0.40, 0.80, "right 60.0% of the time; EM-FT beats it, with 80.0%."),
         (0.60, 0.50, 0.45, "nor did EM help sampling (from 50.0% to 45.0% at best)."),
