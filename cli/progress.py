@@ -136,6 +136,6 @@ def beside_greedy(rows: list[dict[str, Any]]) -> str:
             f"{start}, and nothing sampled here beats it; nor did EM help sampling (from {before} to {after} at best)."
         )
     return (
-        f"{start}, and nothing sampled here clearly beats it. What EM buys is better sampling, from {before} to {after} "
-        f"({best['name']}), with the variety that votes and pass@k need."
+        f"{start}, and nothing sampled here clearly beats it. What EM buys is better sampling, from {before} "
+        f"to {after} ({best['name']}), with the variety that votes and pass@k need."
     )
