@@ -16,6 +16,7 @@ import gradio as gr
 from . import zero  # isort: skip  (before torch)
 
 from em_hf.compare.side_by_side import Step
+from em_hf.compare.verdict import verdict
 
 from .decoding import batches, step_payload
 from .examples import opening, settings_for
@@ -23,7 +24,6 @@ from .fence import while_heard
 from .models import Models, loaded, shown_name
 from .request import DecodeRequest
 from .snippets import command_line, python_program
-from .verdict import verdict
 
 GREEDY_NOTE = (
     "Temperature 0 is greedy: the largest logit stays the largest under EM-INF, so both panes say the same. "

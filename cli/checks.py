@@ -1,25 +1,37 @@
-"""What can be checked before anything heavy is imported: names of models, devices, files, extras and ports."""
+"""Checks that need no heavy import: names of models, devices, files, tasks, extras and ports."""
 
 import difflib
+import json
 import os
 import re
 import socket
 import sys
+from collections.abc import Sequence
+from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from em_hf.settings import POCKET_NAME, POCKET_NAMES, did_you_mean
 
 DEVICES = ("cpu", "cuda", "mps", "xpu", "npu", "hpu", "mlu", "mtia")
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 HUB_SECONDS = 3
+QUICK_BYTES = 5_000_000  # a file that is read twice, once to check it
+PACKAGES = {  # by the name that is imported
+    "trl": "TRL",
+    "peft": "PEFT",
+    "lm_eval": "lm-eval",
+    "sklearn": "scikit-learn",
+    "llama_cpp": "llama-cpp-python",
+}
 
 
 def check_model(name: str) -> None:
-    """Raise where a model name stands for nothing on this machine and cannot be a Hub id.
+    """Raise if a model name is neither a model on this machine nor a possible Hub id.
 
     Raises:
-        OSError: There is no such folder; near names are suggested.
+        OSError: There is no such folder (near names are suggested), or it holds no model.
         ValueError: The name is empty.
     """
     if not name.strip():
@@ -28,20 +40,59 @@ def check_model(name: str) -> None:
         return
     try:
         path = Path(name).expanduser()
-        if path.exists():
-            return
+        there = path.exists()
     except (OSError, RuntimeError, ValueError):  # a name too long for the file system, or ~nobody
-        path = Path(name)
-    like_path = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
-    beside = _names_in(path.parent) if like_path else []
-    near = did_you_mean(path.name, beside) if like_path else ""
-    if like_path:
-        raise OSError(f"there is no model folder at {name}{near}")
+        path, there = Path(name), False
+    if there:
+        if not is_gguf(name):
+            _check_folder(path, name)
+        return
+    if is_gguf(name):
+        raise OSError(f"there is no file {name}{did_you_mean(path.name, _names_in(path.parent))}")
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise OSError(f"there is no model folder at {name}{did_you_mean(path.name, _names_in(path.parent))}")
     close = difflib.get_close_matches(name, POCKET_NAMES, 1, 0.8)
     if close:
         raise OSError(f"there is no model {name}; did you mean {close[0]!r}?")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise ValueError(f"model is {name!r}, but must be a Hub id such as owner/name, a folder, or {POCKET_NAME}")
+
+
+def is_gguf(name: str) -> bool:
+    """Return whether a model name is that of a GGUF file, which llama.cpp decodes."""
+    return name.lower().endswith(".gguf")
+
+
+def _check_folder(path: Path, name: str) -> None:
+    """Raise OSError if a folder holds neither a model nor an adapter."""
+    if not path.is_dir():
+        raise OSError(f"{name} is a file, but a model is a folder, a .gguf file, or a Hub id")
+    config = path / "config.json"
+    if not config.is_file():
+        if not (path / "adapter_config.json").is_file():
+            raise OSError(f"{name} holds no model: there is no config.json in it")
+        return
+    try:
+        json.loads(config.read_bytes())
+    except ValueError as error:
+        raise OSError(f"{config} is not JSON ({error}): copy or download it again") from error
+
+
+def check_gguf(name: str) -> None:
+    """Raise if a file is no GGUF file, or llama.cpp is not installed.
+
+    Raises:
+        ValueError: It is another file.
+        ImportError: llama-cpp-python is missing.
+    """
+    try:
+        with Path(name).expanduser().open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}") from error
+    if head != b"GGUF":
+        raise ValueError(f"{name} is not a GGUF file: it begins with {head!r}")
+    check_extra("a .gguf file", "gguf", "llama_cpp")
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -57,7 +108,7 @@ def is_hub_id(name: str | None) -> bool:
 
 
 def check_device(name: str | None) -> None:
-    """Raise ValueError where this machine cannot have the device; whether it does, torch says later."""
+    """Raise ValueError if this machine cannot have the device; torch says later whether it does."""
     if name is None:
         return
     kind, _, index = name.partition(":")
@@ -72,26 +123,80 @@ def check_device(name: str | None) -> None:
 
 
 def check_extra(what: str, extra: str, *packages: str) -> None:
-    """Raise ImportError, with the command that installs it, where a package of an extra is missing."""
+    """Raise ImportError, with the command that installs it, if a package of an extra is missing."""
     for package in packages:
         if find_spec(package) is None:
-            name = {"trl": "TRL", "peft": "PEFT", "lm_eval": "lm-eval", "sklearn": "scikit-learn"}.get(package, package)
+            name = PACKAGES.get(package, package)
             raise ImportError(f"{what} needs {name}: pip install 'em-hf[{extra}]'")
 
 
 def check_dataset(name: str | None) -> str | None:
-    """Return a dataset's name where it has to come from the Hub, else None.
+    """Return a dataset's name if it has to come from the Hub, else None.
 
     Raises:
-        OSError, ValueError: It is named like a file, and there is none that could be read.
+        OSError, ValueError: It is named like a file, but there is no such file.
     """
     from em_hf.data import FEWER_DATASET, POCKET_DATASET, local_file
 
     return None if name in (None, POCKET_DATASET, FEWER_DATASET) or local_file(str(name)) else name
 
 
+def check_rows(name: str | None, **columns: Any) -> None:
+    """Read a small file of prompts, so that its errors are reported before anything is loaded.
+
+    Args:
+        columns: As for `load_prompts`.
+
+    Raises:
+        OSError, ValueError: The file cannot be used.
+    """
+    from em_hf.data import POCKET_DATASET, load_prompts, local_file
+
+    path = local_file(name or POCKET_DATASET)
+    if path is not None and ".parquet" not in path.suffixes and path.stat().st_size <= QUICK_BYTES:
+        load_prompts(str(name), **columns)
+
+
+def check_tasks(names: Sequence[str], *, allow_code: bool) -> None:
+    """Raise if a task is neither ours nor lm-eval's, or runs programs without permission.
+
+    lm-eval takes half a minute to read its tasks; searching their files for an unknown name takes under a second.
+
+    Raises:
+        ValueError: There is no such task, or it runs the programs that the model writes.
+    """
+    folder = resources.files("em_hf.evaluation") / "tasks"
+    ours = {file.name.removesuffix(".yaml"): file for file in folder.iterdir() if file.name.endswith(".yaml")}
+    for name in names:
+        if name in ours:
+            if "include: _programs_yaml" in ours[name].read_text(encoding="utf-8") and not allow_code:
+                raise ValueError(
+                    f"{name} runs the programs that the model writes: allow it with --allow-code-execution"
+                )
+        elif not _in_lm_eval(name):
+            raise ValueError(
+                f"there is no task {name!r}{did_you_mean(name, ours)}; `em-hf eval --list` shows ours, lm-eval's have "
+                "its own names"
+            )
+
+
+def _in_lm_eval(name: str) -> bool:
+    """Return whether any of lm-eval's task files contains a name; True if there are no files to search."""
+    spec = find_spec("lm_eval")
+    root = Path(spec.origin).parent / "tasks" if spec is not None and spec.origin else None
+    if root is None or not root.is_dir():
+        return True
+    words = name.encode()
+    return any(
+        words in Path(folder, file).read_bytes()
+        for folder, _, files in os.walk(root)
+        for file in files
+        if file.endswith((".yaml", ".yml"))
+    )
+
+
 def check_port(host: str, port: int) -> None:
-    """Raise OSError where the address cannot be listened on."""
+    """Raise OSError if the address cannot be listened on."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as error:
@@ -107,7 +212,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def hub_is_reachable() -> bool:
-    """Return whether the Hub answers within a few seconds; True without asking where only the cache is to be used."""
+    """Return whether the Hub answers within a few seconds; True, without asking, in offline mode."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return True
     import httpx
@@ -121,7 +226,7 @@ def hub_is_reachable() -> bool:
 
 
 def check_writable(file: Path | None) -> None:
-    """Raise OSError where a file to be written cannot be: its folder is missing, or it is a folder itself."""
+    """Raise OSError if a file cannot be written: its folder is missing, or it is a folder itself."""
     if file is None:
         return
     if file.is_dir():

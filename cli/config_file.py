@@ -82,7 +82,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             seen: set[str] = set()
             for key, _ in node.value:
                 if key.value in seen if isinstance(key.value, str) else False:
-                    raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {shown(key.value)} stands there twice")
+                    raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {shown(key.value)} is given twice")
                 seen.add(str(key.value))
             return super().construct_mapping(node, deep)
 

@@ -10,7 +10,7 @@ import click
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DataSettings, ModelSettings, setting, settings_of
 
-from .checks import check_dataset, check_device, check_extra, check_model, check_writable
+from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_writable
 from .common import load_libraries, print_json
 from .config_file import config_option
 from .options import Command, entropy_min_options, entropy_min_settings, json_option, setting_options
@@ -58,6 +58,12 @@ def command(**options: Any) -> None:
     hub_dataset = check_dataset(options["dataset"])
     check_extra("em-hf diagnose", "eval", "sklearn")
     check_writable(options["output"])
+    check_rows(
+        options["dataset"],
+        prompt_column=options["prompt_column"],
+        answer_column=options["answer_column"],
+        limit=options["limit"],
+    )
     load_libraries(options["model"], hub_dataset)
     from tqdm import tqdm
 

@@ -17,7 +17,7 @@ from em_hf.evaluation.strategy import Strategy
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DataSettings, DrawSettings, setting, settings_of
 
-from .checks import check_dataset, check_device, check_extra, check_model
+from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_tasks
 from .common import load_libraries, note, print_json
 from .config_file import config_option
 from .options import (
@@ -30,7 +30,8 @@ from .options import (
     setting_options,
 )
 
-DEFAULT_STRATEGIES = ("greedy", "sampling", "em-inf")
+BASES = ("greedy", "sampling")
+DEFAULT_STRATEGIES = (*BASES, "em-inf")
 EM_FIELDS = tuple(name for name in settings_of(EntropyMinConfig) if name != "method")
 
 
@@ -122,7 +123,9 @@ def names_of(options: dict[str, Any], compared: bool) -> tuple[str, ...]:
             raise click.UsageError("give --strategy for one strategy or --compare for several, not both")
         return (options["strategy"],)
     names = tuple(options["compare"] or DEFAULT_STRATEGIES)
-    return (*(base for base in ("greedy", "sampling") if base not in names), *names)
+    if options["backend"] == "openai" and not compared:  # whose API cannot do EM-INF
+        names = BASES
+    return (*(base for base in BASES if base not in names), *names)
 
 
 def list_all() -> str:
@@ -194,6 +197,13 @@ def command(ctx: click.Context, **options: Any) -> None:
     check_extra("em-hf eval", "eval", "lm_eval")
     if options["output"] is not None and options["output"].exists() and not options["output"].is_dir():
         raise OSError(f"{options['output']} is a file, but results need a folder: name another --output")
+    if options["backend"] == "vllm" and find_spec("vllm") is None:
+        raise ImportError("--backend vllm needs vLLM, in an environment of its own: pip install 'em-hf[vllm,eval]'")
+    columns = {name: options[name] for name in ("prompt_column", "answer_column")}
+    for name in (options["dataset"], options["validation"]):
+        check_rows(name, **columns)
+    if not own:
+        check_tasks(options["tasks"], allow_code=options["allow_code_execution"])
     datasets = tuple(check_dataset(name) for name in (options["dataset"], options["validation"]) if name is not None)
     _evaluate(names, options, datasets)
 
@@ -257,8 +267,6 @@ def _vllm(options: dict[str, Any], load: dict[str, Any]) -> tuple[Any, None, Ent
     """Return the lm-eval model of vLLM, which has its own tokenizer, and the EM-INF settings stored with it."""
     if options["device"]:
         raise ValueError("device is given, but vLLM chooses its devices itself: set CUDA_VISIBLE_DEVICES")
-    if find_spec("vllm") is None:
-        raise ImportError("--backend vllm needs vLLM, in an environment of its own: pip install 'em-hf[vllm,eval]'")
     from em_hf.evaluation.vllm import EntropyMinVLLM
     from em_hf.generation.mixin import STORED
 

@@ -1,7 +1,8 @@
 """`em-hf generate`: one prompt, with and without EM-INF, from the same random numbers."""
 
 import sys
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DrawSettings, ModelSettings, setting
 
-from .checks import check_device, check_model
+from .checks import check_device, check_gguf, check_model, is_gguf
 from .common import load_libraries, note, print_json
 from .config_file import config_option
 from .options import (
@@ -22,11 +23,12 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from em_hf.compare.side_by_side import Comparison, Decoded
+    from em_hf.compare.side_by_side import Comparison
 
-BARS = " ▁▂▃▄▅▆▇█"
-FULL_BAR_NATS = 3.0
 GGUF_CONTEXT = 4096  # tokens of context for a GGUF file: a model's own may not fit into memory
+EXAMPLES = 32  # problems of the pocket reasoner among which one is looked for where no prompt is given
+DRAW = ("seed", "temperature", "top_k", "top_p")
+SMALL = 20_000_000  # parameters of a model that decodes all of them in a moment
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,27 @@ class GenerateOptions:
     file: Path | None = setting(None, help="Read the prompt from this file.", group="data", exists="file")
     chat_template: bool = setting(True, help="Put the prompt into the tokenizer's chat template.", group="data")
     max_new_tokens: int = setting(128, help="Longest completion, in tokens.", group="sampling", low=1)
+    samples: int = setting(
+        1,
+        help="Draw this many pairs of completions, and count their final answers.",
+        group="sampling",
+        low=1,
+        high=1024,
+    )
+    trace: bool = setting(False, help="Print a table of all tokens with their entropies, too.", group="output")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """A loaded model with a prompt, its answer where it is known, and how to decode it."""
+
+    model: Any
+    tokenizer: Any
+    prompt: str
+    answer: str | None
+    inputs: Any
+    config: EntropyMinConfig
+    draw: dict[str, Any]
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str | None:
@@ -68,7 +91,18 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
 @click.command(
     "generate",
     cls=Command,
-    first=("model", "file", "threshold", "n_grad_steps", "max_new_tokens", "temperature", "seed", "as_json"),
+    first=(
+        "model",
+        "file",
+        "samples",
+        "threshold",
+        "n_grad_steps",
+        "max_new_tokens",
+        "temperature",
+        "seed",
+        "trace",
+        "as_json",
+    ),
     epilog='Example: em-hf generate "A farmer has 12 cows and buys 7 more." --n-grad-steps 10',
 )
 @click.argument("prompt", required=False)
@@ -79,37 +113,28 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
 @config_option
 @json_option
 def command(prompt: str | None, **options: Any) -> None:
-    """Decode PROMPT with and without EM-INF, from the same random numbers, with the entropy of each token.
+    """Decode PROMPT with and without EM-INF, from the same random numbers, and say where the two differ and why.
 
-    PROMPT may be - for standard input. Without it, one of the pocket reasoner's test problems is taken.
+    PROMPT may be - for standard input. Without it, one of the pocket reasoner's test problems is taken: the first on
+    which the two differ.
     """
     settings = entropy_min_settings(options)
     prompt = read_prompt(prompt, options["file"])
-    decode = _decode_gguf if options["model"].endswith(".gguf") else _decode
-    prompt, config, room, result = decode(prompt, settings, options)
-    used = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")} | {"max_new_tokens": room}
-    if options["as_json"]:
-        print_json({"prompt": prompt, "sampling": used, "entropy_min": config.to_dict(), **result.to_dict()})
-        return
-    click.echo(f"Prompt: {prompt}\n")
-    _show(result)
-    note(
-        f"Sampled at temperature {used['temperature']:g}, top_k {used['top_k']}, top_p {used['top_p']:g}, "
-        f"seed {used['seed']}; EM-INF: {_summary(config)}."
-    )
-
-
-def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> tuple[str, Any, int, Any]:
-    """Return the prompt, the settings, the most new tokens and the comparison of a transformers model."""
     check_model(options["model"])
     check_device(options["device"])
+    show = _samples if options["samples"] > 1 else _pair
+    if is_gguf(options["model"]):
+        check_gguf(options["model"])
+        show = _gguf
     load_libraries(options["model"])
-    from em_hf.compare.side_by_side import compare_decoding
-    from em_hf.generation.mixin import STORED
-    from em_hf.models import context_length, encode_prompts, load_model
-    from em_hf.pocket import problems
+    show(prompt, settings, options)
 
-    prompt = prompt if prompt is not None else problems("test", 1, options["seed"])[0]["prompt"]
+
+def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> Decoding:
+    """Load the model and encode the prompt."""
+    from em_hf.generation.mixin import stored_settings
+    from em_hf.models import context_length, encode_prompts, load_model
+
     model, tokenizer = load_model(
         options["model"],
         revision=options["revision"],
@@ -117,7 +142,11 @@ def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any
         device=options["device"],
         trust_remote_code=options["trust_remote_code"],
     )
-    config = EntropyMinConfig.from_dict({**(getattr(model.generation_config, STORED, None) or {}), **settings})
+    stored = stored_settings(model) or EntropyMinConfig()
+    config = EntropyMinConfig.from_dict({**stored.to_dict(), **settings})
+    answer = None
+    if prompt is None:
+        prompt, answer = _example(model, tokenizer, config, options)
     length, room = context_length(model), options["max_new_tokens"]
     inputs = encode_prompts(
         tokenizer, [prompt], chat_template=options["chat_template"], limit=length - 1 if length else None
@@ -125,71 +154,127 @@ def _decode(prompt: str | None, settings: dict[str, Any], options: dict[str, Any
     if length and inputs["input_ids"].shape[1] + room > length:
         room = length - inputs["input_ids"].shape[1]
         note(f"The model's context of {length} tokens leaves room for {room} new ones.")
-    result = compare_decoding(
-        model,
-        tokenizer,
-        inputs,
-        config,
-        seed=options["seed"],
-        max_new_tokens=room,
-        temperature=options["temperature"],
-        top_k=options["top_k"],
-        top_p=options["top_p"],
-    )
-    return prompt, config, room, result
+    draw = {name: options[name] for name in DRAW} | {"max_new_tokens": room}
+    return Decoding(model, tokenizer, prompt, answer, inputs, config, draw)
 
 
-def _decode_gguf(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> tuple[str, Any, int, Any]:
-    """The same for a GGUF file, which llama.cpp decodes."""
+def _problems(n: int) -> list[tuple[str, str]]:
+    from em_hf.pocket import problems
+
+    return [(row["prompt"], row["answer"]) for row in problems("test", n, 0)]
+
+
+def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict[str, Any]) -> tuple[str, str]:
+    """Return the problem to decode where no prompt is given, and its answer."""
+    from em_hf.compare.side_by_side import first_divergent
+
+    problems = _problems(EXAMPLES)
+    if not 0 < model.num_parameters() <= SMALL:
+        return problems[0]
+    draw = {name: options[name] for name in (*DRAW, "max_new_tokens")}
+    return problems[first_divergent(model, tokenizer, [prompt for prompt, _ in problems], config, **draw)]
+
+
+def _pair(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:
+    """Decode one pair, live where stdout is a terminal, and show it."""
+    decoding = _load(prompt, settings, options)
+    from rich.console import Console
+
+    from em_hf.compare.side_by_side import collect, decode_steps
+
+    from .decoding_view import is_live, show_live
+
+    model, config, draw = decoding.model, decoding.config, decoding.draw
+    live = is_live(console := Console()) and not options["as_json"]
+    _begin(decoding.prompt, options)
+    with closing(decode_steps(model, decoding.tokenizer, decoding.inputs, [None, config], **draw)) as steps:
+        done = show_live(steps, console) if live else list(steps)
+    result = collect(done, seed=options["seed"], answer=decoding.answer)
+    _end(result, decoding.prompt, config, draw, options, shown=live)
+
+
+def _gguf(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:
+    """Decode one pair with llama.cpp, and show it."""
+    if options["samples"] > 1:
+        raise click.UsageError("--samples needs a model of transformers, and is not for .gguf files")
+    from em_hf.compare.gguf import compare_gguf
     from em_hf.generation.llama_cpp import load_gguf
 
     llm = load_gguf(options["model"], n_ctx=GGUF_CONTEXT)
-    from em_hf.compare.gguf import compare_gguf
-    from em_hf.pocket import problems
-
-    prompt = prompt if prompt is not None else problems("test", 1, options["seed"])[0]["prompt"]
-    config, room = EntropyMinConfig.from_dict(settings), options["max_new_tokens"]
-    sampling = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p", "chat_template")}
-    return prompt, config, room, compare_gguf(llm, prompt, config, max_new_tokens=room, **sampling)
+    text, config = prompt if prompt is not None else _problems(1)[0][0], EntropyMinConfig.from_dict(settings)
+    draw = {name: options[name] for name in (*DRAW, "max_new_tokens")}
+    _begin(text, options)
+    result = compare_gguf(llm, text, config, chat_template=options["chat_template"], **draw)
+    _end(result, text, config, draw, options, shown=False)
 
 
-def _summary(config: Any) -> str:
+def _begin(prompt: str, options: dict[str, Any]) -> None:
+    if not options["as_json"]:
+        click.echo(f"Prompt: {prompt}\n")
+
+
+def _end(
+    result: "Comparison",
+    prompt: str,
+    config: EntropyMinConfig,
+    draw: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    shown: bool,
+) -> None:
+    """Print what a pair came to, its texts too unless they were shown."""
+    from .decoding_view import summary, trace_table
+
+    if options["as_json"]:
+        print_json({**_facts(prompt, config, draw), **result.to_dict()})
+        return
+    if not shown:
+        click.echo(f"Plain:  {result.plain.text.strip()}\n\nEM-INF: {result.em.text.strip()}")
+    click.echo(f"\n{summary(result)}")
+    if draw["temperature"] != 1 and result.divergence is not None:
+        click.echo("Probabilities are of the model's own distribution, at temperature 1.")
+    if options["trace"]:
+        click.echo(f"\n{trace_table(result)}")
+    _settings_note(config, draw)
+
+
+def _samples(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:
+    """Draw many pairs, and show how often each answer was given."""
+    decoding = _load(prompt, settings, options)
+    from tqdm import tqdm
+
+    from em_hf.compare.repeat import repeat
+
+    from .decoding_view import samples_table
+
+    _begin(decoding.prompt, options)
+    what, n, answer = (decoding.model, decoding.tokenizer, decoding.inputs), options["samples"], decoding.answer
+    with tqdm(total=n, unit="sample", disable=None, file=sys.stderr) as bar:
+        for result in repeat(*what, decoding.config, n=n, answer=answer, **decoding.draw):
+            bar.update(result.n - bar.n)
+    if options["as_json"]:
+        facts = _facts(decoding.prompt, decoding.config, decoding.draw)
+        print_json({**facts, "answer": answer, "samples": asdict(result)})
+        return
+    click.echo(samples_table(result, answer))
+    _settings_note(decoding.config, decoding.draw)
+
+
+def _facts(prompt: str, config: EntropyMinConfig, draw: dict[str, Any]) -> dict[str, Any]:
+    return {"prompt": prompt, "sampling": draw, "entropy_min": config.to_dict()}
+
+
+def _settings_note(config: EntropyMinConfig, draw: dict[str, Any]) -> None:
+    note(
+        f"Sampled at temperature {draw['temperature']:g}, top_k {draw['top_k']}, top_p {draw['top_p']:g}, "
+        f"seed {draw['seed']}; EM-INF: {_summary(config)}."
+    )
+
+
+def _summary(config: EntropyMinConfig) -> str:
     if config.method == "adaptive_temperature":
         return f"adaptive temperature, target ratio {config.target_ratio:g}, threshold {config.threshold:g} nats"
     return (
         f"{config.n_grad_steps} {config.optimizer} steps of {config.learning_rate:g}, threshold {config.threshold:g} "
         f"nats, KL weight {config.kl_weight:g}"
     )
-
-
-def _show(result: "Comparison") -> None:
-    click.echo(f"Plain:  {result.plain.text.strip()}\n")
-    click.echo(f"EM-INF: {result.em.text.strip()}\n")
-    click.echo(f"{'':>5} {'plain':<26} {'nats':>5}    {'EM-INF':<26} {'nats':>5}    after")
-    for i in range(max(len(result.plain.tokens), len(result.em.tokens))):
-        mark = ">" if i == result.diverges_at else " "
-        click.echo(f"{mark}{i:>4} {_cell(result.plain, i)}    {_cell(result.em, i)}{_after(result.em, i)}".rstrip())
-    click.echo()
-    for name, run in (("Plain", result.plain), ("EM-INF", result.em)):
-        before = sum(run.entropy_before) / max(1, len(run.tokens))
-        share = 100 * sum(run.adjusted) / max(1, len(run.tokens))
-        click.echo(
-            f"{name + ':':<8}{len(run.tokens)} tokens, {before:.2f} nats a token, {share:.0f}% of steps adjusted"
-        )
-    where = "nowhere: both are the same" if result.diverges_at is None else f"at token {result.diverges_at} (>)"
-    click.echo(f"They part {where}.")
-
-
-def _cell(run: "Decoded", i: int) -> str:
-    """A token, its entropy and a bar of it (full at 3 nats)."""
-    if i >= len(run.tokens):
-        return " " * 34
-    text = repr(run.tokens[i])
-    text = text if len(text) <= 26 else text[:25] + "…"
-    nats = run.entropy_before[i]
-    bar = BARS[min(8, round(8 * nats / FULL_BAR_NATS))]
-    return f"{text:<26} {nats:5.2f} {bar}"
-
-
-def _after(run: "Decoded", i: int) -> str:
-    return f" -> {run.entropy_after[i]:.2f}" if i < len(run.tokens) and run.adjusted[i] else ""

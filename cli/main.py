@@ -10,7 +10,17 @@ import click
 
 from em_hf.settings import did_you_mean
 
-COMMANDS = ("train", "push", "generate", "eval", "diagnose", "lab", "app", "env", "completion")
+COMMANDS = {  # with what `em-hf --help` says of each, so that it imports none of them
+    "train": "Train a model without labels, and measure it before and after.",
+    "push": "Publish a training run on the Hub, or into a folder.",
+    "generate": "Decode a prompt with and without EM-INF, and say where the two differ.",
+    "eval": "Evaluate a model on benchmarks or on problems of your own.",
+    "diagnose": "Say whether EM will help a model, before any training.",
+    "lab": "Compare every method and strategy on the pocket reasoner.",
+    "app": "Watch decoding with and without EM-INF, in a browser.",
+    "env": "Print versions and devices, for a bug report.",
+    "completion": "Print the shell completion script, or install it.",
+}
 # What a user can cause and the message explains; anything else is shown with its type.
 EXPLAINED = (ValueError, OSError, ImportError)
 LONGEST_MESSAGE = 1000
@@ -19,8 +29,8 @@ LONGEST_MESSAGE = 1000
 class Group(click.Group):
     """A click group whose commands are modules of this package, and whose errors are one line each.
 
-    Overrides `main`: 0 done, 1 failed, 2 wrong usage, 130 interrupted. The traceback of an error is shown with
-    `--debug` or EM_HF_DEBUG=1 only.
+    Overrides `format_commands`, so that it imports nothing, and `main`: 0 done, 1 failed, 2 wrong usage, 130
+    interrupted. The traceback of an error is shown with `--debug` or EM_HF_DEBUG=1 only.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -30,6 +40,10 @@ class Group(click.Group):
         if name not in COMMANDS:
             return None
         return import_module(f".{name}", __package__).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):

@@ -137,7 +137,7 @@ def text(plan: Any) -> str:
         f"{work.samples:,} samples per step ({work.batches} batch(es) of {work.batch} per GPU) of {work.prompt:,} + "
         f"{work.completion:,} tokens, {plan.settings.steps} steps",
         "",
-        "memory of a GPU, GB",
+        "memory per GPU, GB",
     ]
     parts = {
         "weights": "weights",
@@ -159,12 +159,12 @@ def text(plan: Any) -> str:
         f"  {verdict}; the loss from whole logits would take {memory['loss_with_whole_logits'] / GB:.1f} GB",
         "",
         "compute, FLOPs",
-        f"  {'by the rule of 6PD and 2PD':<28}{flops['rule']:>9.2e} a step, {whole_run:.2e} in all",
-        f"  {'as spent':<28}{flops['spent']:>9.2e} a step (attention, recomputation and scoring too)",
+        f"  {'by the rule of 6PD and 2PD':<28}{flops['rule']:>9.2e} per step, {whole_run:.2e} in all",
+        f"  {'as spent':<28}{flops['spent']:>9.2e} per step (attention, recomputation and scoring too)",
         "",
         "time, at best",
-        f"  {'sampling':<28}{duration(seconds['sampling']):>9} a step",
-        f"  {'training':<28}{duration(seconds['training']):>9} a step",
+        f"  {'sampling':<28}{duration(seconds['sampling']):>9} per step",
+        f"  {'training':<28}{duration(seconds['training']):>9} per step",
         f"  {'in all':<28}{duration(seconds['run']):>9}",
         f"  {'a decoding step':<28}{duration(decode['seconds']):>9} for {decode['rows']} row(s); EM-INF would add "
         f"{decode['em_inf_share']:.1%}",

@@ -109,8 +109,33 @@ def results_table(results: dict[str, Any]) -> str:
     samples = "1 sample" if sampling["samples"] == 1 else f"{sampling['samples']} samples"
     lines.append(
         f"{results['n']} held-out prompts, {samples} per prompt, temperature 1, top_k 0, top_p 1, with and without "
-        f"EM-INF, seed {sampling['seed']}"
+        f"EM-INF, seed {sampling['seed']}" + ("; greedy: 1 output per prompt" if with_accuracy else "")
     )
     if results.get("note"):
         lines.append(results["note"])
+    said = beside_greedy(results["rows"]) if with_accuracy else ""
+    if said:
+        lines += ["", said]
     return "\n".join(lines)
+
+
+def beside_greedy(rows: list[dict[str, Any]]) -> str:
+    """Return in a sentence what EM gained over greedy decoding of the untouched model; empty where it has no row."""
+    greedy = next((row for row in rows if row["name"] == "base (greedy)"), None)
+    drawn = {row["name"]: row for row in rows if "(greedy)" not in row["name"]}
+    base = drawn.pop("base", None)
+    if greedy is None or base is None or not drawn:
+        return ""
+    best = max(drawn.values(), key=lambda row: row["accuracy"])
+    right, before, after = (f"{100 * row['accuracy']:.1f}%" for row in (greedy, base, best))
+    start = f"Greedy decoding of the untouched model is right {right} of the time"
+    if best["low"] > greedy["high"]:
+        return f"{start}; {best['name']} beats it, with {after}."
+    if best["accuracy"] <= base["accuracy"]:
+        return (
+            f"{start}, and nothing sampled here beats it; nor did EM help sampling (from {before} to {after} at best)."
+        )
+    return (
+        f"{start}, and nothing sampled here clearly beats it. What EM buys is better sampling, from {before} "
+        f"to {after} ({best['name']}), with the variety that votes and pass@k need."
+    )

@@ -15,7 +15,7 @@ from em_hf.methods import METHODS
 from em_hf.settings import setting, settings_of
 from em_hf.training.settings import RunSettings, default_name, recipe_names, recipe_settings, recipe_text
 
-from .checks import check_dataset, check_device, check_extra, check_model
+from .checks import check_dataset, check_device, check_extra, check_model, check_rows
 from .common import load_libraries, note, print_json
 from .config_file import config_option
 from .options import Command, dry_run_option, json_option, listing_option, setting_options
@@ -155,12 +155,17 @@ def _check(settings: RunSettings, folder: Path, options: dict[str, Any]) -> None
     check_model(settings.model)
     check_device(settings.device)
     check_dataset(settings.dataset)
+    check_rows(settings.dataset, prompt_column=settings.prompt_column, with_answers=False)
     if settings.lora:
         check_extra("LoRA", "train", "peft")
     if options["plan"]:
         return
     if METHODS[settings.method].loop:
         check_extra(f"method {settings.method}", "train", "trl", "datasets")
+    if settings.vllm:
+        from em_hf.training.vllm import check_vllm
+
+        check_vllm(settings.vllm, settings.vllm_server, settings.model)
     if options["resume"] is None and "WORLD_SIZE" not in os.environ:  # the run checks it once more when it begins
         from em_hf.runs import check_folder
 

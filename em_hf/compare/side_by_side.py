@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from em_hf.compare.stream import PieceStream, stream_generate
+from em_hf.compare.verdict import Divergence, divergence, first_difference, verdict
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
 from em_hf.generation.mixin import enable_entropy_min, stored_settings
@@ -19,6 +20,7 @@ from em_hf.models import encode_prompts, unwrap_model
 from em_hf.sampling import NEUTRAL, EndOfSequence, SamplingConfig
 
 TOP = 10
+PROMPTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -74,42 +76,6 @@ class Decoded:
     adjusted: list[bool]
 
 
-@dataclass(frozen=True)
-class Divergence:
-    """The first token in which two rows differ.
-
-    Attributes:
-        index: its place among the new tokens.
-        plain, em: what each row drew; special tokens by name.
-        chance_plain: the probability of the plain row's token, at temperature 1.
-        chance_left: what EM-INF left of that probability.
-        chance_em: the probability of the other row's token after EM-INF.
-    """
-
-    index: int
-    plain: str
-    em: str
-    chance_plain: float
-    chance_left: float
-    chance_em: float
-
-    def sentence(self) -> str:
-        """Return what happened in one sentence."""
-        return (
-            f"Plain drew {_quoted(self.plain)} ({_percent(self.chance_plain)}); EM-INF left it "
-            f"{_percent(self.chance_left)} and drew {_quoted(self.em)} ({_percent(self.chance_em)})."
-        )
-
-
-def _quoted(text: str) -> str:
-    """Return a token in quotes; a leading space is part of it, a line break is shown as one."""
-    return f'"{text}"' if text.isprintable() and text else repr(text)
-
-
-def _percent(chance: float) -> str:
-    return f"{100 * chance:.1f}%" if chance >= 0.0005 or chance == 0 else "less than 0.1%"
-
-
 @dataclass
 class Comparison:
     """Two continuations of one prompt.
@@ -117,6 +83,7 @@ class Comparison:
     Attributes:
         diverges_at: the index of the first token in which they differ; None if they are identical.
         divergence: the same token with its probabilities; None too where one row had ended before.
+        sentence: what happened, in words; see `verdict`.
     """
 
     plain: Decoded
@@ -124,6 +91,7 @@ class Comparison:
     diverges_at: int | None
     seed: int
     divergence: Divergence | None = None
+    sentence: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -307,51 +275,49 @@ def compare_decoding(
 
 
 def first_divergent(
-    model: Any, tokenizer: Any, prompts: Sequence[str], config: EntropyMinConfig, *, seed: int, max_new_tokens: int
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    config: EntropyMinConfig,
+    *,
+    seed: int,
+    max_new_tokens: int,
+    **draw: Any,
 ) -> int:
-    """Return the first of the prompts whose rows of `compare_decoding` differ; 0 where there is none.
+    """Return the index of the first prompt whose rows of `compare_decoding` differ; 0 where there is none.
 
-    All prompts are decoded in one batch, at temperature 1.
+    Eight prompts at a time are decoded in one batch. `draw` are temperature, top_k and top_p, as for `decode_steps`.
     """
+    how = SamplingConfig(max_new_tokens=max_new_tokens, seed=seed, **draw)
     enable_entropy_min(model)
-    inputs = encode_prompts(tokenizer, [prompt for prompt in prompts for _ in range(2)])
-    out = model.generate(
-        **{name: value.to(unwrap_model(model).device) for name, value in inputs.items()},
-        **NEUTRAL,
-        **SamplingConfig(seed=seed).draw(),
-        max_new_tokens=max_new_tokens,
-        tokenizer=tokenizer,
-        entropy_min=[False, config] * len(prompts),
-        coupled=CoupledSampling(seed),
-    )
-    differ = (out[::2] != out[1::2]).any(1).tolist()
-    return differ.index(True) if True in differ else 0
+    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+        part = prompts[start : start + PROMPTS_AT_ONCE]
+        inputs = encode_prompts(tokenizer, [prompt for prompt in part for _ in range(2)])
+        out = model.generate(
+            **{name: value.to(unwrap_model(model).device) for name, value in inputs.items()},
+            **NEUTRAL,
+            **how.draw(),
+            max_new_tokens=max_new_tokens,
+            tokenizer=tokenizer,
+            entropy_min=[False, config] * len(part),
+            coupled=CoupledSampling(seed),
+        )
+        differ = (out[::2] != out[1::2]).any(1).tolist()
+        if True in differ:
+            return start + differ.index(True)
+    return 0
 
 
-def collect(steps: Sequence[Step], *, seed: int) -> Comparison:
-    """Return the two rows of a finished `decode_steps` as the comparison that the command line and the API show."""
-    rows = [[step.rows[row] for step in steps] for row in range(2)]
-    plain, em = ([token for token in row if token is not None] for row in rows)
-    return Comparison(_decoded(plain), _decoded(em), first_difference(steps), seed, divergence(steps))
+def collect(steps: Sequence[Step], *, seed: int, answer: str | None = None) -> Comparison:
+    """Return the two rows of a finished `decode_steps` as a comparison.
 
-
-def divergence(steps: Sequence[Step]) -> Divergence | None:
-    """Return the first step whose two rows drew different tokens, None where there is none."""
-    index = first_difference(steps)
-    step = next((step for step in steps if step.index == index), None)
-    if step is None or step.rows[0] is None or step.rows[1] is None or not step.rows[0].chances:
-        return None
-    plain, em = step.rows[0], step.rows[1]
-    return Divergence(step.index, plain.text, em.text, plain.chances[0], em.chances[0], em.chances[1])
-
-
-def first_difference(steps: Sequence[Step]) -> int | None:
-    """Return the first step whose two rows do not have the same token, None where there is none."""
-    for step in steps:
-        ids = {None if token is None else token.token_id for token in step.rows}
-        if len(ids) > 1:
-            return step.index
-    return None
+    Args:
+        seed: what the rows were drawn with.
+        answer: the known answer of the prompt, if any; the sentence then says who is right.
+    """
+    plain, em = ([token for step in steps if (token := step.rows[row]) is not None] for row in range(2))
+    said = verdict(steps, answer=answer).sentence
+    return Comparison(_decoded(plain), _decoded(em), first_difference(steps), seed, divergence(steps), said)
 
 
 def _decoded(tokens: list[Token]) -> Decoded:

@@ -75,8 +75,9 @@ def samples_shown(run: Run) -> dict[str, str] | None:
     """One held-out prompt with what was sampled for it before and after training; None where it was not kept."""
     rows = [row for row in run.results.rows if row.sample is not None and row.prompt] if run.results else []
     before = next((row for row in rows if row.name == "base"), None)
-    after = next((row for row in reversed(rows) if not _is_base(row) and "EM-INF" not in row.name), None)
-    if before is None or after is None or _is_greedy(after):
+    trained = [row for row in rows if not (_is_base(row) or _is_greedy(row) or "EM-INF" in row.name)]
+    after = trained[-1] if trained else None
+    if before is None or after is None:
         return None
     shown = {"prompt": before.prompt, "before": before.sample, "after": after.sample}
     return {name: _fenced(str(text)) for name, text in shown.items()}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from em_hf import runs
+from em_hf.generation.config import EntropyMinConfig
 from em_hf.methods import METHODS
 from em_hf.runs import check_folder
 from em_hf.training.checkpoints import (
@@ -80,15 +81,23 @@ def train(
 
         record.results.note = note
 
-        def measured(model: Any, *names: str) -> None:
+        def measured(model: Any, sampled: str, with_em_inf: str) -> None:
             if held_out is None:
                 on_phase("Nothing is held out, so nothing is measured.")
-            elif not record.has_rows(names):
-                if note:
-                    on_phase(note)
-                on_phase(f"Measuring {names[0]} and {names[1]} on {len(held_out)} held-out prompts.")
-                for row in measure_pair(model, tokenizer, held_out, settings, names, on_measure):
-                    record.add_row(row, n=len(held_out))
+                return
+            ways: dict[str, dict[str, Any]] = {
+                sampled: {},
+                with_em_inf: {"entropy_min": EntropyMinConfig.from_dict(settings.entropy_min)},
+            }
+            if held_out.answers is not None:  # else greedy decoding has nothing to show
+                ways = {f"{sampled} (greedy)": {"greedy": True}, **ways}
+            if record.has_rows(ways):
+                return
+            if note:
+                on_phase(note)
+            on_phase(f"Measuring {sampled} and {with_em_inf} on {len(held_out)} held-out prompts.")
+            for row in measure_ways(model, tokenizer, held_out, settings, ways, on_measure):
+                record.add_row(row, n=len(held_out))
 
         try:
             if record.facts.trained:
@@ -244,33 +253,32 @@ def end_of_guard(model: Any, folder: Path, steps: int) -> runs.Verdict:
     return verdict
 
 
-def measure_pair(
+def measure_ways(
     model: Any,
     tokenizer: Any,
     held_out: Any,
     settings: RunSettings,
-    names: tuple[str, ...],
+    ways: dict[str, dict[str, Any]],
     on_measure: Callable[[str, int, int], None],
 ) -> list[runs.ResultRow]:
-    """Return a result row for the model as it is, and one with EM-INF; the model's class is left as it was."""
-    from em_hf.generation.config import EntropyMinConfig
+    """Return a result row per way to decode, which is settings of `measure`; the model's class is left as it was."""
     from em_hf.generation.mixin import disable_entropy_min
     from em_hf.training.measure import measure
 
     rows = []
-    for name, config in zip(names, (None, EntropyMinConfig.from_dict(settings.entropy_min)), strict=True):
+    for name, way in ways.items():
         row = measure(
             model,
             tokenizer,
             held_out.prompts,
             held_out.answers,
             name=name,
-            entropy_min=config,
             max_new_tokens=settings.max_completion_length,
-            samples=settings.eval_samples,
+            samples=1 if way.get("greedy") else settings.eval_samples,
             seed=settings.seed,
             chat_template=settings.chat_template,
             on_progress=lambda done, name=name: on_measure(name, done, len(held_out)),  # type: ignore[misc]
+            **way,
         )
         rows.append(row)
     disable_entropy_min(model)

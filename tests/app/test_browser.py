@@ -86,7 +86,7 @@ def test_load_and_generate_shows_what_the_library_decodes(opened: Opened) -> Non
     for _ in range(2):
         assert shown(page, 0) == right.plain.text and shown(page, 1) == right.em.text
         said = page.inner_text("#em-rows .em-status")
-        assert said.startswith(f"At token {right.diverges_at} plain drew") and "which is right" in said
+        assert said.startswith("Plain drew “") and right.divergence.sentence() in said and "which is right" in said
         assert "wrong" in page.inner_text("#em-rows .em-row-0 .em-mark")
         assert "right" in page.inner_text("#em-rows .em-row-1 .em-mark")
         generate(page)

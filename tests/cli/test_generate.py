@@ -1,11 +1,16 @@
 """`em-hf generate` and `em-hf env` as a user runs them, and wrong input as one line."""
 
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+from em_hf.cli.main import cli
 
 from em_hf.pocket import problems
 
@@ -16,18 +21,43 @@ def em_hf(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
     return subprocess.run([sys.executable, "-c", RUN, *arguments], cwd=cwd, capture_output=True, text=True)
 
 
-def test_without_options_a_test_problem_is_decoded_twice_on_stdout() -> None:
-    done = em_hf("generate")
-    assert done.returncode == 0, done.stderr
-    assert problems("test", 1, 0)[0]["prompt"] in done.stdout
-    assert "Plain:" in done.stdout and "EM-INF:" in done.stdout and "nats" in done.stdout
-    assert "temperature 1, top_k 0, top_p 1, seed 0" in done.stderr
+def generate(*arguments: str) -> Result:
+    """The same in this process, which has the libraries already."""
+    done = CliRunner().invoke(cli, ["generate", *arguments], prog_name="em-hf")
+    assert done.exit_code == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_without_a_prompt_a_test_problem_is_decoded_on_which_the_two_differ(seed: str) -> None:
+    done = generate("--seed", seed)
+    row = next(row for row in problems("test", 32, 0) if f"Prompt: {row['prompt']}\n" in done.stdout)
+    assert re.search(
+        r"\nPlain:  .+\n\nEM-INF: .+\n\nPlain drew .+ \(.*%\); EM-INF left it .*% and drew .+\. ", done.stdout, re.S
+    )
+    for text in re.findall(r"#### (\S+)", done.stdout):
+        assert f"{text}, which is {'right' if text == row['answer'] else 'wrong'}" in done.stdout
+    assert "\x1b" not in done.stdout, "no colours in a pipe"
+    assert f"temperature 1, top_k 0, top_p 1, seed {seed}" in done.stderr
+
+
+def test_the_mean_entropies_are_those_of_the_tokens_before_and_after() -> None:
+    asked = ["Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?", "--threshold", "0.01"]
+    result, said = json.loads(generate(*asked, "--json").stdout), generate(*asked).stdout
+    plain, em = result["plain"], result["em"]
+    means = [
+        sum(values) / len(values) for values in (plain["entropy_before"], em["entropy_before"], em["entropy_after"])
+    ]
+    assert f"{len(plain['tokens'])} tokens, {means[0]:.3f} nats per token\n" in said
+    assert f"{len(em['tokens'])} tokens, {means[1]:.3f} nats per token before EM-INF, {means[2]:.3f} after" in said
+    assert result["sentence"] in said and means[2] < means[1]
 
 
 def test_json_has_both_runs_token_by_token_and_is_all_there_is_on_stdout() -> None:
     settings = ["--seed", "5", "--threshold", "0.05", "--n-grad-steps", "20", "--max-new-tokens", "40", "--json"]
-    done = em_hf("generate", "Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?", *settings)
-    result = json.loads(done.stdout)
+    result = json.loads(
+        generate("Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?", *settings).stdout
+    )
     assert result["entropy_min"]["n_grad_steps"] == 20 and result["seed"] == 5
     for run in (result["plain"], result["em"]):
         lengths = {len(run[name]) for name in ("tokens", "entropy_before", "entropy_after", "adjusted")}
@@ -38,7 +68,7 @@ def test_json_has_both_runs_token_by_token_and_is_all_there_is_on_stdout() -> No
 
 
 def test_the_threshold_of_infinity_in_effect_gives_two_equal_runs() -> None:
-    result = json.loads(em_hf("generate", "--threshold", "99", "--json").stdout)
+    result = json.loads(generate("Tom has 3 apples and buys 4 more.", "--threshold", "99", "--json").stdout)
     assert result["plain"]["tokens"] == result["em"]["tokens"] and result["diverges_at"] is None
     # two rows of one matrix product: equal but for its rounding
     assert result["plain"]["entropy_before"] == pytest.approx(result["em"]["entropy_after"], abs=1e-5)
@@ -117,3 +147,42 @@ def test_env_prints_versions_as_text_and_json() -> None:
     assert "transformers" in em_hf("env").stdout
     facts = json.loads(em_hf("env", "--json").stdout)
     assert {"em-hf", "python", "torch", "device"} <= set(facts)
+
+
+def test_a_trace_has_a_line_per_token_and_is_only_printed_when_asked_for() -> None:
+    asked = ["Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?"]
+    asked += ["--max-new-tokens", "6", "--threshold", "0.01"]
+    without, done = generate(*asked), generate(*asked, "--trace")
+    assert "after" in done.stdout and done.stdout.startswith(without.stdout.rstrip("\n"))
+    table = done.stdout[len(without.stdout) :].strip("\n").splitlines()
+    assert len(table) == 7 and [int(line.lstrip(">").split()[0]) for line in table[1:]] == list(range(6))
+
+
+def test_samples_are_counted_by_their_final_answers_with_and_without_em_inf() -> None:
+    asked = ["--samples", "20", "--threshold", "0.05", "--n-grad-steps", "10"]
+    found = json.loads(generate(*asked, "--json").stdout)
+    tallies = found["samples"]["plain"], found["samples"]["em"]
+    assert all(len(tally["texts"]) == 20 == len(tally["right"]) for tally in tallies)
+    assert tallies[0]["accuracy"] == sum(tallies[0]["right"]) / 20
+    table = generate(*asked).stdout
+    row = next(line for line in table.splitlines() if line.startswith(f"{found['answer']} *"))
+    counts = [int(cell) for cell in re.findall(r"(?<= )\d+", row)]
+    assert counts == [sum(tally["right"]) for tally in tallies] and "the right answer" in table
+
+
+def test_tokens_are_shown_on_a_terminal_while_they_are_drawn() -> None:
+    command = [sys.executable, "-c", RUN, "generate", "--max-new-tokens", "40"]
+    ours, theirs = pty.openpty()
+    variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "CI")}
+    variables |= {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "50"}
+    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=variables)
+    os.close(theirs)
+    read = b""
+    try:
+        while block := os.read(ours, 65536):
+            read += block
+    except OSError:  # how a terminal ends on Linux
+        pass
+    assert process.wait() == 0
+    os.close(ours)
+    assert read.decode().count("EM-INF") > 20, "the titles are drawn again with every token"

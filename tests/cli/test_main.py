@@ -44,6 +44,7 @@ def test_a_misspelt_word_gets_the_nearest_one(words: list[str], near: str) -> No
 
 def test_a_misspelt_model_gets_the_nearest_name_of_ours_or_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "my-model").mkdir()
+    (tmp_path / "my-model" / "config.json").write_text("{}")
     with pytest.raises(OSError, match=r"did you mean 'pocket-reasoner'\?"):
         checks.check_model("pocket-reasonr")
     with pytest.raises(OSError, match=r"there is no model folder at .*my-modle; did you mean 'my-model'\?"):
@@ -150,13 +151,25 @@ def test_an_argument_that_is_no_utf8_is_named() -> None:
     "words",
     [
         ["train", "--dataset", "nofile.jsonl"],
+        ["train", "--dataset", "empty.jsonl"],
+        ["train", "--model", "folder", "--dataset", "prompts.jsonl"],
+        ["train", "--vllm", "colocate"],
         ["train", "--device", "toaster"],
         ["train", "--config", "nofile.yaml"],
         ["generate", "--model", "./nowhere"],
+        ["generate", "--model", "file"],
+        ["generate", "--model", "damaged"],
+        ["generate", "--model", "nowhere.gguf"],
+        ["generate", "--model", "file.gguf"],
         ["generate", ""],
         ["eval", "--tasks", ""],
+        ["eval", "--tasks", "no-such-task-anywhere"],
+        ["eval", "--tasks", "humaneval"],
+        ["eval", "--backend", "vllm"],
+        ["eval", "--dataset", "empty.jsonl"],
         ["eval", "--model", "./nowhere"],
         ["diagnose", "--dataset", "nofile.jsonl"],
+        ["diagnose", "--dataset", "prompts.jsonl", "--answer-column", "right"],
         ["push", "nowhere"],
         ["app", "--host", "no.such.host.invalid"],
         ["app", "--port", "BUSY"],
@@ -167,7 +180,12 @@ def test_an_argument_that_is_no_utf8_is_named() -> None:
 def test_what_can_be_known_early_is_said_before_torch_is_imported(words: list[str], tmp_path: Path) -> None:
     import socket
 
-    (tmp_path / "file").write_text("")
+    for name in ("file", "file.gguf", "empty.jsonl"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "2 + 3", "answer": "5"}\n')
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text("{")
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
@@ -180,6 +198,31 @@ def test_what_can_be_known_early_is_said_before_torch_is_imported(words: list[st
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() in (["1", "False"], ["2", "False"]), done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: "), done.stderr
+
+
+def test_the_help_of_the_group_imports_no_command_and_names_them_all() -> None:
+    code = "import sys; sys.argv = ['em-hf', '--help']\nfrom em_hf.cli.main import main\n"
+    code += "try: main()\nexcept SystemExit: print({'em_hf.cli.train', 'em_hf.cli.options', 'torch'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    *lines, imported = done.stdout.splitlines()
+    named = [line.split()[0] for line in lines if line.startswith("  ") and line.strip()]
+    assert imported == "set()" and [name for name in named if name in COMMANDS] == [*COMMANDS]
+
+
+def test_every_task_of_ours_is_known_by_its_file_and_by_what_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As lm-eval reads the files."""
+    from em_hf.evaluation.run import our_tasks
+
+    monkeypatch.setattr(checks, "_in_lm_eval", lambda name: False)
+    for name, config in our_tasks().items():
+        checks.check_tasks([name], allow_code=True)
+        if config.get("unsafe_code"):
+            with pytest.raises(ValueError, match="--allow-code-execution"):
+                checks.check_tasks([name], allow_code=False)
+        else:
+            checks.check_tasks([name], allow_code=False)
+    with pytest.raises(ValueError, match=r"there is no task 'gsm9k'; did you mean 'gsm8k'\?"):
+        checks.check_tasks(["gsm9k"], allow_code=False)
 
 
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from em_hf.cli.main import main
+from em_hf.cli.progress import beside_greedy
 
 from em_hf.models import load_model
 from em_hf.pocket import problems
@@ -56,10 +57,13 @@ def test_without_a_dataset_it_trains_the_pocket_reasoner_and_prints_the_table(em
     lines = out.splitlines()
     assert "accuracy" in lines[0] and "nats/token" in lines[0]
     results = json.loads((run / "results.json").read_text())
-    for line, row in zip(lines[1:5], results["rows"], strict=True):
+    names = ["base (greedy)", "base", "EM-INF", "EM-FT (greedy)", "EM-FT", "EM-FT + EM-INF"]
+    assert [row["name"] for row in results["rows"]] == names
+    for line, row in zip(lines[1:7], results["rows"], strict=True):
         assert line.startswith(row["name"])
         assert f"{100 * row['accuracy']:.1f}%" in line and f"{row['entropy']:.3f}" in line
-    assert lines[5].startswith("6 held-out prompts, 2 samples per prompt, temperature 1, top_k 0, top_p 1")
+    assert lines[7].startswith("6 held-out prompts, 2 samples per prompt, temperature 1, top_k 0, top_p 1")
+    assert "Greedy decoding of the untouched model is right" in out
     assert f"Run: {run.relative_to(tmp_path)}" in out
     # the rest, with a line for each of so few steps, goes to stderr
     assert "step 1/3  loss" in err and "step 3/3  loss" in err
@@ -83,6 +87,29 @@ def test_without_a_dataset_it_trains_the_pocket_reasoner_and_prints_the_table(em
         "n": len(prompts),
         "fingerprint": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("greedy", "base", "best", "expected"),
+    [
+        (
+            0.99,
+            0.67,
+            0.95,
+            "right 99.0% of the time, and nothing sampled here clearly beats it. What EM buys is better sampling,",
+        ),
+        (0.60, 0.40, 0.80, "right 60.0% of the time; EM-FT beats it, with 80.0%."),
+        (0.60, 0.50, 0.45, "nor did EM help sampling (from 50.0% to 45.0% at best)."),
+    ],
+)
+def test_the_table_ends_with_what_em_buys_beside_greedy_decoding(
+    greedy: float, base: float, best: float, expected: str
+) -> None:
+    accuracies = {"base (greedy)": greedy, "base": base, "EM-INF": best - 0.1, "EM-FT (greedy)": 1.0, "EM-FT": best}
+    rows = [{"name": name, "accuracy": a, "low": a - 0.05, "high": a + 0.05} for name, a in accuracies.items()]
+    said = beside_greedy(rows)
+    assert said.startswith("Greedy decoding of the untouched model is") and expected in said
+    assert beside_greedy(rows[1:]) == "" == beside_greedy(rows[:1]), "without greedy rows, as older runs have none"
 
 
 def test_json_prints_the_results_and_nothing_else_on_stdout(em_hf: Callable, tmp_path: Path) -> None:
@@ -197,7 +224,7 @@ YAML_FAULTS = [
     ("entropy_min: [1]", "entropy_min in bad.yaml is [1], but must be a JSON object"),
     ("output: [a]", "output in bad.yaml is ['a'], but must be a path"),
     ("stesp: 3", "bad.yaml has the unknown key 'stesp'; did you mean 'steps'?"),
-    ("steps: 3\nsteps: 4", "'steps' stands there twice"),
+    ("steps: 3\nsteps: 4", "'steps' is given twice"),
     ("a: &x [1]\nb: *x", "no aliases here"),
     ("- steps", "must hold 'option: value' lines, not list"),
     ("[" * 100_000, "bad.yaml is nested too deeply"),
@@ -393,7 +420,8 @@ def test_other_methods_run_from_the_command_line(em_hf: Callable, tmp_path: Path
     code, out, err = em_hf("train", *SHORT, "--method", method, *MEASURED, "--output", "run", "--json")
     assert code == 0, err
     title = {"em-rl-sequence": "EM-RL-sequence", "rloo": "RLOO", "sft": "SFT"}[method]
-    assert [row["name"] for row in json.loads(out)["rows"]][2:] == [title, f"{title} + EM-INF"]
+    names = ["base (greedy)", "base", "EM-INF", f"{title} (greedy)", title, f"{title} + EM-INF"]
+    assert [row["name"] for row in json.loads(out)["rows"]] == names
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["labels"] == {"em-rl-sequence": None, "rloo": "answers", "sft": "solutions"}[method]
     # By the rule: sampled and trained (8PD), and the reference where there is a KL term; SFT only trains (6PD).

@@ -7,16 +7,8 @@ import pytest
 import torch
 
 from em_hf import CoupledSampling, EntropyTrace
-from em_hf.compare.side_by_side import (
-    Divergence,
-    Step,
-    collect,
-    compare_decoding,
-    decode_steps,
-    divergence,
-    first_difference,
-    first_divergent,
-)
+from em_hf.compare.side_by_side import Step, collect, compare_decoding, decode_steps, first_divergent
+from em_hf.compare.verdict import divergence, first_difference
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import encode_prompts, load_model
 from em_hf.pocket import problems
@@ -168,7 +160,10 @@ def test_where_the_rows_diverge_the_probabilities_are_those_of_logits_worked_out
     assert found
 
 
-def test_the_first_prompt_whose_rows_differ_is_found_in_one_batch(pocket: tuple[Any, Any]) -> None:
+def test_the_first_prompt_whose_rows_differ_is_found_batch_by_batch(
+    pocket: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("em_hf.compare.side_by_side.PROMPTS_AT_ONCE", 2)
     model, tokenizer = pocket
     prompts = [row["prompt"] for row in problems("test", 6, 0)]
     for seed in range(3):
@@ -177,13 +172,6 @@ def test_the_first_prompt_whose_rows_differ_is_found_in_one_batch(pocket: tuple[
         found = first_divergent(model, tokenizer, prompts, CONFIG, seed=seed, max_new_tokens=128)
         assert found == wanted
     assert first_divergent(model, tokenizer, prompts, EntropyMinConfig(threshold=99), seed=0, max_new_tokens=64) == 0
-
-
-def test_the_sentence_says_what_was_drawn_and_what_was_left_of_it() -> None:
-    drew = Divergence(7, " 4", " 6", 0.018, 0.003, 0.9714)
-    assert drew.sentence() == 'Plain drew " 4" (1.8%); EM-INF left it 0.3% and drew " 6" (97.1%).'
-    rare = Divergence(0, "\n", "", 0.0001, 0.0, 1.0)
-    assert rare.sentence() == "Plain drew '\\n' (less than 0.1%); EM-INF left it 0.0% and drew '' (100.0%)."
 
 
 def test_a_row_that_has_ended_is_none_and_differs_from_one_that_goes_on() -> None:

@@ -103,8 +103,9 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_resumed_run_ends_the_same(
     assert_equal(tmp_path / "cut", tmp_path / "whole")
     title = METHODS[settings.method].title
     after = json.loads((tmp_path / "cut" / "results.json").read_text())["rows"]
-    assert [row["name"] for row in after] == ["base", "EM-INF", title, f"{title} + EM-INF"]
-    assert after[:2] == before  # the base model is not measured again
+    names = ["base (greedy)", "base", "EM-INF", f"{title} (greedy)", title, f"{title} + EM-INF"]
+    assert [row["name"] for row in after] == names
+    assert after[:3] == before  # the base model is not measured again
 
 
 def test_a_killed_run_resumed_from_the_command_line_ends_the_same(settings: RunSettings, tmp_path: Path) -> None:
