@@ -48,13 +48,13 @@ def test_a_notebook_runs_from_top_to_bottom(path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_shows_its_outputs_and_opens_itself(path: Path) -> None:
+def test_a_notebook_opens_itself_and_holds_no_error_or_path(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     outputs = [output for cell in code for output in cell.outputs]
-    assert outputs and all(output.output_type != "error" for output in outputs)
+    assert len(code) >= 4 and all(output.output_type != "error" for output in outputs)
     printed = "".join(output.get("text", "") for output in outputs)
-    assert "%" in printed and not re.search(r"/(home|root|tmp|work)/", printed)
+    assert not re.search(r"/(home|root|tmp|work)/", printed)
     links = re.findall(r"examples/([\w-]+)\.ipynb\)", notebook.cells[0].source)
     assert len(links) == 2 and set(links) == {path.stem}
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", "".join(cell.source for cell in notebook.cells)):
