@@ -61,6 +61,7 @@ def opening(models: Models) -> Example:
 
 
 OPENING_PROBLEM, OPENING_SEED = 5, 4
+EXAMPLE_TOKENS = 96  # the longest that the opening example gets
 POCKET_SETTINGS = {"threshold": 0.1, "n_grad_steps": 10}
 
 

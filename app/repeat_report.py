@@ -3,7 +3,7 @@
 from collections import Counter
 from html import escape
 
-from em_hf.compare.repeat import Repeated, Tally
+from em_hf.compare.repeat import Repeated
 
 SHOWN_SAMPLES = 8
 
@@ -13,42 +13,67 @@ def report(
     *,
     of: int = 0,
     answer: str | None = None,
+    prompt: str = "",
     note: str = "",
     busy: bool = False,
     error: bool = False,
 ) -> str:
     """The tables of what there is so far; before there is anything, the note alone."""
     if result is None:
-        note = note or "The answers of 32 samples with and without EM-INF, as bars."
+        note = note or "Draws 32 samples with and 32 without EM-INF, and compares their answers."
     elif busy:
         note = f"{result.n} of {of} samples …"
     else:
-        note = f"{result.n} samples with and {result.n} without EM-INF, from the same random numbers."
+        note = _sentence(result)
     state = "error" if error else "busy" if busy else ""
     parts = [f'<div class="em-status {state}" role="status">{escape(note)}</div>']
+    if prompt:
+        parts.append(f'<p class="em-hint">Prompt: {escape(prompt if len(prompt) <= 200 else prompt[:199] + "…")}</p>')
     if result is not None:
-        parts += [_answers(result, answer), _gain(result), _numbers(result), _samples(result)]
+        parts += [_right(result), _gain(result), _answers(result, answer), _numbers(result), _samples(result)]
     return f'<div class="em-view" data-state="{state or ("done" if result else "idle")}">{"".join(parts)}</div>'
+
+
+def _sentence(result: Repeated) -> str:
+    """What a visitor reads first: how often each is right, or how far the samples agree where no answer is known."""
+    rows = (("plain sampling", result.plain), ("EM-INF", result.em))
+    if result.plain.accuracy is None:
+        said = " and ".join(f"{name} gives {_counted(tally.distinct, 'different answer')}" for name, tally in rows)
+    else:
+        said = " and ".join(f"{name} is right {_counted(sum(tally.right), 'time')}" for name, tally in rows)
+    return f"In {result.n} samples each, from the same random numbers, {said}."
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _right(result: Repeated) -> str:
+    """Bars of the share of right answers, each with its 95% interval as a line."""
+    rows = ""
+    for name, tally, kind in (("Plain", result.plain, "em-before"), ("EM-INF", result.em, "em-after")):
+        if tally.accuracy is None or tally.low is None or tally.high is None:
+            return ""
+        span = f'<span class="em-span" style="--low:{tally.low:.3f};--high:{tally.high:.3f}"></span>'
+        bar = f'<span class="em-bar {kind}" style="--p:{tally.accuracy:.3f}">{span}</span>'
+        said = f"{tally.accuracy:.0%} ({tally.low:.0%} to {tally.high:.0%})"
+        rows += f"<tr><th>{name}</th><td>{bar}</td><td>{said}</td></tr>"
+    heads = "<th></th><th>share of right answers</th><th>95% interval</th>"
+    return f'<div class="em-detail"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _numbers(result: Repeated) -> str:
     rows = "".join(
-        f"<tr><th>{name}</th><td>{_accuracy(tally)}</td><td>{tally.agreement:.0%}</td><td>{tally.distinct}</td></tr>"
+        f"<tr><th>{name}</th><td>{tally.agreement:.0%}</td><td>{tally.distinct}</td></tr>"
         for name, tally in (("Plain", result.plain), ("EM-INF", result.em))
     )
-    heads = "<th></th><th>right (95% interval)</th><th>agreement</th><th>different answers</th>"
+    heads = "<th></th><th>samples with the most frequent answer</th><th>different answers</th>"
     return f'<div class="em-numbers"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
-def _accuracy(tally: Tally) -> str:
-    if tally.accuracy is None or tally.low is None or tally.high is None:
-        return "–"
-    return f"{tally.accuracy:.0%} ({tally.low:.0%} to {tally.high:.0%})"
 
 
 def _gain(result: Repeated) -> str:
     if result.gain is None:
-        return "<p>No known answer given, so no accuracy.</p>"
+        return "<p>Give the known answer to see how often each is right.</p>"
     mean, low, high = (100 * value for value in result.gain)
     return f"<p>EM-INF minus plain: {mean:+.0f} points ({low:+.0f} to {high:+.0f}), 95% interval, paired by sample.</p>"
 

@@ -6,7 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from em_hf.models import POCKET_NAMES
+
+from . import zero
 from .decoding import repeats
+from .examples import EXAMPLE_TOKENS, opening, settings_for
 from .fence import while_heard
 from .fields import ERRORS, FIELDS, ON_MODEL, one_line
 from .models import Models
@@ -24,12 +28,16 @@ SAY = """() => {{
 }}"""
 
 
-def repeat_section() -> Callable[[Models, list[Any]], None]:
-    """Put the button and the report on the page; returns what connects them to the fields of the decode."""
+def repeat_section(first: str) -> Callable[[Models, list[Any]], None]:
+    """Put the button and the report on the page; returns what connects them to the fields of the decode.
+
+    Args:
+        first: the report that stands there when the page opens.
+    """
     with gr.Row():
         start = gr.Button(f"Run it {SAMPLES} times", elem_id="em-repeat", min_width=120, scale=2)
         stop = gr.Button("Stop", elem_id="em-repeat-stop", min_width=60)
-    out = gr.HTML(report(None), apply_default_css=False, elem_id="em-repeat-out")
+    out = gr.HTML(first, apply_default_css=False, elem_id="em-repeat-out")
 
     def connect(models: Models, inputs: list[Any]) -> None:
         running = start.click(
@@ -47,14 +55,27 @@ def repeat_section() -> Callable[[Models, list[Any]], None]:
     return connect
 
 
+def repeated_example(models: Models) -> str:
+    """Return the report of the example that the page opens with; without samples where these would take long."""
+    begin = opening(models)
+    if begin.model not in POCKET_NAMES or zero.spaces is not None:
+        return report(None)
+    source = models.source(begin.model)
+    request = DecodeRequest(
+        begin.prompt, begin.model, begin.seed, max_new_tokens=EXAMPLE_TOKENS, **settings_for(source)
+    )
+    *_, result = repeats([source], request, SAMPLES, begin.answer)
+    return report(result, of=SAMPLES, answer=begin.answer, prompt=begin.prompt)
+
+
 def repeated(models: Models, *values: Any) -> Iterator[str]:
     """Yield the report after each batch of samples, as HTML in which every text is escaped."""
     try:
         request = DecodeRequest.checked(**dict(zip(FIELDS, values[: len(FIELDS)])))
         answer = known_answer(values[len(FIELDS)])
         source = models.source(request.model)
-        yield report(None, note="Drawing …", busy=True)
+        yield report(None, note="Drawing …", prompt=request.prompt, busy=True)
         for result in while_heard(repeats([source], request, SAMPLES, answer)):
-            yield report(result, of=SAMPLES, answer=answer, busy=result.n < SAMPLES)
+            yield report(result, of=SAMPLES, answer=answer, prompt=request.prompt, busy=result.n < SAMPLES)
     except ERRORS as error:
         yield report(None, note=one_line(error), error=True)

@@ -15,7 +15,7 @@ from .examples import POCKET_ONLY, from_address, opening
 from .fence import middleware
 from .fields import ERRORS, FIELDS, ON_MODEL, QUIET, example_table, notify_js, one_line, settings_fields
 from .models import Models
-from .repeated import repeat_section
+from .repeated import repeat_section, repeated_example
 from .request import DecodeRequest, known_answer
 from .trained import trained_tab
 from .view import asset, example, live, message, view
@@ -23,7 +23,7 @@ from .view import asset, example, live, message, view
 QUEUE = 64
 # The semibold of gradio 6.31 lacks most letters.
 FONT = LocalFont("Source Sans Pro", weights=(400, 700))
-TITLE = "### Decoding with and without entropy minimization (EM-INF): same model, same prompt, same random numbers"
+TITLE = "# Decoding with and without entropy minimization (EM-INF): same model, same prompt, same random numbers"
 
 
 def build(models: Models, *, run: str | None = None) -> gr.Blocks:
@@ -56,7 +56,7 @@ def compare_tab(demo: gr.Blocks, models: Models) -> None:
                 stop = gr.Button("Stop", elem_id="em-stop", min_width=60)
                 another = gr.Button("Next seed", elem_id="em-next", min_width=80)
             shown = view("rows", example(models))
-            repeat = repeat_section()
+            repeat = repeat_section(repeated_example(models))
         with gr.Column(scale=1, min_width=280, elem_id="em-side"):
             fields = {"prompt": prompt, **settings_fields(models, begin)}
             example_table(models, fields)

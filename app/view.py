@@ -19,7 +19,7 @@ from em_hf.compare.side_by_side import Step
 from em_hf.compare.verdict import verdict
 
 from .decoding import batches, step_payload
-from .examples import opening, settings_for
+from .examples import EXAMPLE_TOKENS, opening, settings_for
 from .fence import while_heard
 from .models import Models, loaded, shown_name
 from .request import DecodeRequest
@@ -29,7 +29,6 @@ GREEDY_NOTE = (
     "Temperature 0 is greedy: the largest logit stays the largest under EM-INF, so both panes say the same. "
     "Raise the temperature to see a difference."
 )
-EXAMPLE_TOKENS = 96
 _PARTS = ("state.js", "chart.js", "exports.js", "view.js")
 
 

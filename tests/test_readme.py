@@ -59,7 +59,13 @@ def test_there_is_something_to_run() -> None:
     assert len(HERE) >= 5 and len(command_lines()) >= 15
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# The links of the site's own pages are checked where it is built: tests/test_docs.py.
+LINKING = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/README.md")
+]
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
 def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
@@ -74,6 +80,15 @@ def test_the_readme_names_every_command_and_every_make_target_and_stays_short() 
     assert len(prose.split()) <= LONGEST_README
 
 
+def test_the_first_block_prints_what_stands_below_it(tmp_path: Path) -> None:
+    found = re.search(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", README, flags=re.S | re.M)
+    assert found is not None and len(found[1].splitlines()) <= 12
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = [sys.executable, "-c", found[1]]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.stdout == found[2]
+
+
 def test_the_first_table_shows_greedy_decoding_and_says_what_the_lab_measured() -> None:
     import json
 
@@ -86,21 +101,3 @@ def test_the_first_table_shows_greedy_decoding_and_says_what_the_lab_measured() 
         figures = [float(figure) for figure in re.findall(r"\d+\.\d", line)]
         expected = [100 * rows[title][how][part] for how in ("sampled", "greedy") for part in ("mean", "low", "high")]
         assert figures == pytest.approx(expected, abs=0.051), beginning
-
-
-def test_the_site_builds_without_a_broken_link_or_an_unrendered_name(tmp_path: Path) -> None:
-    """As `make docs` does, in a copy, so that nothing is written into the repository."""
-    import shutil
-
-    for name in ("docs", "mkdocs.yml"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
-    for part in ("em_hf", "cli", "app", "model_cards", "benchmarks"):
-        (tmp_path / part).symlink_to(ROOT / part)
-    environment = {**os.environ, "NO_COLOR": "1"}
-    for command in (["-m", "docs.reference"], ["-m", "zensical", "build", "--strict"]):
-        done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stdout + done.stderr
-    page = (tmp_path / "site" / "reference" / "api" / "index.html").read_text(encoding="utf-8")
-    assert ("minimize_entropy" in page and "Logits" in page) or "logits" in page
-    commands = (tmp_path / "site" / "reference" / "cli" / "index.html").read_text(encoding="utf-8")
-    assert all(f"em-hf {name}" in commands for name in COMMANDS)

@@ -1,7 +1,7 @@
 // The entropy of both runs by token. Colours and fonts stand in the SVG itself, so that the PNG shows what the page shows.
 const PALETTE = {
-  light: { ink: "#1f2937", faint: "#6b7280", grid: "#e5e7eb", paper: "#ffffff", rows: ["#0072b2", "#b84a00"], mark: "#1f2937" },
-  dark: { ink: "#f3f4f6", faint: "#9ca3af", grid: "#374151", paper: "#18181b", rows: ["#56b4e9", "#f5a623"], mark: "#f3f4f6" },
+  light: { ink: "#1f2937", faint: "#6b7280", grid: "#e5e7eb", paper: "#ffffff", rows: ["#0072b2", "#b84a00"], trained: "#7b3fa0" },
+  dark: { ink: "#f3f4f6", faint: "#9ca3af", grid: "#374151", paper: "#18181b", rows: ["#56b4e9", "#f5a623"], trained: "#cfa7ee" },
 };
 const palette = () => PALETTE[document.body.classList.contains("dark") ? "dark" : "light"];
 
@@ -11,9 +11,11 @@ function ceiling(values) {
 }
 
 function chart(svg, run, selected) {
-  const width = Math.max(280, svg.clientWidth || 600), height = 220;
+  const width = Math.max(280, svg.clientWidth || 600), height = 190;
   const box = { left: 38, right: width - 10, top: 26, bottom: height - 34 };
-  const colours = palette();
+  // Orange is EM-INF's: a trained model has a colour of its own.
+  const colours = { ...palette() };
+  if (TWO_MODELS) colours.rows = [colours.rows[0], colours.trained];
   const rows = run ? [run.row(0), run.row(1)] : [[], []];
   const withEm = Boolean(run && run.settings.entropy_min && !run.two_models);
   const count = Math.max(20, rows[0].length, rows[1].length);
@@ -22,6 +24,9 @@ function chart(svg, run, selected) {
   const y = (nats) => box.bottom - (nats / top) * (box.bottom - box.top);
   const text = (at, content, more = {}) =>
     draw("text", { x: at[0], y: at[1], fill: colours.faint, "font-size": 11, "font-family": "system-ui, sans-serif", ...more }, content);
+
+  const halo = { stroke: colours.paper, "stroke-width": 3, "paint-order": "stroke" };
+  const labels = []; // above the lines
 
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("data-points", rows[0].length + rows[1].length);
@@ -37,12 +42,12 @@ function chart(svg, run, selected) {
   if (withEm) {
     const at = y(run.settings.threshold);
     parts.push(draw("line", { class: "threshold", x1: box.left, x2: box.right, y1: at, y2: at, stroke: colours.ink, "stroke-dasharray": "6 4", "stroke-width": 1 }));
-    parts.push(text([box.right - 2, at - 4], `threshold ${run.settings.threshold}`, { "text-anchor": "end", fill: colours.ink }));
+    labels.push(text([box.right - 2, at - 4], `threshold ${run.settings.threshold}`, { "text-anchor": "end", fill: colours.ink, ...halo }));
   }
   if (run && run.parts !== null) {
     parts.push(draw("line", { class: "parting", x1: x(run.parts), x2: x(run.parts), y1: box.top - 6, y2: box.bottom, stroke: colours.ink, "stroke-dasharray": "2 3" }));
     const late = run.parts > count / 2;
-    parts.push(text([x(run.parts) + (late ? -4 : 4), box.top + 2], "they part", { fill: colours.ink, "text-anchor": late ? "end" : "start" }));
+    labels.push(text([x(run.parts) + (late ? -4 : 4), box.top + 2], "they part", { fill: colours.ink, "text-anchor": late ? "end" : "start", ...halo }));
   }
   if (selected) parts.push(draw("rect", { x: x(selected.at) - 4, y: box.top, width: 8, height: box.bottom - box.top, fill: colours.faint, opacity: 0.25 }));
   const line = (row, value, more) =>
@@ -66,7 +71,7 @@ function chart(svg, run, selected) {
     parts.push(text([at + 18, 13], short, { fill: colours.ink }));
     at += 32 + short.length * 6.4;
   }
-  svg.replaceChildren(...parts);
+  svg.replaceChildren(...parts, ...labels);
   return (clientX) => {
     const share = ((clientX - svg.getBoundingClientRect().left) / svg.clientWidth) * width;
     return Math.floor(((share - box.left) / (box.right - box.left)) * count);

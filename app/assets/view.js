@@ -28,11 +28,11 @@ const top = make("span", {});
 function legendOf() {
   const steps = [0, 1, 2, 3, 4, 5].map((i) => make("i", { style: `--nats:${i};--top:5` }));
   const cut = (share) => make("b", { class: "em-adjusted", style: `--cut:${share}` }, "abc");
-  const key = TWO_MODELS ? [] : [make("span", {}, cut(0), cut(1), " adjusted by EM-INF, a little and a lot")];
+  const key = TWO_MODELS ? [] : [make("span", {}, cut(0), cut(1), " adjusted by EM-INF a little, a lot")];
   legend.replaceChildren(
     make("span", { class: "em-scale" }, "entropy 0", ...steps, top), ...key,
-    make("span", {}, make("b", { class: "em-parting" }, "abc"), " first token that differs"),
-    make("label", {}, colours, " colours"), make("label", {}, hidden, " spaces and special tokens"),
+    make("span", {}, make("b", { class: "em-parting" }, "abc"), " first difference"),
+    make("label", {}, colours, " colours"), make("label", {}, hidden, " special tokens"),
   );
 }
 
@@ -195,8 +195,8 @@ function waysOut() {
     ...(TWO_MODELS ? [] : [button("Copy link", () => copyText(location.origin + address(run.settings)), "copy-link")]),
   ];
   const blocks = [["Python", run.python, "copy-python"], ["Command line", run.command, "copy-command"]].filter(([, text]) => text).map(([name, text, key]) =>
-    make("details", {}, make("summary", {}, `Reproduce this: ${name}`), button("Copy", () => copyText(text), key), make("pre", {}, text)));
-  ways.replaceChildren(make("div", { class: "em-buttons" }, ...list), ...blocks);
+    make("details", {}, make("summary", {}, `${name}`), button("Copy", () => copyText(text), key), make("pre", {}, text)));
+  ways.replaceChildren(make("details", { class: "em-save" }, make("summary", {}, "Save or reproduce this run"), make("div", { class: "em-buttons" }, ...list), ...blocks));
 }
 
 function say(text, kind = "") {

@@ -144,7 +144,7 @@ def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> M
         pipeline_tag="text-generation",
         tags=tags,
         **relation,
-        model_name=run.name if measured else None,
+        model_name=_title(run) if measured else None,
         eval_results=measured or None,
     )
 
@@ -235,6 +235,7 @@ def _applied(run: Run) -> dict[str, Any]:
     if not settings.get("probe_problems", 1):
         off |= {"probe_problems", "probe_every", "guard", "early_stopping"}
     off |= set() if settings.get("beta") else {"beta"}
+    off |= set() if _has_chat_template(run) else {"chat_template"}
     on = {key: value for key, value in known(settings).items() if value is not False and key not in off}
     return {key: value for key, value in on.items() if not isinstance(value, dict)}
 

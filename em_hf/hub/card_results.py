@@ -27,9 +27,9 @@ def finding(run: Run) -> dict[str, Any] | None:
         return None
     n = run.results.n
     sentence = f"On {n} held-out problems" if n else "On held-out problems"
-    sentence += f", sampled at temperature 1, it is right {_accuracy(trained[-1], 'of the time, ')}"
+    sentence += f", sampled at temperature 1, this model is right {_accuracy(trained[-1], 'of the time')}"
     base = next((row for row in rows if row.name == "base"), None)
-    sentence += f"; the model before training, {_accuracy(base)}." if base else "."
+    sentence += f" and the model before training {_accuracy(base)}." if base else "."
     greedy = [
         f"{'the model before training' if _is_base(r) else 'this model'} {_accuracy(r)}" for r in rows if _is_greedy(r)
     ]
@@ -37,13 +37,12 @@ def finding(run: Run) -> dict[str, Any] | None:
     return {"sentence": sentence, "few": n if n is not None and n < FEW_PROBLEMS else None}
 
 
-def _accuracy(row: ResultRow, before: str = "") -> str:
-    """ "84.5% (79.0 to 89.0)", or with the interval called one where it first appears."""
-    accuracy = f"{100 * (row.accuracy or 0):.1f}%"
+def _accuracy(row: ResultRow, of: str = "") -> str:
+    """Return "84.5% (79.0 to 89.0)", or, with `of`, a form that calls the interval one."""
+    accuracy = f"{100 * (row.accuracy or 0):.1f}%" + (f" {of}" if of else "")
     if row.low is None or row.high is None:
-        return f"{accuracy} {before.rstrip(', ')}".strip()
-    interval = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
-    return f"{accuracy} {before}95% interval {interval}" if before else f"{accuracy} ({interval})"
+        return accuracy
+    return f"{accuracy} ({'95% interval ' if of else ''}{100 * row.low:.1f} to {100 * row.high:.1f})"
 
 
 def results(run: Run) -> dict[str, Any] | None:

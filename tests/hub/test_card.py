@@ -97,7 +97,7 @@ def test_the_front_matter_says_what_the_hub_indexes(full: ModelCard) -> None:
         "tags": ["em-hf", "entropy-minimization", "em-ft", "custom_generate"],
         "model-index": [
             {
-                "name": "first",
+                "name": "tiny-llama trained with EM-FT",
                 "results": [
                     {
                         "task": {"type": "text-generation"},
@@ -115,8 +115,8 @@ def test_a_bare_run_leaves_out_the_sections_it_has_no_facts_for(bare: ModelCard)
     assert "## Results" not in headings
     assert "### Decoding settings" not in headings
     assert "## Library versions" not in headings
-    assert "### Without em_hf" not in headings, "no recipe lies in the repository"
-    assert {"## How to use", "### With em_hf", "## Training", "## Limits", "## Citation"} <= set(headings)
+    assert "### Without em-hf" not in headings, "no recipe lies in the repository"
+    assert {"## How to use", "### With em-hf", "## Training", "## Limits", "## Citation"} <= set(headings)
     assert "entropy.jsonl" not in bare.text
     assert "The results come from" not in bare.text
 
@@ -353,9 +353,9 @@ def test_the_first_lines_give_the_result_with_greedy_and_its_interval(tmp_path: 
     measured = {**RESULTS, "rows": rows("base (greedy)", "base", "EM-INF", "EM-FT", "EM-FT + EM-INF", "EM-FT (greedy)")}
     text = card_of(tmp_path, results=measured)
     assert (
-        "On 200 held-out problems, sampled at temperature 1, it is right 53.0% of the time, 95% interval 40.0 to 60.0; "
-        "the model before training, 51.0% (40.0 to 60.0). Decoded greedily, the model before training 50.0% (40.0 to "
-        "60.0), this model 55.0% (40.0 to 60.0)."
+        "On 200 held-out problems, sampled at temperature 1, this model is right 53.0% of the time (95% interval 40.0 "
+        "to 60.0) and the model before training 51.0% (40.0 to 60.0). Decoded greedily, the model before training "
+        "50.0% (40.0 to 60.0), this model 55.0% (40.0 to 60.0)."
     ) in text.split("## Results")[0]
     assert "intervals are wide" not in text
     legend = sections(text)["## Results"]
@@ -389,6 +389,7 @@ def test_only_the_settings_that_applied_are_listed(tmp_path: Path) -> None:
         "vllm_server": "http://x:1",
         "early_stopping": False,
     }
+    settings |= {"chat_template": True}  # the folder's tokenizer has none
     settings |= {"trust_remote_code": False, "model": "some-lab/tiny-llama", "batch_size": 8, "loss_reduction": "sum"}
     decoding = {"method": "logit_optimization", **SETTINGS, "target_ratio": 0.5, "tmin": 0.01, "tmax": 1.0, "tol": 1e-4}
     text = card_of(tmp_path, settings=settings, entropy_min={**decoding, "max_iter": 100})

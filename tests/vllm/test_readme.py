@@ -15,8 +15,10 @@ CODE = [code for code in blocks("python") if "vllm" in code]
 @pytest.mark.parametrize("code", CODE, ids=lambda code: code.strip().splitlines()[-1])
 def test_the_block_runs(code: str, tmp_path: Path) -> None:
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    script = tmp_path / "block.py"  # as a user runs it, since vLLM's processes import the file again
+    script.write_text(code, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=600
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "####" in done.stdout
@@ -24,3 +26,13 @@ def test_the_block_runs(code: str, tmp_path: Path) -> None:
 
 def test_there_is_something_to_run() -> None:
     assert len(CODE) == 1
+
+
+def test_the_example_script_answers_plainly_and_with_em_inf(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "vllm_em_inf.py"
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("=== plain: ") == done.stdout.count("=== EM-INF: ") == 2 and "####" in done.stdout
