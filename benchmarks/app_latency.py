@@ -79,7 +79,7 @@ def served(folder: str) -> Iterator[tuple[str, Any]]:
 def over_http(url: str, demo: Any, asked: DecodeRequest, session: str) -> list[Message]:
     """Every line of the event stream that carries something of this decode, with its time of arrival."""
     fn = next(f for f in demo.fns.values() if f.api_name == "live")
-    body = {"data": list(asked.to_dict().values()), "fn_index": fn._id, "session_hash": session}
+    body = {"data": [*asked.to_dict().values(), ""], "fn_index": fn._id, "session_hash": session}
     found = []
     with httpx.Client(timeout=600) as client:
         client.post(f"{url}gradio_api/queue/join", json=body).raise_for_status()

@@ -176,7 +176,11 @@ def test_the_bounds_that_em_inf_declares_are_those_it_checks() -> None:
         if one.kind not in (int, float):
             continue
         step = 1 if one.kind is int else 1e-9
-        inside: dict[str, Any] = {"tmin": {"tmax": 1.0}, "tmax": {"tmin": 1e-12}}.get(name, {})
+        inside: dict[str, Any] = {
+            "tmin": {"tmax": 1.0},
+            "tmax": {"tmin": 1e-12},
+            "learning_rate": {"optimizer": "sgd"},
+        }.get(name, {})
         for bound, is_in, outside in (
             (one.low, True, -step),
             (one.high, True, step * max(1, one.high or 1)),

@@ -24,7 +24,7 @@ class Row:
 
     Attributes:
         values: for each figure one number a problem: the task's metrics as lm-eval computed them, and `tokens` drawn
-            for an answer, their mean `entropy` (nats per token, of the model's own distributions; vLLM does not tell it),
+            for an answer, their mean `entropy` (nats per token of the model's own distributions; not from vLLM),
             `flops` (2PD, where D counts every token that passed through the model, prompts too) and `seconds` of an
             answer.
         samples: answers to each problem.

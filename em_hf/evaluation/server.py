@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+import requests
 import torch
 from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
@@ -54,15 +55,11 @@ class ServerLM(Answering, LM):
         seed: int = 0,
         api_key: str | None = None,
     ) -> None:
-        from huggingface_hub import InferenceClient
-
         if not base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url is {base_url!r}, but must be an address such as http://localhost:8000/v1")
         super().__init__()
         self.model_name, self.batch_size, self.base_url = model, batch_size, base_url
-        self.client = InferenceClient(
-            base_url=base_url, api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none", timeout=600
-        )
+        self.headers = {"Authorization": f"Bearer {api_key or os.environ.get('OPENAI_API_KEY') or 'none'}"}
         self.begin(strategy, seed)
 
     def check(self, strategies: Sequence[Strategy]) -> None:
@@ -97,19 +94,22 @@ class ServerLM(Answering, LM):
             return [job.result() for job in jobs]
 
     def _ask(self, context: str, until: list[str], drawn: dict[str, Any], seed: int) -> Completion:
-        from huggingface_hub.errors import HTTPError, InferenceTimeoutError
-
         messages = self._chats.get(context) or [{"role": "user", "content": context}]
-        try:
-            found = self.client.chat_completion(
-                messages, model=self.model_name, seed=seed, stop=[word for word in until if word] or None, **drawn
-            )
-        except (HTTPError, InferenceTimeoutError, OSError) as error:
-            raise OSError(
-                f"the server at {self.base_url} gave no completion: {' '.join(str(error).split())}"
-            ) from error
-        text = postprocess_generated_text(found.choices[0].message.content or "", until, None)
-        return Completion(text, found.usage.completion_tokens, found.usage.prompt_tokens, None)
+        body = {"messages": messages, "model": self.model_name, "seed": seed, **drawn}
+        if stop := [word for word in until if word]:
+            body["stop"] = stop
+        try:  # not through huggingface_hub, whose client reaches no server where HF_HUB_OFFLINE is set
+            url = f"{self.base_url.rstrip('/')}/chat/completions"
+            answer = requests.post(url, json=body, headers=self.headers, timeout=600)
+            if not answer.ok:
+                raise OSError(f"{answer.status_code} {answer.reason}: {answer.text[:300]}")
+            found = answer.json()
+            text, usage = found["choices"][0]["message"]["content"] or "", found["usage"]
+            counts = int(usage["completion_tokens"]), int(usage["prompt_tokens"])
+        except (OSError, ValueError, LookupError, TypeError) as error:  # requests' errors are OSErrors
+            words = f"{type(error).__name__} {error}" if isinstance(error, LookupError) else str(error)
+            raise OSError(f"the server at {self.base_url} gave no completion: {' '.join(words.split())}") from error
+        return Completion(postprocess_generated_text(text, until, None), *counts, None)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return the conversation as JSON, by which `complete` finds the messages again."""

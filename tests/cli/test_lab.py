@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from em_hf.methods import METHODS
+
 RUN = "import sys; from em_hf.cli.main import main; main()"
 
 
@@ -45,7 +47,7 @@ def test_the_sketch_is_killed_goes_on_and_reports_figures_of_what_it_measured(tm
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert {name: (measured / name).stat().st_mtime_ns for name in stood} == stood, "what stood is not done again"
-    assert record["missing"] == [] and record["runs_done"] == record["runs_planned"] == 9
+    assert record["missing"] == [] and record["runs_done"] == record["runs_planned"] == len(METHODS)
     assert len(record["best"]) == 2 and not list((tmp_path / "lab").rglob("*.part"))
 
     text = (tmp_path / "lab" / "lab.md").read_text()
@@ -69,7 +71,7 @@ def test_the_sketch_is_killed_goes_on_and_reports_figures_of_what_it_measured(tm
 def test_a_dry_run_names_the_jobs_and_does_none(tmp_path: Path) -> None:
     done = em_hf("--dry-run", cwd=tmp_path)
     assert done.returncode == 0 and "em-rl-sequence-4" in done.stdout.splitlines()
-    assert "35 training runs" in done.stderr and list(tmp_path.iterdir()) == []
+    assert "44 training runs" in done.stderr and list(tmp_path.iterdir()) == []
     as_json = json.loads(em_hf("--dry-run", "--quick", "--json", cwd=tmp_path).stdout)
     assert "em-ft-0" in as_json["jobs"] and as_json["settings"]["problems"] == 40
 

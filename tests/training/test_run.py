@@ -106,7 +106,8 @@ def test_answers_are_measured_with_and_never_trained_on(
     right, some = trained("right", [{"prompt": p, "answer": "a"} for p in PROMPTS])
     shuffled, _ = trained("shuffled", [{"prompt": p, "answer": str(i)} for i, p in enumerate(PROMPTS)])
     assert torch.equal(plain, right) and torch.equal(plain, shuffled)
-    assert method == "sc-rl" or not torch.equal(plain, weights(source))  # letters never hold an answer to vote for
+    # Letters never hold an answer: nothing to vote for, nothing marked.
+    assert method in ("sc-rl", "format") or not torch.equal(plain, weights(source))
     assert none == [None] * 4 and all(isinstance(accuracy, float) for accuracy in some)
 
 

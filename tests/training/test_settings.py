@@ -98,7 +98,7 @@ def test_what_is_given_wins_over_the_recipe() -> None:
         ({"beta": -0.1}, "beta is -0.1, but must be at least 0"),
         ({"recipe": "paper"}, "recipe is 'paper', but must be one of default, laptop-smollm2"),
         ({"method": "em-rl-token", "num_generations": 1}, "num_generations is 1, but em-rl-token compares"),
-        ({"vllm": "colocate"}, "vllm is colocate, but em-ft has no rollouts"),
+        ({"vllm": "colocate", "method": "sft"}, "vllm is colocate, but sft samples nothing while it trains"),
         ({"vllm_server": "http://host:8000"}, "vllm_server is 'http://host:8000', but must be .* and vllm server"),
         ({"method": "grpo", "num_generations": 2, "vllm": "server", "vllm_server": "host"}, "must be a URL"),
         ({"method": "sft", "beta": 0.1}, "beta is 0.1, but sft has no KL penalty"),
