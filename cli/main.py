@@ -45,7 +45,12 @@ class Group(click.Group):
             sys.exit(super().main(words, *rest, **extra) or 0)
         except click.exceptions.Exit as stop:
             sys.exit(stop.exit_code)
+        except click.exceptions.NoArgsIsHelpError as error:  # its message is the help
+            error.show()
+            sys.exit(error.exit_code)
         except click.ClickException as error:
+            text = one_line(error.format_message())
+            error.format_message = lambda: text  # type: ignore[method-assign]
             error.show()
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt) as stop:
@@ -74,9 +79,15 @@ def fail(error: BaseException, words: Sequence[str]) -> NoReturn:
     sys.exit(1)
 
 
+def one_line(text: str) -> str:
+    """Return a message as one line, cut where it is too long to be read."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"
+
+
 def explain(error: BaseException) -> str:
     """Return an error as one line."""
-    text = " ".join(str(error).split())[:LONGEST_MESSAGE]
+    text = one_line(str(error))
     if isinstance(error, EXPLAINED) and text:
         return text
     if isinstance(error, RecursionError):

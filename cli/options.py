@@ -101,6 +101,16 @@ class Option(click.Option):
         super().__init__(*args, **kwargs)
         self.group, self.setting, self.shown_default = group, setting, shown_default
 
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        value = super().value_from_envvar(ctx)
+        if self.name == "trust_remote_code" and value and click.BOOL.convert(value, self, ctx):
+            raise click.UsageError(
+                "an environment variable asks for trust_remote_code, but none may allow a repository's code: unset "
+                "it, and give --trust-remote-code on the command line",
+                ctx,
+            )
+        return value
+
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
         one = self.setting

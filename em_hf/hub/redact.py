@@ -37,7 +37,10 @@ _SHAPES = [
 _KNOWN = [(what, re.compile(pattern)) for what, pattern in _SHAPES]
 # What a secret is assigned to: `token=VALUE`, `"api_key": "VALUE"`, `--password VALUE`, `Bearer VALUE`.
 _PASSWORD = r"passw(?:or)?d|passphrase|pwd"
-_NAME = rf"(?:{_PASSWORD}|token|secret|credentials?|authorization|auth|(?:api|access|secret|private|auth)[_-]?key)"
+_NAME = (
+    rf"(?:{_PASSWORD}|token|secret|credentials?|authorization|auth|signature|(?<=[?&])sig"
+    r"|(?:api|access|account|secret|private|auth)[_-]?key)"
+)
 _VALUE = r"""(?P<value>[^\s"'&,;)}\]]+)"""
 _ASSIGNED = [
     re.compile(rf"""(?P<name>{_NAME})["']?\s*(?P<by>[=:])\s*["']?(?:(?:bearer|basic)\s+)?{_VALUE}""", re.IGNORECASE),

@@ -135,7 +135,7 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
         return json.dumps(any_value(rng)).encode()
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return data[::-1]
     for _ in range(rng.randrange(1, 4)):
         spoil(rng, value)

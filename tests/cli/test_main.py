@@ -91,6 +91,27 @@ def test_whatever_goes_wrong_is_one_line(failing: Any, error: BaseException, cod
     assert result.exit_code == code and says in error_of(result) and len(result.stderr) < 1200
 
 
+@pytest.mark.parametrize("word", ["a\nb", "x" * 100_000], ids=["two lines", "long"])
+def test_wrong_usage_is_one_line_too(word: str) -> None:
+    result = run("train", word)
+    assert result.exit_code == 2 and len(result.stderr) < 1200
+    assert result.stderr.strip().splitlines()[-1].startswith("Error: Got unexpected extra argument")
+
+
+@pytest.mark.parametrize("name", ["train", "generate", "eval", "diagnose"])
+@pytest.mark.parametrize(("value", "refused"), [("1", True), ("true", True), ("Yes", True), ("0", False), ("", False)])
+def test_no_environment_variable_allows_a_repositorys_code(
+    name: str, value: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"EM_HF_{name.upper()}_TRUST_REMOTE_CODE", value)
+    result = run(name) if refused else run(name, "--seed", "no")
+    assert result.exit_code == 2
+    assert ("none may allow a repository's code" in error_of(result)) is refused
+    monkeypatch.setenv("EM_HF_TRUST_REMOTE_CODE", value)
+    monkeypatch.delenv(f"EM_HF_{name.upper()}_TRUST_REMOTE_CODE")
+    assert "seed" in error_of(run(name, "--seed", "no")), "a variable of no command stands for nothing"
+
+
 def test_ctrl_c_is_130_and_the_end_of_a_file_is_not_taken_for_it(failing: Any) -> None:
     failing(KeyboardInterrupt())
     result = run("env")
