@@ -11,7 +11,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DrawSettings, ModelSettings, setting
 
 from .checks import check_device, check_model
-from .common import load_libraries, note, print_json
+from .common import load_libraries, note, print_json, while_decoding
 from .config_file import config_option
 from .options import (
     Command,
@@ -86,7 +86,8 @@ def command(prompt: str | None, **options: Any) -> None:
     settings = entropy_min_settings(options)
     prompt = read_prompt(prompt, options["file"])
     decode = _decode_gguf if options["model"].endswith(".gguf") else _decode
-    prompt, config, room, result = decode(prompt, settings, options)
+    with while_decoding(options["model"]):
+        prompt, config, room, result = decode(prompt, settings, options)
     used = {name: options[name] for name in ("seed", "temperature", "top_k", "top_p")} | {"max_new_tokens": room}
     if options["as_json"]:
         print_json({"prompt": prompt, "sampling": used, "entropy_min": config.to_dict(), **result.to_dict()})
