@@ -150,14 +150,20 @@ def command(*words: str) -> None:
             raise RuntimeError(f"exit code {stop.code}") from stop
 
 
-def push_work(run: Path, older: Path) -> Work:
-    """Push `run` into a folder that holds the repository of the run `older`."""
+def push_work(run: Path, folder: Path) -> Work:
+    """Push a copy of `run`, made in `folder`, into a place that holds an older repository."""
     from em_hf.hub import write_repository
 
-    whole = run.parent / "repositories"
-    for source in (run, older):
+    whole, sources = folder / "repositories", [folder / "newer", folder / "older"]
+    for source in sources:
+        shutil.copytree(run, source)
+        facts = json.loads((source / "run.json").read_text())
+        (source / "run.json").write_text(json.dumps({**facts, "name": source.name}))
         write_repository(source, whole / source.name)
-    allowed = [contents(whole / source.name) for source in (run, older)]
+    run, older = sources
+    allowed = [contents(whole / source.name) for source in sources]
+    if allowed[0] == allowed[1]:
+        raise RuntimeError("the two repositories are the same, so that nothing could be seen")
 
     def broken(place: Path) -> str | None:
         kept = [place / OUT, *place.glob(f".{OUT}.*.old")]
@@ -310,21 +316,24 @@ def uninterrupted(work: Work, place: Path) -> tuple[dict[str, Any], float, int]:
     return work.state(place), time.perf_counter() - started, int(notes.read_text())
 
 
-def campaign(kills: int, seed: int, folder: Path, say: Any = lambda text: None) -> dict[str, Any]:
-    """Kill `kills` times, and return the figures."""
-    rng = random.Random(seed)
+def campaign(
+    kills: int, seed: int, folder: Path, commands: list[str], say: Any, *, seconds: float = float("inf")
+) -> dict[str, Any]:
+    """Kill these commands `kills` times, or for this many seconds, and return the figures."""
+    rng, began = random.Random(seed), time.monotonic()
     in_child(lambda: prepare(folder))
-    works = {f"train {method}": train_work(method, folder) for method in METHODS}
+    works = {name: train_work(name.removeprefix("train "), folder) for name in commands if name.startswith("train ")}
     whole = {name: uninterrupted(work, folder / f"whole-{name}") for name, work in works.items()}
-    runs = [folder / f"whole-train {method}" / OUT for method in ("em-ft", "em-rl-token")]
-    for run, name in zip(runs, ("newer", "older"), strict=True):
-        shutil.copytree(run, folder / name)
-    others = {"push": push_work(folder / "newer", folder / "older"), "eval": eval_work(folder)}
-    whole |= {name: uninterrupted(work, folder / f"whole-{name}") for name, work in others.items()}
-    works |= others
+    others: dict[str, Callable[[], Work]] = {
+        "push": lambda: push_work(folder / f"whole-{next(iter(works))}" / OUT, folder),
+        "eval": lambda: eval_work(folder),
+    }
+    for name in others.keys() & set(commands):
+        works[name] = others[name]()
+        whole[name] = uninterrupted(works[name], folder / f"whole-{name}")
     found: dict[str, Any] = {"kills": 0, "runs": 0, "by_mode": Counter(), "by_command": Counter(), "failures": []}
-    while found["kills"] < kills:
-        number, name = found["runs"], rng.choices(list(works), list(SHARES.values()))[0]
+    while found["kills"] < kills and time.monotonic() - began < seconds:
+        number, name = found["runs"], rng.choices(commands, [SHARES[name] for name in commands])[0]
         work, (expected, length, events) = works[name], whole[name]
         place = new_place(work, folder / f"run-{number}")
         found["runs"] += 1
@@ -332,12 +341,12 @@ def campaign(kills: int, seed: int, folder: Path, say: Any = lambda text: None) 
         for _ in range(rng.randint(2, 6)):
             mode = rng.choice(["file operation", "clock", *(["before a move into place"] if work.saves else [])])
             at = rng.randint(1, events if mode == "file operation" else max(1, work.saves))
-            seconds = rng.uniform(0, length) if mode == "clock" else None
-            code = in_child(partial(live, work, place, mode, at), seconds=seconds)
+            after_seconds = rng.uniform(0, length) if mode == "clock" else None
+            code = in_child(partial(live, work, place, mode, at), seconds=after_seconds)
             if code is not None:
                 break
             found["kills"] += 1
-            lives.append(f"{mode} {at if seconds is None else f'{seconds:.2f} s'}")
+            lives.append(f"{mode} {at if after_seconds is None else f'{after_seconds:.2f} s'}")
             found["by_mode"][mode] += 1
             found["by_command"][name] += 1
             wrong += [fault] if (fault := work.broken(place)) else []
@@ -360,6 +369,10 @@ def campaign(kills: int, seed: int, folder: Path, say: Any = lambda text: None) 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=200, help="kills")
+    parser.add_argument("--minutes", type=float, default=60, help="stop after these, however many kills there were")
+    parser.add_argument(
+        "--commands", default=",".join(SHARES), help="commands to kill, a training first (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     options = parser.parse_args(arguments)
@@ -378,7 +391,10 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        found = campaign(options.n, options.seed, Path(folder), lambda text: print(text, file=sys.stderr, flush=True))
+        tell = partial(print, file=sys.stderr, flush=True)
+        found = campaign(
+            options.n, options.seed, Path(folder), options.commands.split(","), tell, seconds=60 * options.minutes
+        )
     found |= {"lost": len(found["failures"]), "seconds": round(time.perf_counter() - started)}
     write_figures(options.output, "kills", found["kills"], found["lost"], found)
     print(json.dumps(found, indent=2))
