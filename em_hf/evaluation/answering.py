@@ -66,7 +66,7 @@ class Answering:
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """The answers to the requests, in their order."""
         keys = _keys(requests)
-        if any(str(request.args[0]).startswith(CHAT) for request in requests):
+        if any(CHAT in str(request.args[0]) for request in requests):
             raise ValueError(
                 "prompts are lists of messages, which need a chat template: leave --no-chat-template out, or evaluate "
                 "an instruction-tuned model"
