@@ -4,11 +4,13 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from .checks import hub_is_reachable, is_hub_id
+from .checks import POCKET_NAMES, hub_is_reachable, is_hub_id
 
 
 def note(message: str) -> None:
@@ -42,3 +44,29 @@ def load_libraries(*sources: str | None) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+
+
+@contextmanager
+def while_decoding(name: str) -> Iterator[None]:
+    """Within, what the libraries raise where a model's files do not fit together is one line that says so.
+
+    Files can be damaged in ways that show only once the model decodes: a token id as text, a number out of range.
+
+    Args:
+        name: The model, as the user named it; a pocket model's files are ours.
+
+    Raises:
+        ValueError: Decoding failed, and no library said why in its own words.
+    """
+    try:
+        yield
+    except (ValueError, OSError, ImportError, MemoryError, click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        if name in POCKET_NAMES or "out of memory" in text.lower():
+            raise
+        raise ValueError(
+            f"{name} cannot decode ({type(error).__name__}: {text}): its config.json, generation_config.json, "
+            "tokenizer and weights do not fit together, or one is damaged; more with --debug"
+        ) from error

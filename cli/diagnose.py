@@ -11,7 +11,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DataSettings, ModelSettings, setting, settings_of
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_writable
-from .common import load_libraries, print_json
+from .common import load_libraries, print_json, while_decoding
 from .config_file import config_option
 from .options import Command, entropy_min_options, entropy_min_settings, json_option, setting_options
 
@@ -93,7 +93,10 @@ def command(**options: Any) -> None:
     )
     stored = stored_settings(model) or EntropyMinConfig()
     base = {**stored.to_dict(), **given, "method": "logit_optimization"}
-    with tqdm(total=len(prompts), unit="problem", disable=None, file=sys.stderr) as bar:
+    with (
+        while_decoding(options["model"]),
+        tqdm(total=len(prompts), unit="problem", disable=None, file=sys.stderr) as bar,
+    ):
         samples = sample_answers(
             model,
             tokenizer,

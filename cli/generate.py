@@ -12,7 +12,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DrawSettings, ModelSettings, setting
 
 from .checks import check_device, check_gguf, check_model, is_gguf
-from .common import load_libraries, note, print_json
+from .common import load_libraries, note, print_json, while_decoding
 from .config_file import config_option
 from .options import (
     Command,
@@ -127,7 +127,8 @@ def command(prompt: str | None, **options: Any) -> None:
         check_gguf(options["model"])
         show = _gguf
     load_libraries(options["model"])
-    show(prompt, settings, options)
+    with while_decoding(options["model"]):
+        show(prompt, settings, options)
 
 
 def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> Decoding:

@@ -163,6 +163,21 @@ def test_another_value_is_another_answer(gold: str, answer: str) -> None:
     assert not same_answer(gold, answer)
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("FF_{16}", "ff_{16}", True),
+        ("FF_{16}", "(FF)_{16}", True),
+        ("FACE_{16}", "FACE_{15}", False),
+        ("AB_{16}", "BA_{16}", False),
+        ("xy_{2}", "XY_{2}", False),
+        ("A_{16}", "a_{16}", False),
+    ],
+)
+def test_digits_above_nine_have_no_case_and_variables_have_one(a: str, b: str, same: bool) -> None:
+    assert same_answer(a, b) is same_answer(b, a) is same
+
+
 @pytest.mark.parametrize("kind", PAIRS)
 def test_pairs_of_answers_have_the_verdict_of_a_careful_grader(kind: str) -> None:
     wrong = [(a, b) for a, b, same in PAIRS[kind] if not same_answer(a, b) == same_answer(b, a) == same]

@@ -70,10 +70,17 @@ def typed_number(text: str) -> Typed | None:
 
 
 def based_number(text: str) -> tuple[str, int] | None:
-    """Return (digits, base) of a number with a base written to it, None for other text: "432_5" and "(432)_{5}"."""
+    """Return (digits, base) of a number with a base written to it, None for other text: "432_5" and "(432)_{5}".
+
+    Letters alone are a number only above base ten and where each is a digit of it: FF_{16}, but not x_2 or ab_{10}.
+    """
     found = _BASE.fullmatch(text) if "_" in text or "base" in text else None
-    if not found or len(found[1]) > 100 or not any(c.isdigit() for c in found[1]):
+    if not found or len(found[1]) > 100:
         return None
     name = found[2] or found[3] or found[4]
     base = int(name) if name.isdigit() else _BASE_NAMES.index(name) + 2 if name in _BASE_NAMES else 0
-    return (found[1].lstrip("0").upper() or "0", base) if 2 <= base <= 36 else None
+    if not 2 <= base <= 36:
+        return None
+    if not any(c.isdigit() for c in found[1]) and (len(found[1]) < 2 or max(int(c, 36) for c in found[1]) >= base):
+        return None
+    return found[1].lstrip("0").upper() or "0", base

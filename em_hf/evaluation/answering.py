@@ -1,7 +1,8 @@
 """What every lm-eval model of ours does alike, whatever decodes: strategies, turns, batches, seeds, answers kept."""
 
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -9,10 +10,27 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from em_hf.evaluation.strategy import NEXT_TURN, Completion, Strategy, together
+from em_hf.models import Prompt
 from em_hf.sampling import seed_batch
 
 # One answer that was asked for: the task, the number of the problem in it, the number of the answer to it.
 Key = tuple[str, int, int]
+# Begins a problem that is a list of messages: lm-eval hands every problem on as text.
+CHAT = "em-hf chat: "
+
+
+def chat_text(prompt: Prompt) -> str:
+    """Return a prompt as the text that lm-eval takes for it: itself, or its messages as JSON."""
+    return prompt if isinstance(prompt, str) else CHAT + json.dumps(list(prompt), ensure_ascii=False)
+
+
+def read_chat(history: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return a conversation whose problems that are messages are messages again."""
+    turns: list[dict[str, str]] = []
+    for message in history:
+        content = message["content"]
+        turns += json.loads(content.removeprefix(CHAT)) if content.startswith(CHAT) else [dict(message)]
+    return turns
 
 
 class Answering:
@@ -48,6 +66,11 @@ class Answering:
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """The answers to the requests, in their order."""
         keys = _keys(requests)
+        if any(CHAT in str(request.args[0]) for request in requests):
+            raise ValueError(
+                "prompts are lists of messages, which need a chat template: leave --no-chat-template out, or evaluate "
+                "an instruction-tuned model"
+            )
         self.completions = {}
         for start, places in self._batches(requests):
             wanted = [keys[place] for place in places]
@@ -104,9 +127,14 @@ class Answering:
             done += len(places)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The parent's, remembered, so that `follow_up` can go on with the conversation."""
-        text = super().apply_chat_template(chat_history, add_generation_prompt)  # type: ignore[misc]
-        self._chats[text] = list(chat_history)
+        """The parent's, remembered, so that `follow_up` can go on with the conversation.
+
+        An assistant's last message is the beginning of the answer.
+        """
+        turns = read_chat(chat_history)
+        begun = turns[-1]["role"] == "assistant"
+        text = super().apply_chat_template(turns, add_generation_prompt and not begun)  # type: ignore[misc]
+        self._chats[text] = turns
         return text
 
     def follow_up(self, context: str, answer: str, instruction: str) -> str:

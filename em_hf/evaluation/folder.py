@@ -17,6 +17,7 @@ from em_hf.runs import (
     to_json,
     write_json,
 )
+from em_hf.runs.files import PART
 
 Key = tuple[str, int, int]
 
@@ -35,8 +36,10 @@ class EvalFolder:
         self.path = path
         mark = path / EVALUATION_FILE
         if mark.is_file() and overwrite:
-            shutil.rmtree(path)
-        if mark.is_file():
+            for other in set(path.iterdir()) - {mark}:  # the mark stays until it is replaced, should this be killed
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
+            self.write(Evaluation("running", dict(settings)))
+        elif mark.is_file():
             _same_settings(path, read_record(mark, Evaluation).settings, to_json(settings))
         else:
             self.write(Evaluation("running", dict(settings)))
@@ -99,7 +102,8 @@ def check_place(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file: name a folder for the results")
-    if path.is_dir() and any(path.iterdir()) and not (path / EVALUATION_FILE).is_file():
+    own = (EVALUATION_FILE, EVALUATION_FILE + PART)  # the second alone: killed before its first record was in place
+    if path.is_dir() and any(path.iterdir()) and not any((path / name).is_file() for name in own):
         raise ValueError(f"{path} holds something other than an evaluation: name an empty or a new folder")
 
 

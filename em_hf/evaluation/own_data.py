@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.data import Prompts
+from em_hf.evaluation.answering import chat_text
 from em_hf.evaluation.grading import all_samples, maths
 
 MAX_NEW_TOKENS = 256
@@ -56,4 +57,5 @@ def task_name(dataset: str) -> str:
 
 
 def _rows(data: Prompts) -> list[dict[str, Any]]:
-    return [{"problem": p, "answer": a} for p, a in zip(data.prompts, data.answers or [], strict=True)]
+    pairs = zip(data.prompts, data.answers or [], strict=True)
+    return [{"problem": chat_text(prompt), "answer": answer} for prompt, answer in pairs]

@@ -13,7 +13,7 @@ from em_hf.evaluation.results import Figure, Row, narrow, pairs_of, pairs_table,
 from em_hf.evaluation.run import our_tasks
 from em_hf.evaluation.strategy import Strategy
 from em_hf.evaluation.tuning import Trial
-from em_hf.runs import Benchmark, Evaluation, now
+from em_hf.runs import Benchmark, Evaluation, now, write_file
 
 NOTE = (
     "In brackets: 95% bootstrap intervals over problems, or the exact binomial bound where all or none succeed; a "
@@ -45,10 +45,10 @@ class Report:
     picture: bytes | None
 
     def write(self, folder: EvalFolder) -> None:
-        folder.write(self.record)
-        (folder.path / "eval.md").write_text(f"`{self.record.command}`\n\n{self.text}\n", encoding="utf-8")
+        write_file(folder.path / "eval.md", f"`{self.record.command}`\n\n{self.text}\n".encode())
         if self.picture is not None:
-            (folder.path / "accuracy.png").write_bytes(self.picture)
+            write_file(folder.path / "accuracy.png", self.picture)
+        folder.write(self.record)  # last: an evaluation that is finished has them all
 
 
 def report(

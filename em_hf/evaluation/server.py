@@ -12,7 +12,7 @@ import torch
 from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
-from em_hf.evaluation.answering import Answering
+from em_hf.evaluation.answering import Answering, read_chat
 from em_hf.evaluation.strategy import Completion, Strategy
 from em_hf.sampling import NEUTRAL
 from em_hf.settings import shown
@@ -113,8 +113,9 @@ class ServerLM(Answering, LM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return the conversation as JSON, by which `complete` finds the messages again."""
-        text = json.dumps(chat_history)
-        self._chats[text] = list(chat_history)
+        turns = read_chat(chat_history)
+        text = json.dumps(turns)
+        self._chats[text] = turns
         return text
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:

@@ -62,11 +62,12 @@ def results(run: Run) -> dict[str, Any] | None:
     sampling = [f"{key.replace('_', ' ')} {value}" for key, value in options.items()]
     note = f"Measured on {run.results.n} problems" if run.results.n is not None else "Measured"
     note += f", {samples} {'sample' if samples == 1 else 'samples'} of each" if samples else ""
+    note += f", sampled with {', '.join(sampling)}." if sampling else " by sampling."
     return {
         "table": _table(("", *(title for title, _, _ in columns)), cells),
         "rows": [row.name for row in rows],
         "has_entropy": any(row.entropy is not None for row in rows),
-        "note": note + (f", sampled with {', '.join(sampling)}." if sampling else " by sampling."),
+        "note": f"{note} {run.results.note}" if run.results.note else note,
     }
 
 

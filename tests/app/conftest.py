@@ -16,13 +16,16 @@ PROMPT = "Kim has 51 oranges. Omar has 19 more oranges than Kim. Then Omar gives
 
 @pytest.fixture(scope="session")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small random model over the pocket reasoner's tokens, for which no token ends a text."""
+    return make_endless(tmp_path_factory.mktemp("models") / "endless")
+
+
+def make_endless(folder: Path) -> Path:
+    """Save a small random model over the pocket reasoner's tokens, for which no token ends a text, to `folder`."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     from em_hf.pocket import POCKET_REASONER
 
-    folder = tmp_path_factory.mktemp("models") / "endless"
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=512,

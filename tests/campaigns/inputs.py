@@ -30,6 +30,8 @@ from unittest import mock
 import click
 from click.testing import CliRunner
 
+from tests.campaigns import write_figures
+
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "tests" / "fixtures" / "old_run"
 COMMANDS = ("train", "train", "eval", "generate", "diagnose", "lab", "app", "push", "completion")
@@ -431,8 +433,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
     options = parser.parse_args()
     found = run(options.n, options.seed, options.kinds.split(","), options.only, options.jobs, say=to_stderr)
-    if options.output is not None:
-        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_figures(options.output, "inputs", found["inputs"], found["faults"], found)
     print(json.dumps({key: value for key, value in found.items() if key != "examples of faults"}))
     sys.exit(1 if found["faults"] else 0)
 

@@ -8,7 +8,6 @@ left over. It takes about a minute a round on two cores.
 """
 
 import argparse
-import json
 import os
 import random
 import socket
@@ -26,6 +25,7 @@ from typing import Any
 import pytest
 
 from em_hf.evaluation.code.sandbox import Limits, passes, run_script
+from tests.campaigns import write_figures
 from tests.evaluation import hostile
 from tests.evaluation.machines import KEPT, TESTS, lack, ours
 
@@ -248,8 +248,7 @@ def main() -> int:
     arguments = parser.parse_args()
     figures = campaign(arguments.rounds, arguments.seed)
     print(f"{figures['attacks']} attacks, {figures['runs']} runs, {len(figures['got through'])} got through")
-    if arguments.output:
-        arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(arguments.output, "sandbox", figures["runs"], len(figures["got through"]), figures)
     return 1 if figures["got through"] else 0
 
 

@@ -10,9 +10,9 @@ from tests.evaluation.machines import KEPT, lack
 
 
 def test_no_attack_of_a_sample_gets_through_on_any_machine() -> None:
-    figures = campaign(rounds=1, seed=0, per_machine=8)
+    figures = campaign(rounds=1, seed=0, per_machine=5)
     assert figures["got through"] == []
-    assert figures["runs"] == 8 * len(KEPT) and sum(map(len, SCRIPTS.values())) + len(VERDICTS) >= 40
+    assert figures["runs"] == 5 * len(KEPT) and sum(map(len, SCRIPTS.values())) + len(VERDICTS) >= 40
 
 
 @pytest.mark.parametrize(

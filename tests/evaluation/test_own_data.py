@@ -64,3 +64,38 @@ def test_without_answers_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
 )
 def test_a_task_is_named_for_its_data(dataset: str, name: str) -> None:
     assert task_name(dataset) == name
+
+
+TEMPLATE = "{% for m in messages %}{{ m.content }} {% endfor %}{% if not add_generation_prompt %}{% endif %}"
+
+
+def test_messages_are_asked_as_the_chat_template_writes_them(mine: Path, tmp_path: Path) -> None:
+    """The system message stands before the problem, as it does in the text of the other file."""
+    rows = [json.loads(line) for line in mine.read_text().splitlines()]
+    told = [
+        {"prompt": [{"role": "system", "content": "Add."}, {"role": "user", "content": r["q"]}], "answer": r["gold"]}
+        for r in rows
+    ]
+    plain = [{"prompt": f"Add. {row['q']} ", "answer": row["gold"]} for row in rows]
+    model, tokenizer = load_model("pocket-reasoner", device="cpu")
+    found = []
+    for name, asked, template in (("told", told, TEMPLATE), ("plain", plain, None)):
+        prompts = load_prompts(str(write(tmp_path / f"{name}.jsonl", asked)))
+        tokenizer.chat_template = template
+        settings = EvalSettings("pocket-reasoner", limit=6, batch_size=4)
+        tasks = load_tasks(settings, own=own_task(prompts))
+        (row,) = evaluate(model, tokenizer, settings, make_strategies(["sampling"]), tasks=tasks)
+        found.append({**row.values, "seconds": None})
+    # BOS, which the tokenizer writes before a text, is the template's affair.
+    bos = tokenizer.bos_token_id == tokenizer("a")["input_ids"][0]
+    assert not bos and found[0] == found[1]
+
+
+def test_messages_without_a_chat_template_are_refused(tmp_path: Path) -> None:
+    asked = [{"prompt": [{"role": "user", "content": "1 + 1"}], "answer": "2"}]
+    prompts = load_prompts(str(write(tmp_path / "chats.jsonl", asked)))
+    model, tokenizer = load_model("pocket-reasoner", device="cpu")
+    settings = EvalSettings("pocket-reasoner")
+    tasks = load_tasks(settings, own=own_task(prompts))
+    with pytest.raises(ValueError, match="prompts are lists of messages, which need a chat template"):
+        evaluate(model, tokenizer, settings, make_strategies(["greedy"]), tasks=tasks)

@@ -132,6 +132,32 @@ def test_kept_answers_come_back_and_a_line_that_was_cut_off_is_left_out(tmp_path
     assert again.answers("sampling") == {}
 
 
+def test_an_evaluation_killed_before_its_first_record_is_in_place_can_be_asked_for_again(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "eval.json.part").write_text('{"status": "run')
+    EvalFolder(tmp_path / "out", {"limit": 3})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["eval.json"]
+
+
+def test_an_evaluation_killed_while_it_is_replaced_is_still_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = EvalFolder(tmp_path / "out", {"limit": 3})
+    for strategy in ("greedy", "sampling"):
+        folder.keep(strategy)({("t", 0, 0): COMPLETIONS["t", 0, 0]})
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("em_hf.evaluation.folder.write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            EvalFolder(tmp_path / "out", {"limit": 4}, overwrite=True)
+    again = EvalFolder(tmp_path / "out", {"limit": 4}, overwrite=True)
+    assert again.answers("greedy") == again.answers("sampling") == {}
+    assert EvalFolder(tmp_path / "out", {"limit": 4}).path == tmp_path / "out"
+
+
 def test_a_folder_of_other_settings_or_of_something_else_is_left_alone(tmp_path: Path) -> None:
     folder = EvalFolder(tmp_path / "out", {"limit": 3})
     folder.keep("greedy")({("t", 0, 0): COMPLETIONS["t", 0, 0]})

@@ -317,6 +317,23 @@ def test_torchs_global_state_does_not_reach_the_kernel() -> None:
         assert all(torch.equal(mine.cpu(), exact) for mine, exact in zip(result, wanted))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_a_step_of_the_kernel_and_its_trace_are_as_promised(
+    chosen: list[int], dtype: torch.dtype
+) -> None:
+    """Half precision would put probabilities 4e-3 off."""
+    z = 2 * torch.randn(2, 300, generator=torch.Generator().manual_seed(1))
+    config, trace = EntropyMinConfig(threshold=0.1, n_grad_steps=5), EntropyTrace()
+    with torch.autocast(DEVICE, dtype=dtype):
+        out = EntropyMinLogitsProcessor(config, trace)(torch.zeros(2, 1, dtype=torch.long), z.to(DEVICE)).cpu()
+    wanted = oracle(z, config)
+    assert chosen == [2] and out.dtype == torch.float32 and trace.adjusted.all()
+    torch.testing.assert_close(out.double().softmax(-1), wanted.softmax(-1), atol=2e-5, rtol=0)
+    for seen, rows in ((trace.before, z.double()), (trace.after, wanted)):
+        exact = torch.stack([entropy(row) for row in rows]).float()
+        torch.testing.assert_close(seen[:, 0].cpu(), exact, atol=5e-5, rtol=1e-5)
+
+
 COMPILE = """
 import sys
 import triton

@@ -75,6 +75,13 @@ def test_the_full_card_states_every_measured_figure(full: ModelCard) -> None:
     assert "`entropy_min`" not in sections(full.text)["## Training"], "the decoding's settings have their own table"
 
 
+def test_what_a_reader_of_the_results_must_know_stands_under_their_table(tmp_path: Path) -> None:
+    note = "Only 3 of the 200 prompts asked for could be held out to measure on."
+    card = model_card(read_run(record(tmp_path / "run", results={**RESULTS, "n": 3, "note": note})), files=MODEL)
+    line = next(line for line in card.text.splitlines() if line.startswith("Measured on 3 problems"))
+    assert f"max new tokens 16, seed 5. {note} The entropy is" in line
+
+
 def test_the_full_card_links_the_base_the_dataset_the_paper_and_its_own_picture_and_nothing_else(
     full: ModelCard,
 ) -> None:

@@ -13,6 +13,8 @@ import pytest
 from huggingface_hub import RepoCard
 
 from em_hf import __version__
+from em_hf.hub import read_run
+from em_hf.hub.completions import staged_completions
 from em_hf.hub.space import _packed, own_wheel
 from tests.hub.conftest import Pusher, repo_of
 from tests.hub.server import Failure, Hub
@@ -122,6 +124,29 @@ def test_a_dataset_of_completions_has_the_entropy_of_every_token(
     assert all(row["entropy"] and min(row["entropy"]) >= 0 and row["correct"] in (True, False) for row in rows)
     card = files["README.md"].decode()
     assert "3 prompts of `prompts.jsonl`" in card and str(tmp_path) not in card
+
+
+def test_completions_of_messages_are_those_of_the_text_that_the_chat_template_writes(run: Path, tmp_path: Path) -> None:
+    (run / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}{% if add_generation_prompt %}a:{% endif %}"
+    )
+    chats = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"{i} + 1?"}] for i in range(3)]
+    texts = [f"s:Be brief.;u:{i} + 1?;a:" for i in range(3)]
+    facts = json.loads((run / "run.json").read_text())
+    found = []
+    for prompts, chat_template in ((chats, True), (texts, False)):
+        file = tmp_path / f"{chat_template}.jsonl"
+        file.write_text("".join(json.dumps({"prompt": prompt, "answer": "7"}) + "\n" for prompt in prompts))
+        facts["dataset"] |= {"name": str(file), "split": "train", "prompt_column": "prompt"}
+        facts["settings"] |= {"chat_template": chat_template}
+        (run / "run.json").write_text(json.dumps(facts))
+        with staged_completions(read_run(run), 3) as repository:
+            lines = (repository.folder / "data" / "completions.jsonl").read_text().splitlines()
+        found.append([json.loads(line) for line in lines])
+    assert [row["prompt"] for row in found[0][::2]] == chats
+    assert [row["prompt"] for row in found[1][::2]] == texts
+    for told, plain in zip(*found, strict=True):
+        assert {**told, "prompt": None} == {**plain, "prompt": None}
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,25 @@ def test_accuracy_lines_and_repetition_are_of_each_prompts_own_completions(
     assert found.lines == 1 and found.completion_length == 6
 
 
+@pytest.mark.parametrize("entropy_min", [None, EntropyMinConfig(threshold=0.0)], ids=["plain", "em-inf"])
+def test_messages_are_probed_as_the_text_that_the_chat_template_writes(
+    letter_model: Callable, letters: Any, entropy_min: EntropyMinConfig | None
+) -> None:
+    letters.chat_template = (
+        "{% for m in messages %}{{ {'system': 'd', 'user': 'a'}[m.role] }} {{ m.content }} {% endfor %}"
+        "{% if add_generation_prompt %}e{% endif %}"
+    )
+    chats = [[{"role": "system", "content": "bb"}, {"role": "user", "content": text}] for text in ("c", "abc")]
+    texts = ["d bb a c e", "d bb a abc e"]
+    settings = {"samples": 3, "max_new_tokens": 5, "temperature": 1.0, "seed": 2, "entropy_min": entropy_min}
+    told = probe_model(letter_model(), letters, chats, ["x", "y"], step=4, chat_template=True, **settings)
+    plain = probe_model(letter_model(), letters, texts, ["x", "y"], step=4, chat_template=False, **settings)
+    assert told == plain and told.entropy > 0
+    as_lists = [str(chat) for chat in chats]  # what a printed Python list would give
+    printed = probe_model(letter_model(), letters, as_lists, None, step=4, chat_template=False, **settings)
+    assert printed.entropy != told.entropy
+
+
 def test_repetition_by_hand() -> None:
     assert repetition([1, 2, 3]) == 0  # no 4-gram
     assert repetition([1, 2, 3, 4, 5, 6]) == 0

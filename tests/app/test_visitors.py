@@ -1,0 +1,30 @@
+"""A small part of the campaign of visitors; the whole one is `python -m tests.campaigns.visitors`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.app.conftest import Served
+from tests.campaigns import visitors
+
+SECRETS = (str(Path(__file__).parents[2]), "site-packages")
+
+
+def test_visitors_who_behave_badly_do_no_harm(served: Served) -> None:
+    found = visitors.visited(served.url, 5, 3, SECRETS)
+    assert found["faults"] == 0, found["examples of faults"]
+    assert sum(found["kinds"].values()) == 5
+
+
+def test_the_campaign_notices_what_must_not_be_told_and_an_honest_visitor_who_is_not_served(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_told_too_much(visit: visitors.Visit) -> None:
+        visit.told.append(f"Traceback (most recent call last): {__file__}")
+        monkeypatch.setattr(visitors.Visit, "compare", lambda self, values: None)
+
+    monkeypatch.setattr(visitors, "KINDS", [is_told_too_much])
+    found = visitors.visited(served.url, 1, 0, SECRETS)
+    (fault,) = found["examples of faults"]
+    said = " ".join(fault["wrong"])
+    assert "'Traceback'" in said and SECRETS[0] in said and "the honest visitor got None" in said
