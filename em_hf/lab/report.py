@@ -38,8 +38,8 @@ def header(record: Record) -> str:
         f"{record['runs_planned']} training runs ({steps}). {settings['problems']} held-out problems per measurement. "
         "In brackets: 95% bootstrap intervals over problems and, where a row has several, training seeds. Runs have "
         "the pocket recipe's settings, without the collapse guard unless stated. Sampling is temperature 1, top_k 0, "
-        "top_p 1. FLOPs are 6 x parameters x tokens learned from and 2 x parameters x tokens sampled. Every figure here "
-        "is computed from lab.json."
+        "top_p 1. FLOPs are 6 x parameters x tokens learned from and 2 x parameters x tokens sampled. Figures are "
+        "computed from lab.json."
     )
 
 
