@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from em_hf.training.settings import POCKET_MODELS, RunSettings
+from em_hf.settings import POCKET_NAMES, RunSettings
 
 from .common import note
 
@@ -84,7 +84,7 @@ def next_command(settings: RunSettings, folder: Path) -> str:
 
     An adapter of a base model that only this machine has is merged into it: alone it would load nowhere else.
     """
-    local = settings.model in POCKET_MODELS or Path(settings.model).expanduser().exists()
+    local = settings.model in POCKET_NAMES or Path(settings.model).expanduser().exists()
     merge = ["--merge"] if settings.lora and local else []
     return shlex.join(["em-hf", "push", str(folder), "--to", f"{folder.name or 'run'}-repository", *merge])
 
