@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from em_hf.settings import POCKET_NAMES, RunSettings
+from em_hf.settings import POCKET_NAMES
+from em_hf.training.settings import RunSettings
 
 from .common import note
 
