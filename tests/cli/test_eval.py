@@ -164,7 +164,7 @@ def test_problems_of_ones_own_are_evaluated_under_several_settings_of_a_strategy
         (["--tasks", "gsm9k"], 1, "there is no task 'gsm9k'"),
         (["--tasks", "humaneval"], 1, "--allow-code-execution"),
         (["--num-fewshot", "900000"], 2, "--num-fewshot is 900000, but must be from 0 to 1,000"),
-        (["--tasks", "mawps", "--data-dir", "few", "--num-fewshot", "2"], 1, "mawps has 2 examples to draw from"),
+        (["--tasks", "mawps", "--data-dir", "few", "--num-fewshot", "8"], 1, "mawps has 8 examples to draw from"),
         (["--tasks", "gsm8k", "--data-dir", "."], 1, "there is no gsm8k_test.jsonl in"),
         (["--tasks", "math500"], 1, "give the folder of math500.jsonl as --data-dir"),
         (["--output", "taken"], 1, "something other than an evaluation"),
