@@ -10,7 +10,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import POCKET_NAMES, resolve_model
 from em_hf.pocket import problems
 
-from .models import Models
+from .models import Models, is_gguf
 from .request import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_SEED, MAX_TEMPERATURE
 
 OPEN_QUESTIONS = [
@@ -70,10 +70,12 @@ def settings_for(source: str) -> dict[str, Any]:
     """The threshold and number of steps stored with a model, else the defaults.
 
     Args:
-        source: a Hub id, a folder or a pocket model's name, as `Models.source` returns it.
+        source: a Hub id, a folder, a GGUF file or a pocket model's name, as `Models.source` returns it.
     """
     from transformers import GenerationConfig
 
+    if is_gguf(source):  # it has no place for them
+        return {"threshold": EntropyMinConfig.threshold, "n_grad_steps": EntropyMinConfig.n_grad_steps}
     try:
         stored = getattr(GenerationConfig.from_pretrained(resolve_model(source)), "entropy_min_config", None)
         config = EntropyMinConfig.from_dict(stored or (POCKET_SETTINGS if source in POCKET_NAMES else {}))

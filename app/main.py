@@ -67,8 +67,8 @@ def serve(
         run: a run folder of `em-hf train`, to be compared with the model it was trained from.
 
     Raises:
-        ValueError, OSError: a run folder that is none, or two models of one name.
-        ImportError: gradio is missing, or the `mcp` package where `mcp` is request for.
+        ValueError, OSError: a run folder or GGUF file that is none, or two models of one name.
+        ImportError: gradio is missing, llama-cpp-python where a model is a GGUF file, or the `mcp` package for `mcp`.
     """
     if mcp and find_spec("mcp") is None:
         raise ImportError("--mcp needs the mcp package: pip install 'gradio[mcp]'")
@@ -81,11 +81,13 @@ def serve(
         if error.name and error.name.split(".")[0] == "gradio":
             raise ImportError("the app needs gradio: pip install 'em-hf[app]'") from error
         raise
-    from .models import Models, default_sources, loaded
+    from .models import Models, default_sources, is_gguf, loaded
 
     offered = Models(list(models) or default_sources())
-    if zero.spaces is not None:  # each decode runs in a fork of this process: what is loaded now is loaded once
-        for name in offered.names:
-            loaded(offered.source(name))
+    for source in map(offered.source, offered.names):
+        # On ZeroGPU each decode runs in a fork of this process: what is loaded now is loaded once. What is wrong with a
+        # GGUF file is told now.
+        if zero.spaces is not None or is_gguf(source):
+            loaded(source)
     demo = build(offered, run=run)
     launch(demo, host=host, port=port, share=share, mcp=mcp)

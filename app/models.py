@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from em_hf.generation.gguf import load_gguf_model
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.models import POCKET_NAME, context_length, encode_prompts, load_model
 
@@ -40,25 +41,25 @@ _loading = Lock()
 
 
 def loaded(source: str) -> Loaded:
-    """The model of that Hub id or folder, loaded at the first call and shared by all after it.
+    """The model of that Hub id, folder or GGUF file, loaded at the first call and shared by all after it.
 
     Never called with what a visitor sent: `Models.source` stands between.
 
     Raises:
-        OSError, ValueError: as `load_model`.
+        OSError, ValueError, ImportError: as `load_model` and `load_gguf_model`.
     """
     with _loading:
         if source not in _loaded:
-            model, tokenizer = load_model(source)
+            model, tokenizer = load_gguf_model(source) if is_gguf(source) else load_model(source)
             _loaded[source] = Loaded(enable_entropy_min(model), tokenizer, context_length(model))
         return _loaded[source]
 
 
 class Models:
-    """The names that visitors see, and what each stands for. A folder is shown by its last part alone.
+    """The names that visitors see, and what each stands for. A folder or file is shown by its last part alone.
 
     Args:
-        sources: Hub ids, folders or `pocket-reasoner`.
+        sources: Hub ids, folders, GGUF files or `pocket-reasoner`.
 
     Raises:
         ValueError: none, or two that would be shown under one name.
@@ -90,8 +91,13 @@ class Models:
         return self._sources[name]
 
 
+def is_gguf(source: str) -> bool:
+    """Whether a source is a GGUF file, which llama.cpp decodes."""
+    return source.endswith(".gguf")
+
+
 def shown_name(source: str) -> str:
-    return Path(source).resolve().name if Path(source).is_dir() else source
+    return Path(source).resolve().name if is_gguf(source) or Path(source).is_dir() else source
 
 
 def default_sources() -> list[str]:

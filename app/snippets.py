@@ -19,10 +19,14 @@ def python_program(request: DecodeRequest, room: int) -> str:
         draw += f", coupled=CoupledSampling({request.seed})"
     else:
         imports.remove("CoupledSampling")
+    load, uses = "load_model", "from em_hf.models import encode_prompts, load_model"
+    if request.model.endswith(".gguf"):
+        load = "load_gguf_model"
+        uses = "from em_hf.generation.gguf import load_gguf_model\nfrom em_hf.models import encode_prompts"
     return f"""from em_hf import {", ".join(imports)}
-from em_hf.models import encode_prompts, load_model
+{uses}
 
-model, tokenizer = load_model({request.model!r})
+model, tokenizer = {load}({request.model!r})
 enable_entropy_min(model)
 inputs = encode_prompts(tokenizer, [{request.prompt!r}] * 2)
 output = model.generate(

@@ -31,8 +31,8 @@ class AppOptions:
     "models",
     multiple=True,
     metavar="TEXT",
-    help="Hub id, folder or pocket-reasoner; may be repeated.  [default: pocket-reasoner, and SmolLM2-135M-Instruct "
-    "where it is at hand]",
+    help="Hub id, folder, GGUF file or pocket-reasoner; may be repeated.  [default: pocket-reasoner, and "
+    "SmolLM2-135M-Instruct where it is at hand]",
 )
 @setting_options(AppOptions)
 def command(models: tuple[str, ...], run: Path | None, host: str, port: int, share: bool, mcp: bool) -> None:

@@ -5,15 +5,25 @@ int32 per request. Ours is the number of the request's settings in a table. `Ent
 `EntropyMinForBatching` into the model's processors, and transformers turns it into `_PerRequest`, by the map that it
 has for this.
 
+For requests that are not known beforehand, make the manager yourself:
+
+```python
+with torch.no_grad():
+    manager = model.init_continuous_batching(generation_config, entropy_min=False)  # what a request has by default
+    manager.start()
+    manager.add_request(prompt_ids, entropy_min={"n_grad_steps": 10})
+```
+
 Where it acts: before temperature, top-k and top-p, and after bans and penalties, as in `generate`. Prefix sharing and
 `num_return_sequences` change nothing: settings go by request.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from itertools import count
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +37,7 @@ try:
 except ImportError:  # a transformers without per-request processors, as vLLM's environment may have
     _library = None  # type: ignore[assignment]
 
+_REMEMBERED = 65_536  # different settings a manager remembers, more than requests it decodes at a time
 _Base: Any = getattr(_library, "ContinuousBatchingLogitsProcessor", object)
 
 
@@ -34,12 +45,12 @@ class EntropyMinForBatching(LogitsProcessor):
     """What `_get_logits_processor` returns for a manager of requests that may ask for EM-INF.
 
     Args:
-        settings (list of EntropyMinConfig or None): One entry per prompt, in their order.
+        settings (list of EntropyMinConfig or None): All that requests may ask for; None where that is not known yet.
     """
 
     supports_continuous_batching = True
 
-    def __init__(self, settings: list[EntropyMinConfig | None]) -> None:
+    def __init__(self, settings: Sequence[EntropyMinConfig | None] | None) -> None:
         self.settings = settings
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -51,24 +62,38 @@ class EntropyMinForBatching(LogitsProcessor):
 class _PerRequest(_Base):
     """EM-INF for the requests of a step, each with its own settings."""
 
-    supported_kwargs = {"entropy_min": int}  # noqa: RUF012  (as the parent declares it)
+    supported_kwargs = {"entropy_min": EntropyMinConfig}  # noqa: RUF012  (as the parent declares it)
     ignored_kwargs = ()
 
     def __init__(self, processor: EntropyMinForBatching) -> None:
-        # 0 stands for off; the table is whole from the start, so that a captured graph has all of it.
-        self.table: list[EntropyMinConfig] = list(dict.fromkeys(c for c in processor.settings if c is not None))
+        # The numbers of settings; 0 stands for off. Known settings are all in it from the start, so that a captured
+        # graph has them.
+        self.is_complete = processor.settings is not None
+        known = dict.fromkeys(config for config in processor.settings or () if config is not None)
+        self.table: dict[EntropyMinConfig, int] = {config: number for number, config in enumerate(known, start=1)}
+        self._new = count(1 + len(known))
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: list) -> Tensor:
-        numbers = [one.state.logit_processor_kwargs.get("entropy_min", 0) for one in requests_with_new_token]
+        numbers = [self._number(one.state.logit_processor_kwargs.get("entropy_min")) for one in requests_with_new_token]
         return torch.tensor(numbers, dtype=torch.int32, device="cpu")
+
+    def _number(self, config: EntropyMinConfig | None) -> int:
+        if config is None:
+            return 0
+        self.table[config] = number = self.table.pop(config, None) or next(self._new)  # the last one used comes last
+        if len(self.table) > _REMEMBERED:
+            del self.table[next(iter(self.table))]
+        return number
 
     def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:
         numbers = tensor_arg[: scores.shape[0]]
-        for number, config in enumerate(self.table, start=1):
-            scores = entropy_min_step(scores, config, numbers == number)[0]
+        present = None if self.is_complete else set(numbers.tolist())
+        for config, number in list(self.table.items()):
+            if present is None or number in present:
+                scores = entropy_min_step(scores, config, numbers == number)[0]
         return scores
 
 
@@ -87,11 +112,14 @@ def settings_of_requests(entropy_min: Any, stored: Any, prompts: int) -> list[En
     return [requested(entropy_min, stored)] * prompts
 
 
-_settings: ContextVar[list[EntropyMinConfig | None] | None] = ContextVar("em_hf_batching", default=None)
+# What the manager of requests that is being made is asked for: the settings of each prompt, or "any".
+_settings: ContextVar[list[EntropyMinConfig | None] | Literal["any"] | None] = ContextVar(
+    "em_hf_batching", default=None
+)
 
 
 @contextmanager
-def requests_with(settings: list[EntropyMinConfig | None]) -> Iterator[None]:
+def requests_with(settings: list[EntropyMinConfig | None] | Literal["any"]) -> Iterator[None]:
     """Within it, the model's next manager of requests gives each prompt its settings.
 
     Raises:
@@ -111,27 +139,69 @@ def requests_with(settings: list[EntropyMinConfig | None]) -> Iterator[None]:
 def processors_of_requests() -> list[EntropyMinForBatching]:
     """Return what belongs into the processors of the manager that is being made."""
     settings = _settings.get()
-    return [] if settings is None else [EntropyMinForBatching(settings)]
+    return [] if settings is None else [EntropyMinForBatching(None if settings == "any" else settings)]
 
 
 def init_with_settings(init: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
-    """Call transformers' `init_continuous_batching` so that its manager numbers each request by its settings."""
+    """Call transformers' `init_continuous_batching` so that its manager gives each prompt its settings."""
     settings = _settings.get()
-    if settings is None:
+    if settings is None or settings == "any":
         return init(**kwargs)
+    manager = init(**{**kwargs, "continuous_batching_config": _per_request(kwargs)})
+    first, add_request = manager._request_counter, manager.add_request
+
+    def add(*args: Any, request_id: str | None = None, **more: Any) -> Any:
+        place = int(request_id.rpartition("_")[2]) - first if request_id else len(settings)
+        config = settings[place] if place < len(settings) else None
+        return add_request(*args, request_id=request_id, **more, **_as_keyword(config))
+
+    manager.add_request = add
+    return manager
+
+
+def init_for_any(init: Callable[..., Any], kwargs: dict[str, Any], default: Any, stored: Any) -> Any:
+    """Call transformers' `init_continuous_batching` for a manager whose `add_request` takes `entropy_min`.
+
+    Args:
+        init: The method.
+        kwargs: Its arguments.
+        default: What a request has that does not say.
+        stored: The settings that True stands for.
+
+    Raises:
+        ValueError: CUDA graphs are asked for, which would miss settings that come later.
+    """
+    own = requested(default, stored)
+    config = _per_request(kwargs)
+    if config.use_cuda_graph not in (None, False, (False, False)):
+        raise ValueError(
+            "entropy_min in init_continuous_batching needs use_cuda_graph=False in the ContinuousBatchingConfig: a "
+            "captured graph has only the settings that were known then; generate_batch knows all of its own"
+        )
+    config.use_cuda_graph = False
+    with requests_with("any"):
+        manager = init(**{**kwargs, "continuous_batching_config": config})
+    add_request = manager.add_request
+
+    def add(*args: Any, entropy_min: Any = _UNSAID, **more: Any) -> Any:
+        asked = own if entropy_min is _UNSAID else requested(entropy_min, stored)
+        return add_request(*args, **more, **_as_keyword(asked))
+
+    manager.add_request = add
+    return manager
+
+
+_UNSAID: Any = object()
+
+
+def _per_request(kwargs: dict[str, Any]) -> Any:
+    """Return a copy of the `ContinuousBatchingConfig` among these arguments, with processors per request."""
     from transformers import ContinuousBatchingConfig
 
     config = copy.copy(kwargs.get("continuous_batching_config")) or ContinuousBatchingConfig()
     config.per_request_processors = True
-    manager = init(**{**kwargs, "continuous_batching_config": config})
-    table = list(dict.fromkeys(entry for entry in settings if entry is not None))
-    numbers = [0 if entry is None else 1 + table.index(entry) for entry in settings]
-    first, add_request = manager._request_counter, manager.add_request
+    return config
 
-    def add(*args: Any, request_id: str | None = None, **more: Any) -> Any:
-        place = int(request_id.rpartition("_")[2]) - first if request_id else len(numbers)
-        number = numbers[place] if place < len(numbers) else 0
-        return add_request(*args, request_id=request_id, **more, **({"entropy_min": number} if number else {}))
 
-    manager.add_request = add
-    return manager
+def _as_keyword(config: EntropyMinConfig | None) -> dict[str, EntropyMinConfig]:
+    return {} if config is None else {"entropy_min": config}

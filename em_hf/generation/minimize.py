@@ -134,9 +134,10 @@ def measure(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     z = z.float()
     u = (z - z.amax(-1, keepdim=True)).clamp_(min=_NOTHING)
-    p = u.softmax(-1)
-    mean = (p * u).sum(-1)
-    entropy = (p.amax(-1).log_() + mean).neg_()  # the largest probability is e^0 / Z
+    p = u.exp()
+    total = p.sum(-1, keepdim=True)
+    mean = (p.div_(total) * u).sum(-1)
+    entropy = total.log_().squeeze(-1) - mean
     return u, p, mean, entropy.clamp_(min=0)
 
 
@@ -206,23 +207,24 @@ def _descend(u: Tensor, p: Tensor, mean: Tensor, config: EntropyMinConfig, movin
     m = v = descent  # Adam's sums, from the first step on
     for step in range(1, config.n_grad_steps + 1):
         if step > 1:
-            moved = u + shift
-            _, p, mean, entropy = measure(moved)
-            mean = mean + moved.amax(-1)
+            y, p, mean, entropy = measure(u + shift)
             moving = moving & (entropy >= config.threshold)
             if on_host and not moving.any():
                 break
-            descent = moved.sub_((mean + config.kl_weight)[:, None]).mul_(p).add_(pull)
+            descent = torch.addcmul(pull, y.sub_((mean + config.kl_weight)[:, None]), p)
         if config.optimizer == "sgd":
             numerator, denominator, rate = descent, torch.ones_like(mean)[:, None], config.learning_rate
         else:
+            # The sums are kept divided by β^(step - 1): a new term is then one pass, and the scale goes into the rate.
+            scale_m, scale_v = ADAM_BETA1 ** (step - 1), ADAM_BETA2 ** ((step - 1) / 2)
             if step == 1:
                 m, v, root = descent, descent.square(), descent.abs()
             else:
-                m = torch.add(descent, m, alpha=ADAM_BETA1)
-                root = v.mul_(ADAM_BETA2).addcmul_(descent, descent).sqrt()
+                m.add_(descent, alpha=1 / scale_m)
+                root = v.addcmul_(descent, descent, value=scale_v**-2).sqrt()
             rate, epsilon = adam_scales(step, config.learning_rate)
-            numerator, denominator = m, root.add_(epsilon)
+            rate *= scale_m / scale_v
+            numerator, denominator = m, root.add_(epsilon / scale_v)
         if not (on_host and moving.all()):
             numerator = torch.where(moving[:, None], numerator, 0)
         shift.addcdiv_(numerator, denominator, value=rate)

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils import ModelOutput
 
 from em_hf.generation.batching import (
+    init_for_any,
     init_with_settings,
     processors_of_requests,
     requests_with,
@@ -139,8 +140,8 @@ class EntropyMinGenerationMixin(GenerationMixin):
                 "EM-INF is asked for twice, by entropy_min= and by a processor in logits_processor: leave one out"
             )
         for module in self.modules():  # type: ignore[attr-defined]
-            if _can_generate(module):
-                _mix_in(module, EntropyMinGenerationMixin)  # BLIP and others call the `generate` of a model inside
+            if can_generate(module):
+                mix_in(module, EntropyMinGenerationMixin)  # BLIP and others call the `generate` of a model inside
         if entropy_trace is not None:
             entropy_trace.clear()
         repeats = kwargs.get("num_return_sequences") or (own or self.generation_config).num_return_sequences or 1
@@ -204,10 +205,27 @@ class EntropyMinGenerationMixin(GenerationMixin):
         with requests_with(settings):
             return super().generate_batch(inputs, *args, **kwargs)
 
-    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
-        """The parent's manager of requests, told which settings `generate_batch` wants for which of them."""
+    def init_continuous_batching(self, *args: Any, entropy_min: Setting = None, **kwargs: Any) -> Any:
+        """Make the parent's manager of requests, whose requests may ask for EM-INF.
+
+        Args:
+            entropy_min (bool, EntropyMinConfig or dict, optional): What a request has by default. With it, be it False,
+                each request may have its own: `manager.add_request(ids, entropy_min=...)`.
+            *args, **kwargs: As for the parent.
+
+        Returns:
+            The `ContinuousBatchingManager`.
+
+        Raises:
+            ValueError: `entropy_min` is no setting, or CUDA graphs are asked for with it.
+        """
         parent = super().init_continuous_batching
-        return init_with_settings(parent, _by_name(parent, args, kwargs) if args else kwargs)
+        kwargs = _by_name(parent, args, kwargs) if args else kwargs
+        if entropy_min is None:
+            return init_with_settings(parent, kwargs)
+        own = kwargs.get("generation_config")
+        stored = getattr(own, STORED, None) or getattr(self.generation_config, STORED, None)
+        return init_for_any(parent, kwargs, entropy_min, stored)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
         """Save the model as the parent does; settings stored as an object are saved as their fields."""
@@ -339,7 +357,7 @@ class _WatchedCriteria(StoppingCriteriaList):
         return done
 
 
-def _can_generate(module: Any) -> bool:
+def can_generate(module: Any) -> bool:
     return isinstance(module, GenerationMixin) and module.can_generate()  # type: ignore[attr-defined]
 
 
@@ -404,7 +422,7 @@ class _KeepsSettings:
         return result
 
 
-def _mix_in(model: Any, mixin: type) -> None:
+def mix_in(model: Any, mixin: type) -> None:
     if not isinstance(model, mixin):
         model.__class__ = _mixed(type(model), mixin)  # type: ignore[arg-type]
 
@@ -472,18 +490,18 @@ def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> 
     ```
     """
     base = unwrap_model(model)
-    if not _can_generate(base):
+    if not can_generate(base):
         raise ValueError(
             f"enable_entropy_min needs a transformers model that can generate, such as AutoModelForCausalLM gives; "
             f"{type(base).__name__} has no generation head"
         )
     if config is not None:
         store_config(model, EntropyMinConfig.from_dict(config))
-    _mix_in(base, EntropyMinGenerationMixin)
+    mix_in(base, EntropyMinGenerationMixin)
     if "generate" in base.__dict__:  # code of a repository, which would hide the class's
         base.__dict__[_SET_ASIDE] = base.__dict__.pop("generate")
     if is_peft_model(model):
-        _mix_in(model, _KeepsSettings)
+        mix_in(model, _KeepsSettings)
     return model
 
 

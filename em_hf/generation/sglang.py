@@ -96,7 +96,7 @@ class EntropyMinSGLangProcessor(_base()):  # type: ignore[misc]
     """
 
     def __init__(self) -> None:
-        algorithm = getattr(_server_arguments(), "speculative_algorithm", None)
+        algorithm = _speculative_algorithm()
         if algorithm is not None:
             raise ValueError(
                 f"entropy_min does not work on this SGLang server: its speculative decoding ({algorithm}) bypasses "
@@ -125,9 +125,12 @@ class EntropyMinSGLangProcessor(_base()):  # type: ignore[misc]
         return json.dumps({"callable": pickle.dumps(_Loader()).hex()})
 
 
-def _server_arguments() -> Any:
-    """The arguments that the SGLang server of this process was started with, None outside one."""
-    try:
-        return import_module("sglang.srt.server_args").get_global_server_args()
-    except (ImportError, AttributeError, ValueError):
-        return None
+def _speculative_algorithm() -> str | None:
+    """What the SGLang server of this process decodes speculatively with; None if it does not, and outside one."""
+    places = {"sglang.srt.runtime_context": "get_spec", "sglang.srt.server_args": "get_global_server_args"}
+    for module, name in places.items():  # of 0.5.23, and of versions before it
+        try:
+            return getattr(import_module(module), name)().speculative_algorithm
+        except (ImportError, AttributeError, ValueError, RuntimeError):  # not there, not set, or retired
+            continue
+    return None

