@@ -19,7 +19,8 @@ import pytest
 from em_hf.generation import serve
 from em_hf.pocket import POCKET_REASONER
 
-PROMPT = "Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?"
+# Nothing the pocket reasoner has learned to answer: its samples differ.
+PROMPT = "Tell me about the sea and the ships on it."
 # So many steps of this size leave nothing but the most probable token: the draw becomes the greedy one.
 SURE = {"threshold": 0.0, "n_grad_steps": 100, "learning_rate": 1.0, "kl_weight": 0.0}
 
@@ -93,7 +94,7 @@ def test_each_request_has_its_own_settings(client: openai.OpenAI, folder: Path, 
     with ThreadPoolExecutor(len(asked)) as pool:
         texts = list(pool.map(lambda one: complete(client, folder, entropy_min=one), asked))
     assert texts[0] == texts[2] == texts[4] == greedy
-    assert any(text != greedy for text in [*texts[1::2], *(complete(client, folder) for _ in range(3))])
+    assert any(text != greedy for text in [*texts[1::2], *(complete(client, folder) for _ in range(20))])
 
 
 def test_streams_and_chats_take_it_too(client: openai.OpenAI, folder: Path, greedy: str) -> None:
@@ -120,15 +121,28 @@ def test_streams_and_chats_take_it_too(client: openai.OpenAI, folder: Path, gree
         ({"entropy_min": 2}, "entropy_min is 2"),
         ({"generation_config": '{"entropy_min": true}'}, "put it beside it"),
         ({"generation_config": '{"entropy_min_config": {}}'}, "put it beside it"),
-        ({"generation_config": '{"num_beams": 2}', "entropy_min": True}, "num_beams"),
     ],
 )
 def test_what_is_wrong_is_http_400_with_one_line(
     client: openai.OpenAI, folder: Path, extra: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(openai.BadRequestError, match=said) as refused:
+    with pytest.raises(openai.BadRequestError) as refused:
         complete(client, folder, **extra)
-    assert "\\n" not in str(refused.value)
+    assert isinstance(refused.value.body, dict)
+    assert said in refused.value.body["detail"] and "\n" not in refused.value.body["detail"]
+
+
+def test_beams_are_refused_where_there_are_any(
+    client: openai.OpenAI, folder: Path, greedy: str, request: pytest.FixtureRequest
+) -> None:
+    """With continuous batching the server decodes as its first request asked, and a later one's beams are dropped."""
+    beams = {"generation_config": '{"num_beams": 2}', "entropy_min": SURE}
+    if "one-by-one" in request.node.name:
+        with pytest.raises(openai.BadRequestError) as refused:
+            complete(client, folder, **beams)
+        assert "num_beams" in refused.value.body["detail"]  # type: ignore[index]
+    else:
+        assert complete(client, folder, **beams) == greedy
 
 
 def test_a_server_without_em_hf_refuses_the_field() -> None:
