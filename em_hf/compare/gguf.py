@@ -35,5 +35,5 @@ def compare_gguf(
     tokenizer: Any = GgufTokenizer(llm)
     inputs = encode_prompts(tokenizer, [prompt], chat_template=chat_template, limit=llm.n_ctx() - 1)
     room = min(max_new_tokens, llm.n_ctx() - inputs["input_ids"].shape[1])
-    draw = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    draw: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     return compare_decoding(GgufModel(llm), tokenizer, inputs, config, seed=seed, max_new_tokens=room, **draw)

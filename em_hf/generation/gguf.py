@@ -61,7 +61,8 @@ class GgufModel(PreTrainedModel, GenerationMixin):
     dtype = torch.float32
 
     def __init__(self, llm: Any) -> None:
-        super().__init__(PretrainedConfig(vocab_size=llm.n_vocab(), max_position_embeddings=llm.n_ctx()))
+        size: dict[str, Any] = {"vocab_size": llm.n_vocab(), "max_position_embeddings": llm.n_ctx()}
+        super().__init__(PretrainedConfig(**size))
         self._api, self._llm, self._lock = import_module("llama_cpp"), llm, Lock()
         ends = [token for token in special_tokens(llm) if self._api.llama_vocab_is_eog(_vocab(llm), token)]
         # Without a cache of transformers', `generate` hands over all tokens at each step; `forward` knows what is new.
@@ -73,7 +74,7 @@ class GgufModel(PreTrainedModel, GenerationMixin):
         self._held: Tensor | None = None  # the tokens `[rows, tokens]` that the context has computed
         self._lengths: list[int] = []  # how many of them are no padding
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return what `forward` takes."""
         return {"input_ids": input_ids, "attention_mask": kwargs.get("attention_mask")}
 
