@@ -97,7 +97,7 @@ def is_gguf(source: str) -> bool:
 
 
 def shown_name(source: str) -> str:
-    return Path(source).resolve().name if is_gguf(source) or Path(source).is_dir() else source
+    return Path(os.path.abspath(source)).name if is_gguf(source) or Path(source).is_dir() else source
 
 
 def default_sources() -> list[str]:
