@@ -93,7 +93,7 @@ def pretrain(
     seed: int = 0,
     workers: int = WORKERS,
     progress: bool = True,
-    on_step: Callable[[int, PreTrainedModel, PreTrainedTokenizerBase], None] = lambda *_: None,
+    on_step: Callable[[int, PreTrainedModel, PreTrainedTokenizerBase], None] | None = None,
 ) -> None:
     """Train the model and save it with its tokenizer in `output`.
 
@@ -116,7 +116,7 @@ def pretrain(
 
 
 def _work(
-    rank: int, workers: int, meeting: str | None, output: Path, steps: int, seed: int, progress: bool, on_step: Callable
+    rank: int, workers: int, meeting: str | None, output: Path, steps: int, seed: int, progress: bool, on_step: Callable | None
 ) -> None:
     """One worker's part: every worker holds the same weights and its own data; the first one saves."""
     torch.set_num_threads(1)
@@ -151,7 +151,7 @@ def _work(
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         if step % CHECKPOINT == 0:
             _keep(output, rank, step, model, optimizers, data)
-        if rank == 0:
+        if on_step and rank == 0:
             on_step(step, model, tokenizer)
     if rank == 0:
         model.eval().save_pretrained(output)
