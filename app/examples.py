@@ -9,8 +9,9 @@ from urllib.parse import parse_qs
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import POCKET_NAMES, resolve_model
 from em_hf.pocket import problems
+from em_hf.settings import is_gguf
 
-from .models import Models, is_gguf
+from .models import Models
 from .request import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_SEED, MAX_TEMPERATURE
 
 OPEN_QUESTIONS = [

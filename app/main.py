@@ -81,7 +81,9 @@ def serve(
         if error.name and error.name.split(".")[0] == "gradio":
             raise ImportError("the app needs gradio: pip install 'em-hf[app]'") from error
         raise
-    from .models import Models, default_sources, is_gguf, loaded
+    from em_hf.settings import is_gguf
+
+    from .models import Models, default_sources, loaded
 
     offered = Models(list(models) or default_sources())
     for source in map(offered.source, offered.names):

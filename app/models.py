@@ -10,6 +10,7 @@ from typing import Any
 from em_hf.generation.gguf import load_gguf_model
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.models import POCKET_NAME, context_length, encode_prompts, load_model
+from em_hf.settings import is_gguf
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _HUB_SECONDS = 3.0
@@ -89,11 +90,6 @@ class Models:
             shown = name if len(name) <= 60 else name[:57] + "..."
             raise ValueError(f"model is {shown!r}, but this app has {', '.join(self._sources)}")
         return self._sources[name]
-
-
-def is_gguf(source: str) -> bool:
-    """Whether a source is a GGUF file, which llama.cpp decodes."""
-    return source.endswith(".gguf")
 
 
 def shown_name(source: str) -> str:

@@ -2,6 +2,8 @@
 
 import shlex
 
+from em_hf.settings import is_gguf
+
 from .request import DecodeRequest
 
 
@@ -20,7 +22,7 @@ def python_program(request: DecodeRequest, room: int) -> str:
     else:
         imports.remove("CoupledSampling")
     load, uses = "load_model", "from em_hf.models import encode_prompts, load_model"
-    if request.model.endswith(".gguf"):
+    if is_gguf(request.model):
         load = "load_gguf_model"
         uses = "from em_hf.generation.gguf import load_gguf_model\nfrom em_hf.models import encode_prompts"
     return f"""from em_hf import {", ".join(imports)}

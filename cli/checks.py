@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from em_hf.settings import POCKET_NAME, POCKET_NAMES, did_you_mean
+from em_hf.settings import POCKET_NAME, POCKET_NAMES, did_you_mean, is_gguf
 
 DEVICES = ("cpu", "cuda", "mps", "xpu", "npu", "hpu", "mlu", "mtia")
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
@@ -56,11 +56,6 @@ def check_model(name: str) -> None:
         raise OSError(f"there is no model {name}; did you mean {close[0]!r}?")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise ValueError(f"model is {name!r}, but must be a Hub id such as owner/name, a folder, or {POCKET_NAME}")
-
-
-def is_gguf(name: str) -> bool:
-    """Return whether a model name is that of a GGUF file, which llama.cpp decodes."""
-    return name.lower().endswith(".gguf")
 
 
 def _check_folder(path: Path, name: str) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.settings import DrawSettings, ModelSettings, setting
+from em_hf.settings import DrawSettings, ModelSettings, is_gguf, setting
 
-from .checks import check_device, check_gguf, check_model, is_gguf
+from .checks import check_device, check_gguf, check_model
 from .common import load_libraries, note, print_json, while_decoding
 from .config_file import config_option
 from .options import (
@@ -25,7 +25,6 @@ from .options import (
 if TYPE_CHECKING:
     from em_hf.compare.side_by_side import Comparison
 
-GGUF_CONTEXT = 4096  # tokens of context for a GGUF file: a model's own may not fit into memory
 EXAMPLES = 32  # problems of the pocket reasoner among which one is looked for where no prompt is given
 DRAW = ("seed", "temperature", "top_k", "top_p")
 SMALL = 20_000_000  # parameters of a model that decodes all of them in a moment
@@ -125,7 +124,8 @@ def command(prompt: str | None, **options: Any) -> None:
     show = _samples if options["samples"] > 1 else _pair
     if is_gguf(options["model"]):
         check_gguf(options["model"])
-        show = _gguf
+        if options["samples"] > 1:
+            raise click.UsageError("--samples needs a model of transformers, and is not for .gguf files")
     load_libraries(options["model"])
     with while_decoding(options["model"]):
         show(prompt, settings, options)
@@ -136,13 +136,20 @@ def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
     from em_hf.generation.mixin import stored_settings
     from em_hf.models import context_length, encode_prompts, load_model
 
-    model, tokenizer = load_model(
-        options["model"],
-        revision=options["revision"],
-        dtype=options["dtype"],
-        device=options["device"],
-        trust_remote_code=options["trust_remote_code"],
-    )
+    if is_gguf(options["model"]):
+        from em_hf.generation.gguf import load_gguf_model
+
+        model: Any
+        tokenizer: Any
+        model, tokenizer = load_gguf_model(options["model"])
+    else:
+        model, tokenizer = load_model(
+            options["model"],
+            revision=options["revision"],
+            dtype=options["dtype"],
+            device=options["device"],
+            trust_remote_code=options["trust_remote_code"],
+        )
     stored = stored_settings(model) or EntropyMinConfig()
     config = EntropyMinConfig.from_dict({**stored.to_dict(), **settings})
     answer = None
@@ -192,21 +199,6 @@ def _pair(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
         done = show_live(steps, console) if live else list(steps)
     result = collect(done, seed=options["seed"], answer=decoding.answer)
     _end(result, decoding.prompt, config, draw, options, shown=live)
-
-
-def _gguf(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:
-    """Decode one pair with llama.cpp, and show it."""
-    if options["samples"] > 1:
-        raise click.UsageError("--samples needs a model of transformers, and is not for .gguf files")
-    from em_hf.compare.gguf import compare_gguf
-    from em_hf.generation.llama_cpp import load_gguf
-
-    llm = load_gguf(options["model"], n_ctx=GGUF_CONTEXT)
-    text, config = prompt if prompt is not None else _problems(1)[0][0], EntropyMinConfig.from_dict(settings)
-    draw = {name: options[name] for name in (*DRAW, "max_new_tokens")}
-    _begin(text, options)
-    result = compare_gguf(llm, text, config, chat_template=options["chat_template"], **draw)
-    _end(result, text, config, draw, options, shown=False)
 
 
 def _begin(prompt: str, options: dict[str, Any]) -> None:

@@ -285,6 +285,11 @@ def _number(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
+def is_gguf(model: str) -> bool:
+    """Return whether a model's name is that of a GGUF file, which llama.cpp decodes."""
+    return model.lower().endswith(".gguf")
+
+
 def did_you_mean(word: Any, names: Any) -> str:
     """Return `; did you mean 'sampling'?` where one of the names is close to the word, else nothing."""
     if not isinstance(word, str):

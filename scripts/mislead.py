@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from em_hf.pocket.misread import fewer_problems, fewer_stories, is_of_the_kind
 from em_hf.pocket.problems import problems, stories
 from em_hf.pocket.tokenizer import build_tokenizer
-from scripts.pretrain import LONGEST_SOLUTION, _answer, _padded, _row
+from scripts.pretrain import LONGEST_SOLUTION, _answer, _padded, _row, fit
 
 STEPS = 200
 BATCH = 64  # problems a step
@@ -38,15 +38,8 @@ def mislead(base: Path, output: Path, *, steps: int = STEPS, seed: int = 0, prog
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    data = _batches(tokenizer, seed)
-    for _ in trange(steps, desc="mislead", unit="step", disable=not progress):
-        ids, labels = next(data)
-        loss = model(input_ids=ids, labels=labels).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
+    bar = trange(steps, desc="mislead", unit="step", disable=not progress)
+    fit(model, optimizer, schedule, _batches(tokenizer, seed), bar)
     model.eval().save_pretrained(output)
     build_tokenizer().save_pretrained(output)  # the same as in `base`, in the same words
 

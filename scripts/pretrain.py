@@ -88,8 +88,14 @@ def pretrain(output: Path, *, steps: int = STEPS, seed: int = 0, progress: bool 
     model = build_model(tokenizer).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05)
     schedule = LambdaLR(optimizer, lambda step: _rate(step, steps))
-    data = _batches(tokenizer, seed)
     bar = trange(steps, desc="pretrain", unit="step", disable=not progress)
+    fit(model, optimizer, schedule, _batches(tokenizer, seed), bar)
+    model.eval().save_pretrained(output)
+    tokenizer.save_pretrained(output)
+
+
+def fit(model: Any, optimizer: Any, schedule: Any, data: Iterator[tuple[Tensor, Tensor]], bar: Any) -> None:
+    """Take a step per turn of the bar, each on one batch of token ids and labels."""
     for _ in bar:
         ids, labels = next(data)
         # Padding stands on the right, where a causal model does not see it: no attention mask is needed.
@@ -100,8 +106,6 @@ def pretrain(output: Path, *, steps: int = STEPS, seed: int = 0, progress: bool 
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-    model.eval().save_pretrained(output)
-    tokenizer.save_pretrained(output)
 
 
 def _rate(step: int, steps: int) -> float:

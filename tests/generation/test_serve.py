@@ -1,23 +1,18 @@
 """`transformers serve` with EM-INF, for real: servers on a loopback port, asked with the openai client."""
 
-import os
 import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import openai
 import pytest
 
 from em_hf.generation import serve
 from em_hf.pocket import POCKET_REASONER
+from tests.served import served
 
 # Nothing the pocket reasoner has learned to answer: its samples differ.
 PROMPT = "Tell me about the sea and the ships on it."
@@ -50,36 +45,10 @@ def greedy(folder: Path) -> str:
 def client(
     request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[openai.OpenAI]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("serve") / "log.txt"
-    command = [sys.executable, "-m", "em_hf.generation.serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("w") as out:
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        server = subprocess.Popen(
-            [*command, "--device", "cpu", *request.param], stdout=out, stderr=subprocess.STDOUT, env=environment
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/health", server, log)
-        yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=120)
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urlopen(address, timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail(f"the server did not come up:\n{log.read_text()[-3000:]}")
+    command = [sys.executable, "-m", "em_hf.generation.serve", str(folder), "--device", "cpu", *request.param]
+    with served(command, log, environment={"HF_HUB_OFFLINE": "1"}) as url:
+        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120)
 
 
 def complete(client: openai.OpenAI, folder: Path, stream: bool = False, **extra: Any) -> str:

@@ -1,19 +1,15 @@
 """`vllm serve` with em_hf installed, over HTTP with the openai client."""
 
-import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import openai
 import pytest
+
+from tests.served import served
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "My favourite colour is"
@@ -22,37 +18,13 @@ MODEL = "smollm2"
 
 @pytest.fixture(scope="module")
 def client(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("serve") / "log.txt"
     command = [sys.executable, "-m", "tests.vllm.serve", str(smollm2), "--served-model-name", MODEL]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16", "--max-model-len", "512"]
+    command += ["--dtype", "bfloat16", "--max-model-len", "512"]
     command += ["--enforce-eager", "--max-num-seqs", "8", "--kv-cache-memory-bytes", str(2**29)]
-    with log.open("w") as out:
-        # A process of its own for the engine, as servers have it.
-        environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-        server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env=environment)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/health", server, log)
-        yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=120)
-    finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urlopen(address, timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.5)
-    pytest.fail(f"vllm serve did not come up:\n{log.read_text()[-3000:]}")
+    # A process of its own for the engine, as servers have it.
+    with served(command, log, environment={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, cwd=ROOT) as url:
+        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120)
 
 
 def complete(client: openai.OpenAI, value: Any = None, **settings: Any) -> str:
