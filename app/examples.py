@@ -1,6 +1,5 @@
 """Prompts to begin with, the settings stored with a model, and the settings in a page's address."""
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,7 +11,7 @@ from em_hf.pocket import problems
 from em_hf.settings import is_gguf
 
 from .models import Models
-from .request import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_SEED, MAX_TEMPERATURE
+from .request import MAX_PROMPT_CHARACTERS, SETTINGS, SLIDER_THRESHOLD
 
 OPEN_QUESTIONS = [
     "Why is the sky blue? Explain it to a child.",
@@ -96,19 +95,12 @@ def from_address(search: str, names: list[str]) -> dict[str, Any]:
         found["prompt"] = prompt
     if given.get("model") in names:
         found["model"] = given["model"]
-    ranges: dict[str, tuple[type, float, float]] = {
-        "seed": (int, 0, MAX_SEED),
-        "max_new_tokens": (int, 1, MAX_NEW_TOKENS),
-        "temperature": (float, 0, MAX_TEMPERATURE),
-        "threshold": (float, 0, 5),
-        "n_grad_steps": (int, 0, 100),
-    }
-    for name, (kind, low, high) in ranges.items():
+    for name in ("seed", "max_new_tokens", "temperature", "threshold", "n_grad_steps"):
         try:
-            value = kind(given.get(name, ""))
+            value = SETTINGS[name].parse(given.get(name, ""))
         except ValueError:
             continue
-        if math.isfinite(value) and low <= value <= high:
+        if name != "threshold" or value <= SLIDER_THRESHOLD:
             found[name] = value
     if given.get("entropy_min") in ("true", "false"):
         found["entropy_min"] = given["entropy_min"] == "true"

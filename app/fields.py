@@ -4,10 +4,12 @@ from typing import Any
 
 import gradio as gr
 
+from em_hf import messages
+
 from .examples import Example, examples, settings_for
 from .fence import NobodyListens
 from .models import Models
-from .request import MAX_NEW_TOKENS
+from .request import SETTINGS, SLIDER_THRESHOLD
 
 # Decodes run one at a time: two would fight for the same processor.
 ON_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -16,18 +18,28 @@ FIELDS = ("prompt", "model", "seed", "max_new_tokens", "temperature", "threshold
 QUIET: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 
 
+def slider(name: str, value: float | None = None, **looks: Any) -> gr.Slider:
+    """Return a slider over the range of a setting, at its default unless a value is given."""
+    one = SETTINGS[name]
+    return gr.Slider(
+        **{"minimum": one.low, "maximum": one.high, "value": one.default if value is None else value} | looks
+    )
+
+
 def settings_fields(models: Models, begin: Example) -> dict[str, Any]:
     """The inputs of a decode but for the prompt, by the names of the API, and `answer`."""
     preset = settings_for(models.source(begin.model))
     model = gr.Dropdown(models.names, value=begin.model, label="Model")
-    temperature = gr.Slider(0, 2, 1.0, step=0.05, label="Temperature", info="0 is greedy decoding")
+    temperature = slider("temperature", step=0.05, label="Temperature", info="0 is greedy decoding")
     seed = gr.Number(begin.seed, label="Seed", precision=0, minimum=0)
     answer = gr.Textbox(begin.answer or "", label="Known answer", info="Optional: marks each pane right or wrong")
     with gr.Accordion("EM-INF and length", open=False):
         entropy_min = gr.Checkbox(True, label="EM-INF in the right pane")
-        threshold = gr.Slider(0, 5, preset["threshold"], step=0.05, label="Threshold, nats")
-        n_grad_steps = gr.Slider(0, 100, preset["n_grad_steps"], step=1, label="Gradient steps per token")
-        tokens = gr.Slider(1, MAX_NEW_TOKENS, 128, step=1, label="Maximum number of new tokens")
+        threshold = slider(
+            "threshold", preset["threshold"], maximum=SLIDER_THRESHOLD, step=0.05, label="Threshold, nats"
+        )
+        n_grad_steps = slider("n_grad_steps", preset["n_grad_steps"], step=1, label="Gradient steps per token")
+        tokens = slider("max_new_tokens", step=1, label="Maximum number of new tokens")
     model.input(  # by hand; the address may set a model together with other settings
         lambda name: tuple(settings_for(models.source(name)).values()), model, [threshold, n_grad_steps], **QUIET
     )
@@ -73,5 +85,4 @@ def notify_js(kind: str, event: str) -> str:
 
 def one_line(error: Exception) -> str:
     """An error as a visitor sees it."""
-    text = " ".join(str(error).split()).replace("EntropyMinConfig: ", "")
-    return text if len(text) <= 400 else text[:397] + "..."
+    return messages.one_line(str(error).replace("EntropyMinConfig: ", ""), 400)

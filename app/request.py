@@ -5,50 +5,45 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.settings import POCKET_NAME
+from em_hf.messages import shown
+from em_hf.settings import POCKET_NAME, DrawSettings, ModelSettings, like, setting, settings_of
 
 MAX_PROMPT_CHARACTERS = 20_000
-MAX_NEW_TOKENS = 1024
+MAX_NEW_TOKENS = 1024  # a server's own limits, of time and memory
 MAX_TEMPERATURE = 2.0
-MAX_SEED = 2**32 - 1
-MAX_REPEATS = 128
+SLIDER_THRESHOLD = 5.0  # nats, where the threshold's slider ends
 
 
 @dataclass(frozen=True)
 class DecodeRequest:
     """The settings of one decode, under the names of the API. `temperature` 0 is greedy decoding."""
 
-    prompt: str
-    model: str = POCKET_NAME
-    seed: int = 0
-    max_new_tokens: int = 128
-    temperature: float = 1.0
-    threshold: float = 0.3
-    n_grad_steps: int = 3
-    entropy_min: bool = True
+    prompt: str = setting(help="The text to continue.")
+    model: str = setting(POCKET_NAME, help="One of the app's models.")
+    seed: int = like(ModelSettings, "seed")
+    max_new_tokens: int = setting(128, help="Longest completion, in tokens.", low=1, high=MAX_NEW_TOKENS)
+    temperature: float = like(DrawSettings, "temperature", above=None, low=0, high=MAX_TEMPERATURE)
+    threshold: float = like(EntropyMinConfig, "threshold", high=100)
+    n_grad_steps: int = like(EntropyMinConfig, "n_grad_steps")
+    entropy_min: bool = setting(True, help="Whether the second row is decoded with EM-INF.")
 
     @classmethod
     def checked(cls, **values: Any) -> "DecodeRequest":
-        """Settings from raw values.
+        """Return settings made from raw values.
 
         Raises:
-            ValueError: a value of the wrong type or out of range; the message names it and the range.
+            ValueError: A value has the wrong type or is out of range; the message names it and the range.
         """
         request = cls(
+            **{name: _checked(name, values[name]) for name in SETTINGS if name not in ("prompt", "model")},
             prompt=_prompt(values["prompt"]),
             model=_text("model", values["model"]),
-            seed=whole("seed", values["seed"], 0, MAX_SEED),
-            max_new_tokens=whole("max_new_tokens", values["max_new_tokens"], 1, MAX_NEW_TOKENS),
-            temperature=_number("temperature", values["temperature"], 0, MAX_TEMPERATURE),
-            threshold=_number("threshold", values["threshold"], 0, 100),
-            n_grad_steps=whole("n_grad_steps", values["n_grad_steps"], 0, 100),
-            entropy_min=_switch("entropy_min", values["entropy_min"]),
         )
         request.config()
         return request
 
     def config(self) -> EntropyMinConfig | None:
-        """EM-INF's settings; None where it is off."""
+        """Return EM-INF's settings; None where it is off."""
         if not self.entropy_min:
             return None
         return EntropyMinConfig(threshold=self.threshold, n_grad_steps=self.n_grad_steps)
@@ -57,24 +52,25 @@ class DecodeRequest:
         return asdict(self)
 
 
-def whole(name: str, value: Any, low: int, high: int) -> int:
-    """A whole number in a range; 3.0 counts as 3, as browsers send it.
+SETTINGS = settings_of(DecodeRequest)
 
-    Raises:
-        ValueError: anything else.
-    """
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+
+def _checked(name: str, value: Any) -> Any:
+    """Return a value that is in the range of a setting; 3.0 counts as 3, as browsers send it."""
+    one = SETTINGS[name]
+    if one.kind is int and isinstance(value, float) and math.isfinite(value) and value.is_integer():
         value = int(value)
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{name} is {_shown(value)}, but must be a whole number from {low} to {high}")
-    return value
+    problem = one.problem(value)
+    if problem:
+        raise ValueError(f"{name} is {shown(value)}, but must be {one.allowed()}")
+    return one.kind(value)
 
 
 def known_answer(value: Any) -> str | None:
-    """The known answer of a prompt, None where the field was left empty.
+    """Return the known answer of a prompt, None where the field was left empty.
 
     Raises:
-        ValueError: no text, or longer than an answer is.
+        ValueError: It is no text, or longer than an answer is.
     """
     text = _text("answer", "" if value is None else value).strip()
     if len(text) > 200:
@@ -82,21 +78,9 @@ def known_answer(value: Any) -> str | None:
     return text or None
 
 
-def _number(name: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"{name} is {_shown(value)}, but must be a number from {low:g} to {high:g}")
-    return float(value)
-
-
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} is {_shown(value)}, but must be true or false")
-    return value
-
-
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{name} is {_shown(value)}, but must be text")
+        raise ValueError(f"{name} is {shown(value)}, but must be text")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -111,8 +95,3 @@ def _prompt(value: Any) -> str:
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise ValueError(f"the prompt has {len(text):,} characters, but at most {MAX_PROMPT_CHARACTERS:,} are taken")
     return text
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from .examples import opening
-from .fields import ERRORS, ON_MODEL, notify_js, one_line
+from .fields import ERRORS, ON_MODEL, notify_js, one_line, slider
 from .main import base_of_run
 from .models import Models, loaded
-from .request import MAX_NEW_TOKENS, DecodeRequest
+from .request import DecodeRequest
 from .view import live, message, view
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ def trained_tab(run: str) -> None:
     gr.Markdown(f"`{name}` and what `em-hf train` made of it in `{Path(run).resolve().name}`, both sampled plain.")
     prompt = gr.Textbox(opening(models).prompt, label="Prompt", lines=2, max_lines=10)
     with gr.Row():
-        temperature = gr.Slider(0, 2, 1.0, step=0.05, label="Temperature", info="0: greedy", min_width=200)
-        tokens = gr.Slider(1, MAX_NEW_TOKENS, 128, step=1, label="Maximum number of new tokens", min_width=200)
+        temperature = slider("temperature", step=0.05, label="Temperature", info="0: greedy", min_width=200)
+        tokens = slider("max_new_tokens", step=1, label="Maximum number of new tokens", min_width=200)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=100)
     with gr.Row():
         start = gr.Button("Generate", variant="primary", elem_id="em-trained-generate", min_width=90, scale=2)

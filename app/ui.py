@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
 from em_hf.models import POCKET_NAMES
+from em_hf.settings import MAX_SEED
 
 from .about import about_tab
 from .decoding import comparison
@@ -72,7 +73,11 @@ def compare_tab(demo: gr.Blocks, models: Models) -> None:
         prompt.submit(handler, inputs, shown, js=waiting, api_name="live_submit", **shared),
     ]
     bumped = another.click(
-        lambda seed: (int(seed or 0) + 1) % 2**32, fields["seed"], fields["seed"], queue=False, api_visibility="private"
+        lambda seed: (int(seed or 0) + 1) % (MAX_SEED + 1),
+        fields["seed"],
+        fields["seed"],
+        queue=False,
+        api_visibility="private",
     )
     runs.append(bumped.then(handler, inputs, shown, js=waiting, api_name="live_next", **shared))
     for run in runs:

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from em_hf.settings import POCKET_NAME, POCKET_NAMES, did_you_mean, is_gguf
+from em_hf.messages import did_you_mean
+from em_hf.settings import POCKET_NAME, POCKET_NAMES, is_gguf
 
 DEVICES = ("cpu", "cuda", "mps", "xpu", "npu", "hpu", "mlu", "mtia")
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from em_hf.messages import one_line
+
 from .checks import POCKET_NAMES, hub_is_reachable, is_hub_id
 
 
@@ -63,7 +65,7 @@ def while_decoding(name: str) -> Iterator[None]:
     except (ValueError, OSError, ImportError, MemoryError, click.ClickException, click.Abort, click.exceptions.Exit):
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
+        text = one_line(error, 300)
         if name in POCKET_NAMES or "out of memory" in text.lower():
             raise
         raise ValueError(

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from em_hf.settings import Setting, did_you_mean, shown
+from em_hf.messages import did_you_mean, one_line, shown
+from em_hf.settings import Setting
 
 from .options import Option, SettingType, read_value, typed
 
@@ -95,7 +96,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise click.UsageError(f"{path} is nested too deeply for a file of settings") from error
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        raise click.UsageError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from error
+        raise click.UsageError(f"{path} is not YAML: {one_line(error, 300)}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):

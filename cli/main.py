@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from em_hf.settings import did_you_mean
+from em_hf.messages import did_you_mean, one_line
 
 COMMANDS = {  # with what `em-hf --help` says of each, so that it imports none of them
     "train": "Train a model without labels, and measure it before and after.",
@@ -63,7 +63,7 @@ class Group(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except click.ClickException as error:
-            text = one_line(error.format_message())
+            text = one_line(error.format_message(), LONGEST_MESSAGE)
             error.format_message = lambda: text  # type: ignore[method-assign]
             error.show()
             sys.exit(error.exit_code)
@@ -93,15 +93,9 @@ def fail(error: BaseException, words: Sequence[str]) -> NoReturn:
     sys.exit(1)
 
 
-def one_line(text: str) -> str:
-    """Return a message as one line, cut where it is too long to be read."""
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"
-
-
 def explain(error: BaseException) -> str:
     """Return an error as one line."""
-    text = one_line(str(error))
+    text = one_line(str(error), LONGEST_MESSAGE)
     if isinstance(error, EXPLAINED) and text:
         return text
     if isinstance(error, RecursionError):

@@ -7,7 +7,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from em_hf.settings import GROUPS, REQUIRED, Setting, settings_of, shown
+from em_hf.messages import shown
+from em_hf.settings import GROUPS, REQUIRED, Setting, settings_of
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH", dict: "JSON"}
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from em_hf.messages import one_line
 from em_hf.settings import POCKET_NAMES
 from em_hf.training.settings import RunSettings
 
@@ -76,7 +77,7 @@ class Progress:
         try:
             return plot_run(folder)
         except (ValueError, OSError) as error:
-            self._print(f"No plot: {' '.join(str(error).split())}")
+            self._print(f"No plot: {one_line(error)}")
             return None
 
 
@@ -122,12 +123,12 @@ def results_table(results: dict[str, Any]) -> str:
 
 def beside_greedy(rows: list[dict[str, Any]]) -> str:
     """Return in a sentence what EM gained over greedy decoding of the untouched model; empty where it has no row."""
-    greedy = next((row for row in rows if row["name"] == "base (greedy)"), None)
-    drawn = {row["name"]: row for row in rows if "(greedy)" not in row["name"]}
-    base = drawn.pop("base", None)
-    if greedy is None or base is None or not drawn:
+    greedy = next((row for row in rows if row["greedy"] and not row["trained"]), None)
+    drawn = [row for row in rows if not row["greedy"]]
+    base = next((row for row in drawn if not row["trained"] and not row["em_inf"]), None)
+    if greedy is None or base is None or len(drawn) < 2:
         return ""
-    best = max(drawn.values(), key=lambda row: row["accuracy"])
+    best = max((row for row in drawn if row is not base), key=lambda row: row["accuracy"])
     right, before, after = (f"{100 * row['accuracy']:.1f}%" for row in (greedy, base, best))
     start = f"Greedy decoding of the untouched model is right {right} of the time"
     if best["low"] > greedy["high"]:

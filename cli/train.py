@@ -138,7 +138,7 @@ def accelerate_config(value: str | None) -> Path | None:
         return None if value is None else Path(value)
     from importlib import resources
 
-    from em_hf.settings import did_you_mean
+    from em_hf.messages import did_you_mean
 
     ours = Path(str(resources.files("em_hf.training"))) / "accelerate"
     if (ours / f"{value}.yaml").is_file():

@@ -15,7 +15,7 @@ import click
 from em_hf.cli.main import COMMANDS, cli
 
 import em_hf
-from em_hf.methods import METHODS, Method
+from em_hf.methods import METHODS, Method, unused_settings
 from em_hf.settings import markdown_table
 from em_hf.training.settings import RunSettings, recipe_settings
 
@@ -23,8 +23,6 @@ from .notebooks import notebook_page
 
 DOCS = Path(__file__).parent
 ROOT = Path(em_hf.__file__).resolve().parents[1]
-# The settings of a method that its page shows, as the default recipe has them.
-SHOWN = ("steps", "num_generations", "beta", "learning_rate", "loss_reduction", "temperature", "top_p")
 # Libraries that em-hf calls, by what they are for.
 LIBRARIES = {
     "core": ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "click", "numpy"),
@@ -89,9 +87,8 @@ def method_page(name: str, method: Method, lab: dict[str, dict]) -> str:
         None: "none. Labels in the dataset are never read for training; they only measure before and after",
     }[method.needs]
     settings = recipe_settings("default", name)
-    other = set() if name == "em-ft" else {"loss_reduction"}
-    other |= set() if method.rollouts or name == "em-ft" else {"num_generations"}
-    table = "\n".join(f"| `{key}` | {settings[key]} |" for key in SHOWN if key not in other and key in settings)
+    unused = unused_settings(name) | {"method"}
+    table = "\n".join(f"| `{key}` | {value} |" for key, value in settings.items() if key not in unused)
     parts = [
         f"# {method.title}",
         f"{method.summary[0].upper()}{method.summary[1:]}.",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from em_hf.answers import extract_answer
-from em_hf.settings import did_you_mean
+from em_hf.messages import did_you_mean, one_line
 from em_hf.tables import SUFFIXES, Table, from_hub, from_rows, kind_of, read_file
 
 # A text, or chat messages with a role and a content each.
@@ -179,7 +179,7 @@ def local_file(name: str) -> Path | None:
         path = Path(name).expanduser()
         exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a name too long, a null character
-        why = " ".join(str(error).split())[:200].rstrip(".")
+        why = one_line(error, 200).rstrip(".")
         raise OSError(f"there is no file {name[:200]!r} ({why})") from error
     if is_folder:
         raise ValueError(f"{name} is a folder: name a file in it, such as {path / 'problems.jsonl'}")

@@ -19,7 +19,7 @@ class Method:
         needs: The labels it uses: "answers", "solutions" or none. A method that needs none never sees any.
         loop: The TRL trainer whose loop it runs in, "" for ours.
         source: Where the method was published: "arXiv NUMBER, …".
-        rollouts: Whether TRL samples groups of `num_generations`, with a KL penalty `beta`.
+        rollouts: Whether TRL samples groups of completions per prompt, with a KL penalty `beta`.
         samples: Whether TRL samples from the current policy at each step, with transformers or vLLM.
     """
 
@@ -144,3 +144,19 @@ METHODS = {
         loop="SFTTrainer",
     ),
 }
+
+
+def unused_settings(method: str) -> set[str]:
+    """Return the settings of `em-hf train` that have no part in a method."""
+    unused = set()
+    if method != "em-ft":
+        unused |= {"loss_reduction", "loss_temperature"}
+    if method != "rent":
+        unused |= {"reward_tokens"}
+    if method != "ssd":
+        unused |= {"top_p"}
+    if METHODS[method].needs == "solutions":
+        unused |= {"num_generations", "temperature"}
+    if METHODS[method].loop == "SFTTrainer":
+        unused |= {"beta"}
+    return unused

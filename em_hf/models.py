@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from em_hf.messages import one_line
 from em_hf.settings import POCKET_NAME, POCKET_NAMES
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def load_model(
     except (ValueError, OSError, ImportError, MemoryError):
         raise
     except Exception as error:  # transformers and tokenizers raise anything, Exception itself too, on damaged files
-        text = " ".join(str(error).split())[:300]
+        text = one_line(error, 300)
         if "out of memory" in text.lower():
             raise
         raise ValueError(
@@ -156,7 +157,7 @@ def type_of(error: Exception) -> type[Exception]:
 
 def explain(error: Exception, name: str) -> str:
     """One line on why `name` could not be loaded and what to do about it."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     low = text.lower()
     if "gated" in low:
         return f"{name} is gated: accept its terms on its Hub page, then log in with `hf auth login` or set HF_TOKEN"

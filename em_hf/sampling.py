@@ -20,7 +20,7 @@ from em_hf.entropy import token_entropy
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.models import Prompt, encode_prompts, prompt_length, unwrap_model
-from em_hf.settings import check, setting
+from em_hf.settings import DrawSettings, ModelSettings, check, like, setting
 
 # Arguments of `generate` at the values that do nothing, so that a model's own generation config lends none.
 NEUTRAL: dict[str, Any] = {
@@ -44,12 +44,14 @@ class SamplingConfig:
 
     samples: int = setting(1, help="Completions per prompt.", low=1)
     max_new_tokens: int = setting(256, help="The most tokens of a completion.", low=1)
-    temperature: float = setting(1.0, help="Of the draw, after EM-INF; 0 takes the likeliest token (greedy).", low=0)
-    top_k: int = setting(0, help="Draw among this many most probable tokens; 0 cuts nothing off.", low=0)
-    top_p: float = setting(1.0, help="Draw among the most probable tokens of this mass.", above=0, high=1)
-    min_p: float = setting(0.0, help="Drop tokens below this share of the largest probability.", low=0, below=1)
+    temperature: float = like(
+        DrawSettings, "temperature", help="Of the draw, after EM-INF; 0 takes the likeliest token.", low=0, above=None
+    )
+    top_k: int = like(DrawSettings, "top_k")
+    top_p: float = like(DrawSettings, "top_p")
+    min_p: float = like(DrawSettings, "min_p")
     entropy_min: EntropyMinConfig | None = setting(None, help="EM-INF's settings; None decodes without EM-INF.")
-    seed: int = setting(0, help="Seed of all draws.", low=0)
+    seed: int = like(ModelSettings, "seed", help="Seed of all draws.")
     batch_size: int = setting(
         256, help="Completions decoded together; another batch size draws other random numbers.", low=1
     )

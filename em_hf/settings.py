@@ -1,18 +1,19 @@
 """One declaration per setting: a dataclass field that carries its help, range, unit and group.
 
 Command-line options, checks of YAML and JSON files, range errors, tables in the docs and labels on cards are made from
-these fields and never say any of it again. The standard library is all this module needs.
+these fields and never say any of it again. PyTorch is not imported.
 """
 
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from em_hf.messages import did_you_mean, shown
 
 POCKET_NAME, MISLED_NAME = POCKET_NAMES = ("pocket-reasoner", "pocket-misled")  # the models that come with em-hf
 GROUPS = ("model", "data", "method", "sampling", "optimization", "watching", "output", "scale")
@@ -77,6 +78,16 @@ def setting(
     if isinstance(default, dict | list):
         return field(default_factory=default.copy, metadata=metadata)
     return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
+
+
+def like(declared: type, name: str, **changes: Any) -> Any:
+    """Declare a setting as another dataclass declares it, but for the arguments of `setting` that are given.
+
+    `top_p: float = like(DrawSettings, "top_p")` has that setting's default, help and range. A bound of None is none.
+    """
+    other = declared.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    default = changes.pop("default", other.default)
+    return setting(default, **{"help": "", **other.metadata, **changes})
 
 
 @dataclass(frozen=True)
@@ -247,17 +258,24 @@ def _read(declared: type) -> dict[str, Setting]:
 _read_settings: Any = cache(_read)  # mypy takes no class for Hashable
 
 
-def check(settings: Any) -> None:
+def check(settings: Any, declared: type | None = None, names: Iterable[str] = (), *, where: str = "") -> None:
     """Check the type and the range of every field of a settings object.
+
+    Args:
+        settings: The object.
+        declared: The dataclass that declares its settings; its own class by default.
+        names: The fields to check; all by default.
+        where: What the error begins with, such as `EMFTConfig`.
 
     Raises:
         ValueError: `steps is 0, but must be at least 1`.
     """
-    for name, declared in settings_of(type(settings)).items():
+    known = settings_of(declared or type(settings))
+    for name in names or known:
         value = getattr(settings, name)
-        problem = declared.problem(value)
+        problem = known[name].problem(value)
         if problem:
-            raise ValueError(f"{name} is {shown(value)}, but {problem}")
+            raise ValueError(f"{where}{': ' if where else ''}{name} is {shown(value)}, but {problem}")
 
 
 def from_dict(declared: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -288,24 +306,6 @@ def _number(value: float) -> str:
 def is_gguf(model: str) -> bool:
     """Return whether a model's name is that of a GGUF file, which llama.cpp decodes."""
     return model.lower().endswith(".gguf")
-
-
-def did_you_mean(word: Any, names: Any) -> str:
-    """Return `; did you mean 'sampling'?` where one of the names is close to the word, else nothing."""
-    if not isinstance(word, str):
-        return ""
-    by_key = {name.replace("_", "-").lower(): name for name in names}
-    near = get_close_matches(word.replace("_", "-").lower(), list(by_key), 1)
-    return f"; did you mean {by_key[near[0]]!r}?" if near else ""
-
-
-def shown(value: Any) -> str:
-    """Return a value for an error message: on one line, and not too long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of too many digits, or nested too deeply
-        text = f"a {type(value).__name__} too large to show"
-    return text if len(text) <= 80 else f"{text[:60]}… ({len(text):,} characters)"
 
 
 def _text_problem(text: str) -> str | None:

@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from em_hf.messages import one_line
+
 _DELIMITERS = (",", ";", "\t")
 # A number with a comma before its decimals, not before thousands.
 _COMMA_DECIMALS = re.compile(r"(?<![0-9,.])[0-9]+,(?![0-9]{3}(?![0-9]))[0-9]+(?![0-9,])|[0-9]\.[0-9]{3},[0-9]")
@@ -51,7 +53,7 @@ def read_file(name: str, path: Path, limit: int | None, known: Collection[str]) 
             f"{name} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"
         ) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{name} is not a whole gzip file ({_one_line(error)}): compress it again") from error
+        raise ValueError(f"{name} is not a whole gzip file ({one_line(error)}): compress it again") from error
     except RecursionError as error:
         raise ValueError(f"{name} is nested too deeply to read: write one flat object per row") from error
 
@@ -192,7 +194,7 @@ def _read_parquet(path: Path, limit: int | None, known: Collection[str]) -> Tabl
     try:
         return Table(stream(None).column_names, read)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {_one_line(error)}") from error
+        raise ValueError(f"{path} cannot be read as Parquet: {one_line(error)}") from error
 
 
 _READERS: dict[str, Callable[[Path, int | None, Collection[str]], Table]] = {
@@ -216,14 +218,12 @@ def from_hub(name: str, config: str | None, split: str, limit: int | None) -> Ta
     except (ConnectionError, HTTPError) as error:
         raise OSError(
             f"{name} is neither a file here nor a cached dataset, and the Hub is out of reach "
-            f"({_one_line(error)}): give a file, or go online"
+            f"({one_line(error)}): give a file, or go online"
         ) from error
     except OSError as error:
-        raise OSError(
-            f"{name} is neither a file here nor a dataset to load from the Hub: {_one_line(error)}"
-        ) from error
+        raise OSError(f"{name} is neither a file here nor a dataset to load from the Hub: {one_line(error)}") from error
     except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise ValueError(f"the dataset {name} cannot be loaded: {_one_line(error)}") from error
+        raise ValueError(f"the dataset {name} cannot be loaded: {one_line(error)}") from error
     if limit is not None:
         found = found.select(range(min(limit, len(found))))
     return Table(found.column_names, lambda column: [_entry(row, column) for row in found])
@@ -235,7 +235,3 @@ def _datasets(name: object) -> Any:
     except ImportError as error:
         raise ImportError(f"{name} needs the datasets library: pip install 'em-hf[train]'") from error
     return datasets
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

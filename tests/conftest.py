@@ -16,8 +16,8 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported: its kernels then run on the CPU
 
 # The same examples at every run; `--hypothesis-profile=search` looks for new ones.
-settings.register_profile("same", derandomize=True, database=None)
-settings.register_profile("search", print_blob=True)
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.register_profile("search", print_blob=True, deadline=None)
 settings.load_profile("same")
 
 

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A part may import the parts of the lines above its own, and itself.
 LAYERS = [
+    {"messages"},
     {"entropy", "answers", "stats", "flops", "methods", "settings", "runs", "tables"},
     {"generation", "data", "pocket", "models"},
     {"sampling"},

@@ -46,6 +46,9 @@ def test_a_run_folder_of_the_first_version_is_read_to_the_digit() -> None:
     assert run.results is not None and [row.name for row in run.results.rows] == [
         *("base", "EM-INF", "EM-FT", "EM-FT + EM-INF"),
     ]
+    assert [(row.trained, row.greedy, row.em_inf) for row in run.results.rows] == [
+        *((False, False, False), (False, False, True), (True, False, False), (True, False, True)),
+    ], "read from the names, which is where this version said it"
     (evaluation,) = runs.evaluations(OLD)
     assert evaluation.rows[0].figures["tokens"].mean == 5.0 and evaluation.settings["seed"] == 0
     answers = read_lines(OLD / "eval" / "answers" / "greedy.jsonl", Answer)
@@ -53,6 +56,15 @@ def test_a_run_folder_of_the_first_version_is_read_to_the_digit() -> None:
     diagnosis = runs.diagnosis(OLD)
     assert diagnosis is not None and diagnosis.verdict == "unlikely" and diagnosis.problems == 4
     assert [one.step for one in read_lines(OLD / "probe.jsonl", Reading)] == [0, 2, 4]
+
+
+def test_what_a_row_is_of_is_in_its_record_and_not_only_in_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    runs.write_json(path, runs.Results([ResultRow("a new title", trained=True, greedy=True, em_inf=False)]))
+    (row,) = read_record(path, runs.Results).rows
+    assert (row.trained, row.greedy, row.em_inf) == (True, True, False)
+    old = ResultRow("base (greedy)")
+    assert (old.trained, old.greedy, old.em_inf) == (False, True, False)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.settings import GROUPS, check, did_you_mean, from_dict, markdown_table, setting, settings_of, shown
+from em_hf.messages import did_you_mean, one_line, shown
+from em_hf.settings import GROUPS, check, from_dict, markdown_table, setting, settings_of
 from em_hf.training.settings import RunSettings
 
 
@@ -144,6 +145,11 @@ def test_an_unknown_key_gets_the_nearest_name_and_the_file() -> None:
         from_dict(Toy, {"szie": 3}, "my.yaml")
     assert did_you_mean("EM_ft", ["em-ft", "sft"]) == "; did you mean 'em-ft'?"
     assert did_you_mean("quite something else", ["em-ft"]) == "" == did_you_mean(3, ["em-ft"])
+
+
+def test_an_error_is_one_line_and_never_empty() -> None:
+    assert one_line(ValueError("a\n  b\tc ")) == "a b c" and one_line(KeyError()) == "KeyError" and one_line(" ") == ""
+    assert one_line("x" * 9, 9) == "x" * 9 and one_line("x" * 10, 9) == "x" * 8 + "…"
 
 
 def test_a_long_or_deep_value_is_shown_short() -> None:

@@ -20,6 +20,7 @@ from benchmarks.bench import around, decoding, growth, training, vllm_decode
 from benchmarks.bench.lines import FULL, QUICK, SMALLEST, Line, Missing, Scale
 from benchmarks.bench.report import machine, text, write_plots
 from benchmarks.common import environment, write
+from em_hf.messages import one_line
 
 PARTS: dict[str, Callable[[Scale], list[Any]]] = {
     "start": around.start,
@@ -45,9 +46,9 @@ def measure(scale: Scale, names: Sequence[str]) -> tuple[dict[str, list[Any]], d
         try:
             found[name] = PARTS[name](scale)
         except (Missing, ImportError, FileNotFoundError) as error:
-            left_out[name] = " ".join(str(error).split())
+            left_out[name] = one_line(error)
         except Exception as error:  # the other parts' figures took minutes: keep them, and fail in the end
-            broken[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            broken[name] = f"{type(error).__name__}: {one_line(error)}"
         state = "left out" if name in left_out else "broken" if name in broken else "done"
         print(f"{name}: {state}, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return found, left_out, broken

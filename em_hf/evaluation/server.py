@@ -14,8 +14,8 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 
 from em_hf.evaluation.answering import Answering, read_chat
 from em_hf.evaluation.strategy import Completion, Strategy
+from em_hf.messages import one_line, shown
 from em_hf.sampling import NEUTRAL
-from em_hf.settings import shown
 
 MAX_NEW_TOKENS = 256
 # What OpenAI's API has no name for, each at the value that asks for nothing.
@@ -108,7 +108,7 @@ class ServerLM(Answering, LM):
             counts = int(usage["completion_tokens"]), int(usage["prompt_tokens"])
         except (OSError, ValueError, LookupError, TypeError) as error:  # requests' errors are OSErrors
             words = f"{type(error).__name__} {error}" if isinstance(error, LookupError) else str(error)
-            raise OSError(f"the server at {self.base_url} gave no completion: {' '.join(words.split())}") from error
+            raise OSError(f"the server at {self.base_url} gave no completion: {one_line(words)}") from error
         return Completion(postprocess_generated_text(text, until, None), *counts, None)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.answers import extract_answer
+from em_hf.messages import one_line
 
 DATA_DIR = "EM_HF_DATA_DIR"
 _FLOAT_OF_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
@@ -119,7 +120,7 @@ def _from_hub(
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         local = f", or give the folder of {files} as --data-dir" if files else ""
         raise OSError(
-            f"the dataset {hub} cannot be loaded from the Hub ({' '.join(str(error).split())}): go online{local}"
+            f"the dataset {hub} cannot be loaded from the Hub ({one_line(error)}): go online{local}"
         ) from error
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from em_hf.evaluation.strategy import Strategy
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.settings import did_you_mean, shown
+from em_hf.messages import did_you_mean, shown
 
 # The paper's sampling temperature after EM-INF is 0.1; that, too, is an option (`temperature`), not hidden here.
 EM_INF = EntropyMinConfig()

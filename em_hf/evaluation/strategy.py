@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from em_hf.answers import extract_answer, majority, same_answer
 from em_hf.generation.config import EntropyMinConfig
+from em_hf.settings import DrawSettings, check, like, setting
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Strategy:
     Args:
         name: hyphenated, as on the command line.
         greedy: the largest logit at each step; `temperature`, `top_k`, `top_p` and `min_p` then mean nothing.
-        temperature, top_k, top_p, min_p: of the draw, after EM-INF; above 0, at least 0, in (0, 1], in [0, 1).
+        temperature, top_k, top_p, min_p: of the draw, after EM-INF; see `DrawSettings`.
         top_n_sigma: draw among the tokens whose logits are at most this many standard deviations below the largest
             (arXiv 2411.07641); above 0. None for all.
         entropy_min: EM-INF's settings, None for none.
@@ -81,29 +82,23 @@ class Strategy:
 
     name: str
     greedy: bool = False
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    top_n_sigma: float | None = None
+    temperature: float = like(DrawSettings, "temperature")
+    top_k: int = like(DrawSettings, "top_k")
+    top_p: float = like(DrawSettings, "top_p")
+    min_p: float = like(DrawSettings, "min_p")
+    top_n_sigma: float | None = setting(None, help="Draw among logits this near the largest.", above=0)
     entropy_min: EntropyMinConfig | None = None
-    answers: int = 1
-    rounds: int = 1
+    answers: int = setting(1, help="Samples per prompt.", low=1)
+    rounds: int = setting(1, help="Drafts per prompt.", low=1)
     weighted: bool = False
 
     def __post_init__(self) -> None:
-        checks = (
-            ("temperature", self.temperature > 0, "above 0 (for 0, use the strategy greedy)"),
-            ("top_k", self.top_k >= 0, "at least 0"),
-            ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
-            ("min_p", 0 <= self.min_p < 1, "in [0, 1)"),
-            ("top_n_sigma", self.top_n_sigma is None or self.top_n_sigma > 0, "above 0"),
-            ("answers", self.answers >= 1, "at least 1"),
-            ("rounds", self.rounds >= 1, "at least 1"),
-        )
-        for name, holds, allowed in checks:
-            if not holds:
-                raise ValueError(f"strategy {self.name}: {name} is {getattr(self, name)!r}, but must be {allowed}")
+        if self.temperature == 0:
+            raise ValueError(
+                f"strategy {self.name}: temperature is {self.temperature}, but must be above 0; the strategy greedy is "
+                "what 0 means"
+            )
+        check(self, where=f"strategy {self.name}")
         if self.top_n_sigma is not None and self.entropy_min is not None:
             raise ValueError(f"strategy {self.name}: top_n_sigma does not go with EM-INF, which it would come before")
         if self.greedy and (self.entropy_min or self.answers > 1):

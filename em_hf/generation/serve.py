@@ -37,6 +37,7 @@ from transformers.utils.import_utils import is_serve_available
 
 from em_hf.generation.config import requested
 from em_hf.generation.mixin import STORED, EntropyMinGenerationMixin, can_generate, enable_entropy_min, mix_in
+from em_hf.messages import one_line
 
 ARGUMENT = "entropy_min"
 # Where a request's `entropy_min` travels in its generation config, to the thread that decodes.
@@ -158,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             app(["serve", *(sys.argv[1:] if arguments is None else arguments)], prog_name="em_hf.generation.serve")
     except (ImportError, ValueError, OSError) as error:
-        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"Error: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 

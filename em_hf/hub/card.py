@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.hub.card_results import benchmark_table, eval_results, finding, known, results, samples_shown, settings_table
 from em_hf.hub.redact import is_hub_id, without_paths
-from em_hf.methods import METHODS
+from em_hf.methods import METHODS, unused_settings
 from em_hf.runs import Run, diagnosis, read_json
 from em_hf.settings import MISLED_NAME, POCKET_NAME
 
@@ -224,14 +224,9 @@ def _training(run: Run) -> list[str]:
 def _applied(run: Run) -> dict[str, Any]:
     """The settings that had a part in this run: no rank without an adapter, and nothing that was off."""
     facts, settings = run.facts, without_paths(run.facts.settings)
-    method = METHODS.get(facts.method or "")
-    off = {*_TOLD}
+    off = {*_TOLD} | (unused_settings(facts.method) if facts.method in METHODS else set())
     off |= set() if facts.lora else {"lora_rank"}
     off |= set() if settings.get("vllm") else {"vllm_server"}
-    off |= set() if (facts.method or "").startswith("em-rl") else {"reward_tokens"}
-    off |= set() if facts.method == "em-ft" or method is None else {"loss_reduction", "loss_temperature"}
-    if facts.method == "sft":
-        off |= {"num_generations", "temperature"}
     if not settings.get("probe_problems", 1):
         off |= {"probe_problems", "probe_every", "guard", "early_stopping"}
     off |= set() if settings.get("beta") else {"beta"}

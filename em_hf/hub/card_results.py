@@ -5,33 +5,29 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
+from em_hf.messages import one_line
 from em_hf.runs import ResultRow, Run, evaluations
 
 FEW_PROBLEMS = 100  # with fewer, a 95% interval is 20 points wide
 
 
-def _is_base(row: ResultRow) -> bool:
-    """Whether a row is of the model before training: base, EM-INF (on the base), and base decoded greedily."""
-    return row.name.lower().startswith("base") or row.name in ("EM-INF", "greedy")
-
-
-def _is_greedy(row: ResultRow) -> bool:
-    return "greedy" in row.name.lower()
+def _sampled(rows: list[ResultRow], *, trained: bool) -> ResultRow | None:
+    """Return the row of a model, trained or untouched, that was sampled without EM-INF; None where there is none."""
+    return next((row for row in reversed(rows) if row.trained == trained and not row.greedy and not row.em_inf), None)
 
 
 def finding(run: Run) -> dict[str, Any] | None:
     """The result in a sentence: the trained model sampled, the base sampled, greedy decoding, the problems."""
     rows = [row for row in run.results.rows if row.accuracy is not None] if run.results else []
-    trained = [row for row in rows if not _is_base(row) and "EM-INF" not in row.name and not _is_greedy(row)]
-    if run.results is None or not trained:
+    trained, base = _sampled(rows, trained=True), _sampled(rows, trained=False)
+    if run.results is None or trained is None:
         return None
     n = run.results.n
     sentence = f"On {n} held-out problems" if n else "On held-out problems"
-    sentence += f", sampled at temperature 1, this model is right {_accuracy(trained[-1], 'of the time')}"
-    base = next((row for row in rows if row.name == "base"), None)
+    sentence += f", sampled at temperature 1, this model is right {_accuracy(trained, 'of the time')}"
     sentence += f" and the model before training {_accuracy(base)}." if base else "."
     greedy = [
-        f"{'the model before training' if _is_base(r) else 'this model'} {_accuracy(r)}" for r in rows if _is_greedy(r)
+        f"{'this model' if row.trained else 'the model before training'} {_accuracy(row)}" for row in rows if row.greedy
     ]
     sentence += f" Decoded greedily, {', '.join(greedy)}." if greedy else " Greedy decoding was not measured."
     return {"sentence": sentence, "few": n if n is not None and n < FEW_PROBLEMS else None}
@@ -65,7 +61,7 @@ def results(run: Run) -> dict[str, Any] | None:
     note += f", sampled with {', '.join(sampling)}." if sampling else " by sampling."
     return {
         "table": _table(("", *(title for title, _, _ in columns)), cells),
-        "rows": [row.name for row in rows],
+        "rows": rows,
         "has_entropy": any(row.entropy is not None for row in rows),
         "note": f"{note} {run.results.note}" if run.results.note else note,
     }
@@ -74,9 +70,7 @@ def results(run: Run) -> dict[str, Any] | None:
 def samples_shown(run: Run) -> dict[str, str] | None:
     """One held-out prompt with what was sampled for it before and after training; None where it was not kept."""
     rows = [row for row in run.results.rows if row.sample is not None and row.prompt] if run.results else []
-    before = next((row for row in rows if row.name == "base"), None)
-    trained = [row for row in rows if not (_is_base(row) or _is_greedy(row) or "EM-INF" in row.name)]
-    after = trained[-1] if trained else None
+    before, after = _sampled(rows, trained=False), _sampled(rows, trained=True)
     if before is None or after is None:
         return None
     shown = {"prompt": before.prompt, "before": before.sample, "after": after.sample}
@@ -119,7 +113,7 @@ def eval_results(run: Run, *, dataset: str, hub_dataset: str | None) -> list[Eva
             metric_value=round(100 * row.accuracy, 2),
         )
         for row in run.results.rows
-        if row.accuracy is not None and not _is_base(row)
+        if row.accuracy is not None and row.trained
     ]
 
 
@@ -143,4 +137,4 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(_cell(item) for item in value)
-    return " ".join(str(value).replace("|", "\\|").split())
+    return one_line(str(value).replace("|", "\\|"))

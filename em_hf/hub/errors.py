@@ -16,6 +16,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from em_hf.messages import one_line
+
 Result = TypeVar("Result")
 
 # The HTTP library that huggingface_hub uses: its name differs between versions.
@@ -77,7 +79,7 @@ def explain(error: Exception, repo_id: str) -> str:
 
 def _explain_answer(error: HfHubHTTPError, repo_id: str, again: str) -> str:
     status, owner = _status(error), repo_id.split("/")[0] if "/" in repo_id else "your account"
-    said = " ".join((error.server_message or "").split()).rstrip(".")
+    said = one_line(error.server_message or "").rstrip(".")
     if isinstance(error, RevisionNotFoundError):
         return f"{repo_id} has no such revision ({said})"
     if status == 401 and not isinstance(error, RepositoryNotFoundError):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from em_hf.messages import one_line
 from em_hf.runs import Run
 
 _DAMAGED = "the run folder is damaged, train again"
@@ -165,7 +166,7 @@ def _damaged(run: Run, what: str) -> Iterator[None]:
     except (
         BaseException
     ) as error:  # libraries raise anything here; a panic of the tokenizers' Rust code is no Exception
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+        said = one_line(error, 200)
         raise ValueError(f"{run.folder}: the {what} cannot be loaded ({said}); {_DAMAGED}") from error
 
 

@@ -192,6 +192,8 @@ class ResultRow:
         completion_length: Tokens per sample.
         seconds: Of the whole measurement.
         prompt, sample: One of the prompts, and what was sampled for it.
+        trained, greedy, em_inf: Whether the model is the trained one, and how it was decoded. Older files say it in the
+            row's name alone, from which it is read.
     """
 
     name: str
@@ -203,6 +205,17 @@ class ResultRow:
     seconds: float | None = None
     prompt: str | None = None
     sample: str | None = None
+    trained: bool | None = None
+    greedy: bool | None = None
+    em_inf: bool | None = None
+
+    def __post_init__(self) -> None:
+        name = self.name.lower()
+        of_base = name.startswith("base") or name in ("em-inf", "greedy")
+        said = {"trained": not of_base, "greedy": "greedy" in name, "em_inf": "em-inf" in name}
+        for key, value in said.items():
+            if getattr(self, key) is None:
+                object.__setattr__(self, key, value)
 
 
 @dataclass

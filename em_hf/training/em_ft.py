@@ -19,6 +19,7 @@ from trl.models.utils import prepare_deepspeed, prepare_fsdp
 
 from em_hf.models import unwrap_model
 from em_hf.sampling import eval_mode
+from em_hf.settings import check, settings_of
 from em_hf.training.losses import Distributions, distributions, summed_kl
 from em_hf.training.rollouts import (
     Rollouts,
@@ -28,6 +29,7 @@ from em_hf.training.rollouts import (
     sampling_arguments,
     trainer_parts,
 )
+from em_hf.training.settings import RunSettings
 from em_hf.training.trainer_card import EMCard
 
 _NOT_MODEL_INPUTS = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask"}
@@ -68,18 +70,8 @@ class EMFTConfig(DistillationConfig):
         beta, self.beta = self.beta, 0.0  # the parent's is another coefficient, of 0 to 1
         super().__post_init__()
         self.beta = beta
-        for name in ("num_generations", "max_completion_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be at least 1")
-        if not 0 <= self.beta < float("inf"):
-            raise ValueError(f"EMFTConfig: beta is {self.beta}, but must be at least 0 and finite")
-        for name in ("temperature", "loss_temperature"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"EMFTConfig: {name} is {getattr(self, name)}, but must be above 0 and finite")
-        if self.loss_reduction not in ("sum", "token_mean"):
-            raise ValueError(
-                f"EMFTConfig: loss_reduction is {self.loss_reduction!r}, but must be 'sum' or 'token_mean'"
-            )
+        declared = settings_of(RunSettings).keys() & {*EMFTConfig.__annotations__, "temperature"}
+        check(self, RunSettings, sorted(declared), where="EMFTConfig")
         refuse_other_policies(self)
 
 

@@ -19,6 +19,7 @@ def measure(
     answers: Sequence[str] | None,
     *,
     name: str,
+    trained: bool = False,
     entropy_min: EntropyMinConfig | None = None,
     greedy: bool = False,
     max_new_tokens: int = 256,
@@ -34,6 +35,7 @@ def measure(
 
     Args:
         name: Name of the row.
+        trained: Whether the model is the trained one.
         greedy: Take the most probable token at each step instead.
         samples: Completions per prompt.
         on_progress: Called with the number of prompts done.
@@ -66,6 +68,9 @@ def measure(
         seconds=seconds,
         prompt=prompts[0] if isinstance(prompts[0], str) else prompts[0][-1]["content"],
         sample=found[0][0].text,
+        trained=trained,
+        greedy=greedy,
+        em_inf=entropy_min is not None,
     )
 
 

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from typing import Any
 
+from em_hf.messages import one_line
 from em_hf.methods import METHODS
 from em_hf.training.distributed import own_device, world_size
 from em_hf.training.settings import RunSettings, load_precision, lora_config
@@ -80,7 +81,7 @@ def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple
         try:
             config.validate(strict=True)
         except ValueError as error:
-            why = " ".join(str(error).split())
+            why = one_line(error)
             raise ValueError(f"{name} has a generation_config.json that would not save, so fix it: {why}") from error
     store_config(model, EntropyMinConfig.from_dict(settings.entropy_min))
     return model, tokenizer

@@ -190,8 +190,8 @@ def count_tokens(line: LogLine, counted_before: float, settings: RunSettings) ->
     if line.tokens_with_prompts >= counted_before:
         line.tokens_with_prompts -= counted_before
     if line.completion_length is not None:
-        prompts = settings.batch_size * settings.gradient_accumulation_steps * world_size()
-        line.tokens = round(line.completion_length * prompts * settings.num_generations)
+        samples = settings.samples_per_batch * settings.gradient_accumulation_steps * world_size()
+        line.tokens = round(line.completion_length * samples)
 
 
 def _check_same(earlier: runs.Run, prompts: Any) -> None:

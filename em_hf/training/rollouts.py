@@ -143,7 +143,7 @@ def rollout_arguments(settings: Any, folder: Path) -> dict[str, Any]:
     reference = {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
     return {
         **sampling_arguments(settings, folder),
-        "per_device_train_batch_size": settings.batch_size * settings.num_generations,
+        "per_device_train_batch_size": settings.samples_per_batch,
         "model_init_kwargs": {name: value for name, value in reference.items() if value} or None,
     }
 

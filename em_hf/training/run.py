@@ -81,14 +81,12 @@ def train(
 
         record.results.note = note
 
-        def measured(model: Any, sampled: str, with_em_inf: str) -> None:
+        def measured(model: Any, sampled: str, with_em_inf: str, *, trained: bool) -> None:
             if held_out is None:
                 on_phase("Nothing is held out, so nothing is measured.")
                 return
-            ways: dict[str, dict[str, Any]] = {
-                sampled: {},
-                with_em_inf: {"entropy_min": EntropyMinConfig.from_dict(settings.entropy_min)},
-            }
+            em_inf = EntropyMinConfig.from_dict(settings.entropy_min)
+            ways: dict[str, dict[str, Any]] = {sampled: {}, with_em_inf: {"entropy_min": em_inf}}
             if held_out.answers is not None:  # else greedy decoding has nothing to show
                 ways = {f"{sampled} (greedy)": {"greedy": True}, **ways}
             if record.has_rows(ways):
@@ -96,14 +94,14 @@ def train(
             if note:
                 on_phase(note)
             on_phase(f"Measuring {sampled} and {with_em_inf} on {len(held_out)} held-out prompts.")
-            for row in measure_ways(model, tokenizer, held_out, settings, ways, on_measure):
+            for row in measure_ways(model, tokenizer, held_out, settings, ways, on_measure, trained=trained):
                 record.add_row(row, n=len(held_out))
 
         try:
             if record.facts.trained:
                 model = load(settings, str(folder))[0]
             else:
-                measured(model, "base", "EM-INF")
+                measured(model, "base", "EM-INF", trained=False)
                 on_phase(f"{title}: {settings.steps} steps of {settings.batch_size} prompts.")
                 model, weights = fit(
                     settings, model, tokenizer, prompts, probe, folder, record, on_step, on_phase, resume
@@ -112,7 +110,7 @@ def train(
                     save_whole(model, tokenizer, folder, weights=weights)
                 record.facts.trained, record.facts.compute = True, compute_facts(settings, model, record.log)
                 record.write()
-            measured(model, title, f"{title} + EM-INF")
+            measured(model, title, f"{title} + EM-INF", trained=True)
             record.finish("finished")
             wait_for_everyone()
         except BaseException as error:
@@ -260,6 +258,8 @@ def measure_ways(
     settings: RunSettings,
     ways: dict[str, dict[str, Any]],
     on_measure: Callable[[str, int, int], None],
+    *,
+    trained: bool,
 ) -> list[runs.ResultRow]:
     """Return a result row per way to decode, which is settings of `measure`; the model's class is left as it was."""
     from em_hf.generation.mixin import disable_entropy_min
@@ -273,6 +273,7 @@ def measure_ways(
             held_out.prompts,
             held_out.answers,
             name=name,
+            trained=trained,
             max_new_tokens=settings.max_completion_length,
             samples=1 if way.get("greedy") else settings.eval_samples,
             seed=settings.seed,

@@ -6,18 +6,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from em_hf.messages import did_you_mean, shown
 from em_hf.methods import METHODS
 from em_hf.runs import CHECKPOINTS_FOLDER, RUN_FILE, RunFacts
 from em_hf.settings import (
     POCKET_NAME,
     POCKET_NAMES,
     DataSettings,
+    DrawSettings,
     ModelSettings,
     check,
-    did_you_mean,
     from_dict,
+    like,
     setting,
-    shown,
 )
 
 
@@ -41,12 +42,19 @@ class RunSettings(DataSettings, ModelSettings):
     )
     num_generations: int = setting(1, help="Samples per prompt.", group="sampling", low=1)
     max_completion_length: int = setting(256, help="Longest sample.", group="sampling", unit="tokens", low=1)
-    temperature: float = setting(1.0, help="Sampling temperature.", group="sampling", above=0)
-    top_p: float = setting(
-        1.0, help="SSD samples from the smallest set of tokens with this probability.", above=0, high=1, label="top-p"
+    temperature: float = like(DrawSettings, "temperature")
+    top_p: float = like(
+        DrawSettings,
+        "top_p",
+        help="SSD samples from the smallest set of tokens with this probability.",
+        group="method",
+        label="top-p",
     )
-    loss_temperature: float = setting(
-        1.0, help="Temperature of the distribution whose entropy EM-FT minimizes.", above=0
+    loss_temperature: float = like(
+        DrawSettings,
+        "temperature",
+        help="Temperature of the distribution whose entropy EM-FT minimizes.",
+        group="method",
     )
     loss_reduction: Literal["sum", "token_mean"] = setting(
         "sum", help="Entropy summed over each sample's tokens, or averaged over all tokens."
@@ -135,6 +143,11 @@ class RunSettings(DataSettings, ModelSettings):
                 "never read from a file: give --trust-remote-code again to continue"
             )
         return from_dict(cls, {**stored, "trust_remote_code": trust_remote_code}, RUN_FILE).validated()
+
+    @property
+    def samples_per_batch(self) -> int:
+        """The completions that a process trains on at once: its samples, or the labels of a method that needs those."""
+        return self.batch_size * (1 if METHODS[self.method].needs == "solutions" else self.num_generations)
 
     def validated(self) -> "RunSettings":
         """Return these settings, with those of EM-INF filled in.

@@ -96,8 +96,7 @@ class Work:
     @property
     def batch(self) -> int:
         """Samples that one GPU trains on at once."""
-        sampled = METHODS[self.settings.method].needs != "solutions"
-        return self.settings.batch_size * (self.settings.num_generations if sampled else 1)
+        return self.settings.samples_per_batch
 
     @property
     def batches(self) -> int:
@@ -115,5 +114,4 @@ class Work:
 
     @property
     def prompts(self) -> int:
-        sampled = METHODS[self.settings.method].needs != "solutions"
-        return self.samples // (self.settings.num_generations if sampled else 1)
+        return self.settings.batch_size * self.batches * self.gpus

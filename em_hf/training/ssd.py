@@ -21,7 +21,7 @@ Pair = tuple[list[int], list[int]]
 def build_trainer(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
     """The trainer of a run (see `em_hf.training.run`): TRL's SFTTrainer on samples of the model as it is now.
 
-    As many prompts as the run's steps need are answered, `num_generations` times each. The samples depend on the seed
+    As many prompts as the run's steps need are answered. The samples depend on the seed
     and not on the number of processes, so that a resumed run trains on the same ones.
     """
     from em_hf.training.baselines import sft_trainer
@@ -35,11 +35,11 @@ def build_trainer(settings: Any, model: Any, tokenizer: Any, data: Any, folder: 
 def raw_samples(
     model: Any, tokenizer: Any, prompts: list[Any], settings: Any, at_a_time: int = PROMPTS_AT_A_TIME
 ) -> list[Pair]:
-    """Return (prompt, completion) tokens of `num_generations` samples per prompt, prompt by prompt, on all processes.
+    """Return (prompt, completion) tokens of the samples of each prompt, prompt by prompt, on all processes.
 
     Args:
         prompts: texts, or lists of messages.
-        settings: `temperature`, `top_p`, `max_completion_length`, `num_generations`, `seed` and `chat_template`.
+        settings: the run's, which say how many samples of each prompt are drawn and how.
         at_a_time: prompts per chunk. Each has random numbers of its own, and the processes share the chunks.
     """
     state = PartialState()

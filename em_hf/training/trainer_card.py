@@ -5,23 +5,14 @@ from typing import Any
 
 from em_hf.models import unwrap_model
 from em_hf.runs import LogLine, Run, RunFacts
+from em_hf.settings import settings_of
+from em_hf.training.settings import RunSettings
 
-# The names that trainers' arguments and `em-hf train` share, and those that are not a setting of the method.
-_SETTINGS = (
-    "max_steps",
-    "num_train_epochs",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "learning_rate",
-    "max_grad_norm",
-    "num_generations",
-    "max_completion_length",
-    "temperature",
-    "loss_temperature",
-    "loss_reduction",
-    "beta",
-    "reward",
-)
+# The settings of `em-hf train` that trainers' arguments share, under a trainer's own names where it has others.
+_SHARED = [
+    name for name, one in settings_of(RunSettings).items() if one.group in ("method", "optimization", "sampling")
+]
+_SETTINGS = ("max_steps", "num_train_epochs", "per_device_train_batch_size", "reward", *_SHARED)
 
 
 class EMCard:

@@ -17,6 +17,7 @@ from em_hf.cli.progress import beside_greedy
 
 from em_hf.models import load_model
 from em_hf.pocket import problems
+from em_hf.runs import ResultRow, to_json
 from em_hf.settings import settings_of
 from em_hf.training.settings import RunSettings
 
@@ -106,7 +107,7 @@ def test_the_table_ends_with_what_em_buys_beside_greedy_decoding(
     greedy: float, base: float, best: float, expected: str
 ) -> None:
     accuracies = {"base (greedy)": greedy, "base": base, "EM-INF": best - 0.1, "EM-FT (greedy)": 1.0, "EM-FT": best}
-    rows = [{"name": name, "accuracy": a, "low": a - 0.05, "high": a + 0.05} for name, a in accuracies.items()]
+    rows = [to_json(ResultRow(name, accuracy=a, low=a - 0.05, high=a + 0.05)) for name, a in accuracies.items()]
     said = beside_greedy(rows)
     assert said.startswith("Greedy decoding of the untouched model is") and expected in said
     assert beside_greedy(rows[1:]) == "" == beside_greedy(rows[:1]), "without greedy rows, as older runs have none"

@@ -404,7 +404,9 @@ def test_only_the_settings_that_applied_are_listed(tmp_path: Path) -> None:
     assert listed == {"batch_size", "loss_reduction", "method", *SETTINGS}
     lora = card_of(tmp_path, lora=True, settings={**settings, "beta": 0.1}, method="em-rl-token")
     listed = set(rows_of.findall(sections(lora)["## Training"]))
-    assert listed == {"batch_size", "lora_rank", "reward_tokens", "beta"}
+    assert listed == {"batch_size", "lora_rank", "beta"}
+    rent = card_of(tmp_path, settings=settings, method="rent")
+    assert set(rows_of.findall(sections(rent)["## Training"])) == {"batch_size", "reward_tokens"}
     adaptive = {**decoding, "method": "adaptive_temperature", "max_iter": 100}
     listed = set(
         re.findall(r"^\| `(\w+)` \|", card_of(tmp_path, settings={}, entropy_min=adaptive), flags=re.MULTILINE)
