@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from em_hf.generation.gguf_header import gguf_architecture
 from em_hf.messages import did_you_mean
 from em_hf.settings import POCKET_NAME, POCKET_NAMES, is_gguf
 
@@ -78,16 +79,10 @@ def check_gguf(name: str) -> None:
     """Raise if a file is no GGUF file, or llama.cpp is not installed.
 
     Raises:
-        ValueError: It is another file.
+        ValueError: It is another file, or cut off.
         ImportError: llama-cpp-python is missing.
     """
-    try:
-        with Path(name).expanduser().open("rb") as file:
-            head = file.read(4)
-    except OSError as error:
-        raise ValueError(f"{name} cannot be read: {error.strerror}") from error
-    if head != b"GGUF":
-        raise ValueError(f"{name} is not a GGUF file: it begins with {head!r}")
+    gguf_architecture(Path(name).expanduser())
     check_extra("a .gguf file", "gguf", "llama_cpp")
 
 

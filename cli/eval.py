@@ -18,7 +18,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DataSettings, DrawSettings, setting, settings_of
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_tasks
-from .common import load_libraries, note, print_json
+from .common import load_libraries, note, print_json, while_decoding
 from .config_file import config_option
 from .options import (
     Command,
@@ -130,7 +130,7 @@ def names_of(options: dict[str, Any], compared: bool) -> tuple[str, ...]:
 
 def list_all() -> str:
     """Return tasks and strategies, a line each."""
-    load_libraries()
+    check_extra("em-hf eval --list", "eval", "lm_eval")
     from em_hf.evaluation.listing import listing
 
     strategies = [f"{name:<24} {entry.summary}" for name, entry in STRATEGIES.items()]
@@ -323,7 +323,8 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     strategies = strategies_of(names, options, stored)
     trials: list[Any] = []
     if held_out is not None:
-        strategies, trials = _tuned(model, tokenizer, settings, strategies, held_out, options)
+        with while_decoding(options["model"]):
+            strategies, trials = _tuned(model, tokenizer, settings, strategies, held_out, options)
     if options["backend"] == "openai":
         model.check(strategies)
     record = settings_record(settings, strategies)
@@ -331,7 +332,10 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
         record |= {"tasks": [own["task"]], "dataset": options["dataset"], "split": options["split"]}
     folder = None if output is None else EvalFolder(output, record, overwrite=options["overwrite"])
     try:
-        with tqdm(unit="answer", disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
+        with (
+            while_decoding(options["model"]),
+            tqdm(unit="answer", disable=not sys.stderr.isatty(), file=sys.stderr) as bar,
+        ):
 
             def begin(name: str) -> None:
                 bar.reset()

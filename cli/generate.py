@@ -124,8 +124,6 @@ def command(prompt: str | None, **options: Any) -> None:
     show = _samples if options["samples"] > 1 else _pair
     if is_gguf(options["model"]):
         check_gguf(options["model"])
-        if options["samples"] > 1:
-            raise click.UsageError("--samples needs a model of transformers, and is not for .gguf files")
     load_libraries(options["model"])
     with while_decoding(options["model"]):
         show(prompt, settings, options)

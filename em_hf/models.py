@@ -1,5 +1,6 @@
 """Model and tokenizer by name: a Hub id, a folder, or a pocket model. Errors say what to do."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,9 +79,9 @@ def load_model(
         return model.to(place).eval(), tokenizer  # type: ignore[arg-type]  # transformers' wrapper of `to` hides self
     except (ValueError, OSError, ImportError, MemoryError):
         raise
-    except Exception as error:  # transformers and tokenizers raise anything, Exception itself too, on damaged files
+    except BaseException as error:  # damaged files raise anything: Exception itself, or a panic of Rust, which is none
         text = one_line(error, 300)
-        if "out of memory" in text.lower():
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit) or "out of memory" in text.lower():
             raise
         raise ValueError(
             f"{name} cannot be loaded; its files are damaged, or not a model's ({type(error).__name__}: {text})"
@@ -115,7 +116,12 @@ def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
                 f"{name} is a {config.model_type} model, which has no causal language modeling head to generate with; "
                 "name a text-generation model"
             )
-        return AutoModelForCausalLM.from_pretrained(source, config=config, **options)
+        model, info = AutoModelForCausalLM.from_pretrained(source, config=config, output_loading_info=True, **options)
+        lacking = sorted(info["missing_keys"])
+        if lacking and not hasattr(config, "quantization_config"):  # transformers would draw them at random
+            what = f"{lacking[0]} and {len(lacking) - 1} others" if len(lacking) > 1 else lacking[0]
+            raise ValueError(f"the weights of {name} lack {what} of config.json: copy or download them again")
+        return model
     except (OSError, ValueError) as error:
         raise type_of(error)(explain(error, name)) from error
     except SafetensorError as error:
@@ -129,7 +135,9 @@ def _load_adapter(source: str, options: dict) -> "PreTrainedModel":
         raise ImportError("a LoRA adapter needs PEFT: pip install 'em-hf[train]'") from error
     from transformers import GenerationConfig
 
-    model = AutoPeftModelForCausalLM.from_pretrained(source, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Found missing adapter keys")  # PEFT would go on without them
+        model = AutoPeftModelForCausalLM.from_pretrained(source, **options)
     try:  # PEFT reads the base model's only; the one beside the adapter holds the EM settings
         own = GenerationConfig.from_pretrained(source, revision=options["revision"])
     except OSError:
@@ -158,7 +166,7 @@ def type_of(error: Exception) -> type[Exception]:
 def explain(error: Exception, name: str) -> str:
     """One line on why `name` could not be loaded and what to do about it."""
     text = one_line(error)
-    low = text.lower()
+    low = text.replace(name, "").lower()  # a folder may be called anything
     if "gated" in low:
         return f"{name} is gated: accept its terms on its Hub page, then log in with `hf auth login` or set HF_TOKEN"
     if "trust_remote_code" in low:

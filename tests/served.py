@@ -11,8 +11,6 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import pytest
-
 START, END = 300, 60  # seconds that a server has to come up, and to go
 
 
@@ -26,16 +24,14 @@ def served(command: Sequence[str], log: Path, *, environment: dict[str, str], **
         environment: Variables beside those of this process.
         **process: As for `subprocess.Popen`.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     place = ["--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as out:
         server = subprocess.Popen(
             [*command, *place], stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **environment}, **process
         )
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health", server, log)
+        wait_for(f"http://127.0.0.1:{port}/health", server, log)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
@@ -45,7 +41,19 @@ def served(command: Sequence[str], log: Path, *, environment: dict[str, str], **
             server.kill()
 
 
-def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+def free_port() -> int:
+    """Return a loopback port that nothing listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    """Wait until an address answers.
+
+    Raises:
+        RuntimeError: The server ended first, or does not come up; the message has the end of its log.
+    """
     end = time.monotonic() + START
     while time.monotonic() < end and server.poll() is None:
         try:
@@ -53,4 +61,4 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
                 return
         except (URLError, OSError):
             time.sleep(0.2)
-    pytest.fail(f"the server did not come up:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"the server did not come up:\n{log.read_text()[-3000:]}")

@@ -28,7 +28,7 @@ from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from em_hf.generation.llama_cpp import load_gguf
+from em_hf.generation.llama_cpp import close_at_exit, load_gguf
 
 CONTEXT = 4096  # tokens; a model's own may not fit into memory
 _AT_ONCE = 512  # tokens of a prompt per pass
@@ -73,6 +73,7 @@ class GgufModel(PreTrainedModel, GenerationMixin):
         self._cells = self._rows = self._used = 0
         self._held: Tensor | None = None  # the tokens `[rows, tokens]` that the context has computed
         self._lengths: list[int] = []  # how many of them are no padding
+        close_at_exit(self)
 
     def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return what `forward` takes."""
@@ -129,7 +130,7 @@ class GgufModel(PreTrainedModel, GenerationMixin):
         """Have a context for so many rows, with room for so many tokens in all."""
         if self._context is not None and self._rows == rows and self._cells >= cells:
             return
-        self._free()
+        self.close()
         params = type(self._llm.context_params).from_buffer_copy(self._llm.context_params)
         params.n_ctx, params.n_seq_max, params.kv_unified = cells, rows, True
         params.n_batch = params.n_ubatch = max(_AT_ONCE, rows)
@@ -157,14 +158,15 @@ class GgufModel(PreTrainedModel, GenerationMixin):
         pointers = [self._api.llama_get_logits_ith(self._context, i) for i in wanted]
         return torch.stack([torch.from_numpy(np.ctypeslib.as_array(one, shape=size).copy()) for one in pointers])
 
-    def _free(self) -> None:
+    def close(self) -> None:
+        """Give the context's memory back; the next call makes another. The `llm` stays open."""
         if self._context is not None:
             self._api.llama_free(self._context)
-        self._context = None
+        self._context = self._held = None
 
     def __del__(self) -> None:
         if getattr(self, "_context", None) is not None:
-            self._free()
+            self.close()
 
 
 class GgufTokenizer:

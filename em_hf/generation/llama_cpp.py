@@ -15,7 +15,8 @@ than the bare processor: llama.cpp goes on without a processor that fails, and l
 when a `logit_bias` is given.
 """
 
-import struct
+import atexit
+import weakref
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 
 from em_hf.generation.config import requested
+from em_hf.generation.gguf_header import gguf_architecture
 from em_hf.generation.processors import EntropyMinLogitsProcessor
 from em_hf.generation.trace import EntropyTrace
 
@@ -162,34 +164,34 @@ def load_gguf(path: str | Path, **settings: Any) -> Any:
         raise ImportError(f"a .gguf file needs llama-cpp-python: pip install 'em-hf[gguf]' ({error})") from error
     if tuple(int(part) for part in module.__version__.split(".")[:2]) < _ENOUGH:
         raise ImportError(f"llama-cpp-python {module.__version__} is too old: pip install -U 'em-hf[gguf]'")
+    path = Path(path).expanduser()
     architecture = gguf_architecture(path)
     try:
-        return module.Llama(str(path), **{"verbose": False, **settings})
+        llm = module.Llama(str(path), **{"verbose": False, **settings})
     except (ValueError, RuntimeError, OSError) as error:
         raise ValueError(
             f"{path} is a GGUF file ({architecture}) that llama-cpp-python {module.__version__} cannot load: it is "
             f"damaged, or of an architecture that this version does not have ({error})"
         ) from error
+    close_at_exit(llm)
+    return llm
 
 
-def gguf_architecture(path: str | Path) -> str:
-    """Return what the first entry of a GGUF file says it is, such as `"llama"`.
+_OPEN: list[weakref.ref] = []
 
-    Raises:
-        ValueError: There is no such file, or it is no GGUF file.
+
+def close_at_exit(closable: Any) -> None:
+    """Call `closable.close()` when Python exits, if it is still there: later llama.cpp's library may be gone.
+
+    What was given last is closed first, so that a context goes before its model.
     """
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4096)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    if head[:4] != b"GGUF":
-        raise ValueError(f"{path} is not a GGUF file: it begins with {head[:4]!r}")
-    try:
-        (size,) = struct.unpack_from("<Q", head, 24)
-        key, at = head[32 : 32 + size], 32 + size
-        kind, size = struct.unpack_from("<IQ", head, at)
-    except struct.error as error:
-        raise ValueError(f"{path} is not a whole GGUF file: it ends within its header") from error
-    is_name = key == b"general.architecture" and kind == 8
-    return head[at + 12 : at + 12 + size].decode("utf-8", "replace") if is_name else "of unknown architecture"
+    if not _OPEN:
+        atexit.register(_close_all)
+    _OPEN.append(weakref.ref(closable, _OPEN.remove))
+
+
+def _close_all() -> None:
+    for reference in reversed(_OPEN[:]):
+        closable = reference()
+        if closable is not None:
+            closable.close()

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ import httpx
 import pytest
 import yaml
 from gradio_client import Client
+
+from tests.served import free_port
 
 APP = Path(__file__).parents[2] / "app"
 UPLOADED = ("app.py", "README.md", "requirements.txt")
@@ -38,12 +39,6 @@ def test_the_front_matter_names_the_tested_gradio_and_files_that_exist() -> None
 def test_requirements_leave_out_what_a_space_brings_itself() -> None:
     names = {re.split(r"[<>=\[ ]", line)[0] for line in (APP / "requirements.txt").read_text().splitlines()}
     assert "em-hf" in names and not names & {"gradio", "spaces", "huggingface_hub", "huggingface-hub"}
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @pytest.mark.parametrize("models", [None, '["pocket-reasoner", "owner/only-on-the-hub"]'], ids=["default", "list"])

@@ -27,6 +27,7 @@ from typing import Any
 import httpx
 
 from tests.campaigns import write_figures
+from tests.served import free_port, wait_for
 
 PATIENCE = 60.0
 ENDLESS = "endless"
@@ -269,9 +270,7 @@ def running_app(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     from tests.app.conftest import make_endless
 
     make_endless(folder / ENDLESS)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     home, temporary, log = folder / "home", folder / "tmp", folder / "app.log"
     for place in (home, temporary):
         place.mkdir()
@@ -291,7 +290,7 @@ def running_app(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with log.open("wb") as output:
         app = subprocess.Popen([sys.executable, *words], cwd=home, env=environment, stdout=output, stderr=output)
         try:
-            _wait_for(url, app, log)
+            wait_for(url, app, log)
             before = _files(folder)
             yield url, ended
             ended["files left"] = sorted(set(_files(folder)) - set(before))
@@ -304,17 +303,6 @@ def running_app(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     text = log.read_text(errors="replace")
     ended["tracebacks in the log"] = text.count("Traceback")
     ended["end of the log"] = text[-3000:] if "Traceback" in text else ""
-
-
-def _wait_for(url: str, app: Any, log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and app.poll() is None:
-        try:
-            httpx.get(url, timeout=5)
-            return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    raise RuntimeError(f"the app does not start: {log.read_text()[-2000:]}")
 
 
 def _files(folder: Path) -> list[str]:

@@ -11,13 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.served import free_port
+
 RUN = "import sys; from em_hf.cli.main import main; main()"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def test_it_serves_the_page_until_it_is_interrupted() -> None:

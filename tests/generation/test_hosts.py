@@ -25,7 +25,8 @@ from em_hf.generation import sglang
 from em_hf.generation.batching import EntropyMinForBatching, _PerRequest, settings_of_requests
 from em_hf.generation.config import requested
 from em_hf.generation.gguf import GgufModel, GgufTokenizer
-from em_hf.generation.llama_cpp import EntropyMinLlamaCppProcessor, complete, gguf_architecture, load_gguf
+from em_hf.generation.gguf_header import gguf_architecture
+from em_hf.generation.llama_cpp import EntropyMinLlamaCppProcessor, complete, load_gguf
 from em_hf.models import encode_prompts
 from tests.conftest import missing
 from tests.reference import minimize_entropy_row

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from em_hf.pocket import POCKET_REASONER, problems
 from tests.hub.conftest import Pusher, environment, repo_of
 from tests.hub.made import make_adapter, record
 from tests.hub.server import Hub, card_errors
+from tests.served import free_port
 
 BLOCKS = re.compile(r"```(python|bash)\n(.*?)```", flags=re.DOTALL)
 
@@ -273,9 +273,7 @@ def test_the_space_that_was_pushed_runs_on_the_model_that_was_pushed(
     space.mkdir()
     for path, content in hub.content(f"{model}-space", kind="space").items():
         (space / path).write_bytes(content)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     env = {**environment(hub, tmp_path / "home"), "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
     env |= {"GRADIO_ANALYTICS_ENABLED": "False"}
     log = (tmp_path / "app.log").open("w")
