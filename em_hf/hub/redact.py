@@ -27,15 +27,22 @@ _SHAPES = [
     ("a GitHub or GitLab token", r"\b(?:gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,})"),
     ("an AWS access key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     ("a Google API key", r"\bAIza[\w-]{35}"),
+    ("a Google access token", r"\bya29\.[\w-]{20,}"),
     ("a Slack token", r"\bxox[abeoprs]-[\w-]{10,}|\bhooks\.slack\.com/services/\w+"),
-    ("an access token", r"\b(?:gsk_|r8_|npm_|nvapi-|xai-|pypi-|dckr_pat_|glsa_|[rs]k_(?:live|test)_)[\w-]{16,}"),
+    ("the address of a Discord webhook", r"\bdiscord(?:app)?\.com/api/webhooks/\d+/[\w-]+"),
+    ("a Telegram bot's token", r"\b\d{8,10}:AA[\w-]{33}\b"),
+    ("a SendGrid API key", r"\bSG\.[\w-]{16,}\.[\w-]{16,}"),
+    (
+        "an access token",
+        r"\b(?:gsk_|r8_|npm_|do[opr]_v1_|nvapi-|xai-|pypi-|dckr_pat_|glsa_|[rs]k_(?:live|test)_)[\w-]{16,}",
+    ),
     ("an access token", r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]*"),
     ("a private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     ("a password in a URL", r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:'\"]*:(?![*<{$])[^\s/@'\"]+@[^\s/'\"]"),
     ("a secret in a URL", r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:'\"]{20,}@[^\s/'\"]"),
 ]
 _KNOWN = [(what, re.compile(pattern)) for what, pattern in _SHAPES]
-# What a secret is assigned to: `token=VALUE`, `"api_key": "VALUE"`, `--password VALUE`, `Bearer VALUE`.
+# What a secret is assigned to: `token=VALUE`, `"api_key": "VALUE"`, `--password VALUE`, `Bearer VALUE`, `login VALUE`.
 _PASSWORD = r"passw(?:or)?d|passphrase|pwd"
 _NAME = (
     rf"(?:{_PASSWORD}|token|secret|credentials?|authorization|auth|signature|(?<=[?&])sig"
@@ -45,7 +52,7 @@ _VALUE = r"""(?P<value>[^\s"'&,;)}\]]+)"""
 _ASSIGNED = [
     re.compile(rf"""(?P<name>{_NAME})["']?\s*(?P<by>[=:])\s*["']?(?:(?:bearer|basic)\s+)?{_VALUE}""", re.IGNORECASE),
     re.compile(rf"""(?<!\S)--?[\w-]*?(?P<name>{_NAME})(?P<by>\s+)["']?{_VALUE}""", re.IGNORECASE),
-    re.compile(rf"""\b(?P<name>bearer)(?P<by>\s+){_VALUE}""", re.IGNORECASE),
+    re.compile(rf"""\b(?P<name>bearer|login)(?P<by>\s+){_VALUE}""", re.IGNORECASE),
 ]
 _SECRET_KEY = re.compile(rf"(?:.*[_.-])?{_NAME}", re.IGNORECASE)
 # Words and dotted names, which a random string of the same characters hardly ever is.
@@ -229,7 +236,7 @@ def _is_secret(value: str, *, at_least: int) -> bool:
         return False
     if at_least < 16:
         return True
-    if not re.fullmatch(r"[\w+/=.~%:-]+", value, re.ASCII) or _WORDS.fullmatch(value) or _CAMEL.fullmatch(value):
+    if not re.fullmatch(r"[\w+/=.~%:!#@^?*-]+", value, re.ASCII) or _WORDS.fullmatch(value) or _CAMEL.fullmatch(value):
         return False
     counts = Counter(value)
     return -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values()) >= 3.0
