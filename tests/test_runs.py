@@ -129,6 +129,8 @@ def copied(tmp_path: Path) -> Path:
         ),
         ("log.jsonl", "", r"log\.jsonl has 0 of the 4 steps done"),
         ("log.jsonl", '{"step": 1}\n{"step": 3}\n{"step": 4}\n', r"log\.jsonl has 3 of the 4 steps done"),
+        ("log.jsonl", "".join(f'{{"step": {i}}}\n' for i in (1, 2, 3, 4, 1)), r"the 4 steps done, but not each once"),
+        ("log.jsonl", "".join(f'{{"step": {i}}}\n' for i in (2, 1, 3, 4)), r"the 4 steps done, but not each once"),
         ("log.jsonl", '{"step": 1}\n{"st\n{"step": 3}\n', r"log\.jsonl, line 2 is not JSON"),
         ("log.jsonl", '{"step": 1}\n[2]\n', r"log\.jsonl, line 2 must hold an object, not a list"),
         (

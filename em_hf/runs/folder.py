@@ -88,12 +88,11 @@ def read_run(folder: str | Path) -> Run:
 
 
 def check_steps(log: list[LogLine], steps: int, folder: Path) -> None:
-    """Raise RunFileError unless the log has a line for each of the `steps` done: figures are computed from it."""
-    if [line.step for line in log[:steps]] != list(range(1, steps + 1)):
+    """Raise RunFileError unless the log has one line for each of the `steps` done: figures are computed from it."""
+    if [line.step for line in log] != list(range(1, steps + 1)):
         known = len({line.step for line in log} & set(range(1, steps + 1)))
-        raise RunFileError(
-            f"{folder / LOG_FILE} has {known} of the {steps} steps done; the file is damaged: train again"
-        )
+        has = f"{known} of the {steps} steps done" if known < steps else f"the {steps} steps done, but not each once"
+        raise RunFileError(f"{folder / LOG_FILE} has {has}; the file is damaged: train again")
 
 
 def newest_run(root: str | Path = "runs") -> Run:
