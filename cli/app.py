@@ -38,7 +38,7 @@ class AppOptions:
 def command(models: tuple[str, ...], run: Path | None, host: str, port: int, share: bool, mcp: bool) -> None:
     """Watch decoding with and without EM-INF side by side, in a browser."""
     for name in models:
-        check_model(name)
+        check_model(name, gguf=True)
     check_extra("the app", "app", "gradio")
     if mcp:
         check_mcp()

@@ -29,12 +29,16 @@ PACKAGES = {  # by the name that is imported
 }
 
 
-def check_model(name: str) -> None:
+def check_model(name: str, *, gguf: bool = False) -> None:
     """Raise if a model name is neither a model on this machine nor a possible Hub id.
+
+    Args:
+        name: The model.
+        gguf: Whether it may be a GGUF file.
 
     Raises:
         OSError: There is no such folder (near names are suggested), or it holds no model.
-        ValueError: The name is empty.
+        ValueError: The name is empty, or that of a GGUF file where none is taken.
     """
     if not name.strip():
         raise ValueError(f"model is empty: give a Hub id, a folder, or {POCKET_NAME}")
@@ -48,6 +52,8 @@ def check_model(name: str) -> None:
     if there:
         if not is_gguf(name):
             _check_folder(path, name)
+        elif not gguf:
+            raise ValueError(f"{name} is a GGUF file, which em-hf generate and em-hf app decode: name a model's folder")
         return
     if is_gguf(name):
         raise OSError(f"there is no file {name}{did_you_mean(path.name, _names_in(path.parent))}")

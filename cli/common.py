@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,6 +46,14 @@ def load_libraries(*sources: str | None) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+
+
+def load_chosen_model(options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Load the model and the tokenizer that the options of `ModelSettings` name; see `em_hf.models.load_model`."""
+    from em_hf.models import load_model
+
+    how = ("revision", "dtype", "device", "trust_remote_code")
+    return load_model(options["model"], **{name: options[name] for name in how})
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DataSettings, ModelSettings, setting, settings_of
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_writable
-from .common import load_libraries, print_json, while_decoding
+from .common import load_chosen_model, load_libraries, print_json, while_decoding
 from .config_file import config_option
 from .options import Command, entropy_min_options, entropy_min_settings, json_option, setting_options
 
@@ -71,7 +71,6 @@ def command(**options: Any) -> None:
     from em_hf.evaluation.confidence import sample_answers
     from em_hf.evaluation.diagnose import describe, diagnose
     from em_hf.generation.mixin import stored_settings
-    from em_hf.models import load_model
     from em_hf.runs import Diagnosis, write_json
 
     prompts = load_prompts(
@@ -84,13 +83,7 @@ def command(**options: Any) -> None:
     )
     if prompts.answers is None:
         raise ValueError(f"{options['dataset']} has no answers: name their column with --answer-column")
-    model, tokenizer = load_model(
-        options["model"],
-        revision=options["revision"],
-        dtype=options["dtype"],
-        device=options["device"],
-        trust_remote_code=options["trust_remote_code"],
-    )
+    model, tokenizer = load_chosen_model(options)
     stored = stored_settings(model) or EntropyMinConfig()
     base = {**stored.to_dict(), **given, "method": "logit_optimization"}
     with (

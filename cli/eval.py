@@ -18,7 +18,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DataSettings, DrawSettings, setting, settings_of
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_tasks
-from .common import load_libraries, note, print_json, while_decoding
+from .common import load_chosen_model, load_libraries, note, print_json, while_decoding
 from .config_file import config_option
 from .options import (
     Command,
@@ -192,7 +192,7 @@ def command(ctx: click.Context, **options: Any) -> None:
         print_json(plan) if options["as_json"] else click.echo("\n".join(f"{k}: {v}" for k, v in plan.items()))
         return
     if options["backend"] != "openai":
-        check_model(options["model"])
+        check_model(options["model"], gguf=options["backend"] == "vllm")
     check_device(options["device"])
     check_extra("em-hf eval", "eval", "lm_eval")
     if options["output"] is not None and options["output"].exists() and not options["output"].is_dir():
@@ -263,14 +263,15 @@ def _tuned(
     return tune(strategies, options["tune"], accuracy, say)
 
 
-def _vllm(options: dict[str, Any], load: dict[str, Any]) -> tuple[Any, None, EntropyMinConfig | None]:
+def _vllm(options: dict[str, Any]) -> tuple[Any, None, EntropyMinConfig | None]:
     """Return the lm-eval model of vLLM, which has its own tokenizer, and the EM-INF settings stored with it."""
     if options["device"]:
         raise ValueError("device is given, but vLLM chooses its devices itself: set CUDA_VISIBLE_DEVICES")
     from em_hf.evaluation.vllm import EntropyMinVLLM
     from em_hf.generation.mixin import STORED
 
-    lm = EntropyMinVLLM(options["model"], batch_size=options["batch_size"], seed=options["seed"], **load)
+    given = {name: options[name] for name in ("batch_size", "seed", "revision", "dtype", "trust_remote_code")}
+    lm = EntropyMinVLLM(options["model"], **given)
     stored = lm.model.llm_engine.model_config.try_get_generation_config().get(STORED)
     return lm, None, None if stored is None else EntropyMinConfig.from_dict(stored)
 
@@ -296,7 +297,6 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     from em_hf.evaluation.report import report
     from em_hf.evaluation.run import evaluate, load_tasks, quiet_lm_eval, settings_record
     from em_hf.generation.mixin import stored_settings
-    from em_hf.models import load_model
     from em_hf.runs import to_json
 
     quiet_lm_eval()
@@ -312,13 +312,12 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     source = {"data_dir": options["data_dir"], "allow_code": options["allow_code_execution"], "own": own}
     tasks = load_tasks(settings, **source)
     held_out = load_tasks(settings, **source, validation=True) if options["tune"] else None
-    load = {name: options[name] for name in ("revision", "dtype", "trust_remote_code")}
     if options["backend"] == "vllm":
-        model, tokenizer, stored = _vllm(options, load)
+        model, tokenizer, stored = _vllm(options)
     elif options["backend"] == "openai":
         model, tokenizer, stored = _server(options), None, None
     else:
-        model, tokenizer = load_model(options["model"], device=options["device"], **load)
+        model, tokenizer = load_chosen_model(options)
         stored = stored_settings(model)
     strategies = strategies_of(names, options, stored)
     trials: list[Any] = []

@@ -12,7 +12,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DrawSettings, ModelSettings, is_gguf, setting
 
 from .checks import check_device, check_gguf, check_model
-from .common import load_libraries, note, print_json, while_decoding
+from .common import load_chosen_model, load_libraries, note, print_json, while_decoding
 from .config_file import config_option
 from .options import (
     Command,
@@ -119,7 +119,7 @@ def command(prompt: str | None, **options: Any) -> None:
     """
     settings = entropy_min_settings(options)
     prompt = read_prompt(prompt, options["file"])
-    check_model(options["model"])
+    check_model(options["model"], gguf=True)
     check_device(options["device"])
     show = _samples if options["samples"] > 1 else _pair
     if is_gguf(options["model"]):
@@ -132,7 +132,7 @@ def command(prompt: str | None, **options: Any) -> None:
 def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> Decoding:
     """Load the model and encode the prompt."""
     from em_hf.generation.mixin import stored_settings
-    from em_hf.models import context_length, encode_prompts, load_model
+    from em_hf.models import context_length, encode_prompts
 
     if is_gguf(options["model"]):
         from em_hf.generation.gguf import load_gguf_model
@@ -141,13 +141,7 @@ def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
         tokenizer: Any
         model, tokenizer = load_gguf_model(options["model"])
     else:
-        model, tokenizer = load_model(
-            options["model"],
-            revision=options["revision"],
-            dtype=options["dtype"],
-            device=options["device"],
-            trust_remote_code=options["trust_remote_code"],
-        )
+        model, tokenizer = load_chosen_model(options)
     stored = stored_settings(model) or EntropyMinConfig()
     config = EntropyMinConfig.from_dict({**stored.to_dict(), **settings})
     answer = None

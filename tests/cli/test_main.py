@@ -182,6 +182,9 @@ def test_an_argument_that_is_no_utf8_is_named() -> None:
         ["generate", "--model", "damaged"],
         ["generate", "--model", "nowhere.gguf"],
         ["generate", "--model", "file.gguf"],
+        ["eval", "--model", "file.gguf"],
+        ["diagnose", "--model", "file.gguf"],
+        ["train", "--model", "file.gguf", "--dataset", "prompts.jsonl"],
         ["generate", ""],
         ["eval", "--tasks", ""],
         ["eval", "--tasks", "no-such-task-anywhere"],
@@ -219,6 +222,13 @@ def test_what_can_be_known_early_is_said_before_torch_is_imported(words: list[st
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() in (["1", "False"], ["2", "False"]), done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: "), done.stderr
+
+
+def test_the_list_of_tasks_is_printed_without_torch() -> None:
+    code = "import sys; sys.argv = ['em-hf', 'eval', '--list']\nfrom em_hf.cli.main import main\n"
+    code += "try: main()\nexcept SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "gsm8k" in done.stdout and done.stdout.splitlines()[-1] == "0 False", done.stderr
 
 
 def test_the_help_of_the_group_imports_no_command_and_names_them_all() -> None:
