@@ -12,7 +12,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def on_gpu(seconds: Callable[..., int]) -> Callable[[Function], Function]:
-    """A decorator: on ZeroGPU a GPU is lent for `seconds(*arguments)`; elsewhere the function stays as it is.
+    """A decorator: on ZeroGPU a call has a GPU for `seconds(*arguments)`; elsewhere the function stays as it is.
 
     Arguments and results cross a process border there: they must pickle, and hold no model.
     """

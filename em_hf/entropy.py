@@ -52,7 +52,7 @@ def linear_entropy(
         temperature: of the distribution whose entropy is meant; above 0.
         softcap: final logit softcapping, as in Gemma 2; above 0.
         logit_scale: factor on the logits, as in Cohere (`logit_scale`) or Granite (`1 / logits_scaling`).
-        tile: tokens a tile.
+        tile: tokens per tile.
 
     Raises:
         ValueError: shapes that do not fit, or a temperature, softcap or tile that is not above 0.

@@ -1,5 +1,6 @@
 """Model and tokenizer by name: a Hub id, a folder, or a pocket model. Errors say what to do."""
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,25 +20,25 @@ Prompt = str | Sequence[Mapping[str, Any]]
 
 
 def resolve_model(name: str) -> str:
-    """What `from_pretrained` is given for `name`: the packaged folder for a pocket model, else the name itself."""
+    """Return what `from_pretrained` is given for `name`: a pocket model's folder, or the name with `~` expanded."""
     if name not in POCKET_NAMES:
-        return name
+        return os.path.expanduser(name)
     from em_hf.pocket import POCKET_MISLED, POCKET_REASONER
 
     return str(POCKET_REASONER if name == POCKET_NAME else POCKET_MISLED)
 
 
 def best_device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
+    """Return the accelerator if there is one, else the CPU."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
 
 
 def place_of(device: str | torch.device | None) -> torch.device:
-    """The device of that name, or the best there is.
+    """Return the device of that name, or the best there is.
 
     Raises:
-        ValueError: this machine has no such device.
+        ValueError: This machine has no such device.
     """
     if device is None:
         return best_device()
@@ -58,16 +59,16 @@ def load_model(
     device: str | torch.device | None = None,
     trust_remote_code: bool = False,
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """A causal language model, in evaluation mode, and its tokenizer, padded on the left.
+    """Return a causal language model, in evaluation mode, and its tokenizer, padded on the left.
 
     Args:
-        name: a Hub id, a folder (of a model, or of a PEFT adapter), `pocket-reasoner` or `pocket-misled`.
+        name: A Hub id, a folder (of a model, or of a PEFT adapter), `pocket-reasoner` or `pocket-misled`.
         dtype: "auto" (the checkpoint's own on an accelerator, float32 on a CPU), or a torch dtype's name.
 
     Raises:
-        ValueError: the model has no generation head, or carries code of its own and `trust_remote_code` is off, or
+        ValueError: The model has no generation head, or carries code of its own and `trust_remote_code` is off, or
             this machine has no such device, or the model's files are damaged.
-        OSError: the model cannot be found or read, or is gated.
+        OSError: The model cannot be found or read, or is gated.
     """
     place = place_of(device)
     options = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
@@ -159,12 +160,12 @@ def _load_tokenizer(source: str, name: str, options: dict) -> "PreTrainedTokeniz
 
 
 def type_of(error: Exception) -> type[Exception]:
-    """ValueError or OSError: the two kinds that a caller of this module meets."""
+    """Return ValueError or OSError, the two kinds that this module raises."""
     return ValueError if isinstance(error, ValueError) else OSError
 
 
 def explain(error: Exception, name: str) -> str:
-    """One line on why `name` could not be loaded and what to do about it."""
+    """Return one line on why `name` could not be loaded and what to do about it."""
     text = one_line(error)
     low = text.replace(name, "").lower()  # a folder may be called anything
     if "gated" in low:
@@ -263,6 +264,6 @@ def prompt_length(prompt: Prompt) -> int:
 
 
 def context_length(model: "PreTrainedModel") -> int | None:
-    """The most tokens, prompt and completion together, that the model takes; None where it has no bound."""
+    """Return the most tokens, prompt and completion together, that the model takes; None where it has no bound."""
     config = model.config.get_text_config()
     return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)

@@ -1,7 +1,7 @@
 """From prompts to completions: the one loop that samples, with its batches, seeds, guards and end-of-sequence rule.
 
-"Sampling" is temperature 1, top_k 0, top_p 1 unless a `SamplingConfig` says otherwise. Nothing else that the model's
-generation config may hold (a penalty, a minimum length ...) has a say, except its special tokens and `stop_strings`.
+"Sampling" is temperature 1, top_k 0, top_p 1 unless a `SamplingConfig` says otherwise. Of the model's generation config
+only the special tokens and `stop_strings` are used: no penalty, no minimum length.
 """
 
 import random
@@ -22,7 +22,7 @@ from em_hf.generation.mixin import enable_entropy_min
 from em_hf.models import Prompt, encode_prompts, prompt_length, unwrap_model
 from em_hf.settings import DrawSettings, ModelSettings, check, like, setting
 
-# Arguments of `generate` at the values that do nothing, so that a model's own generation config lends none.
+# Arguments of `generate` at the values that do nothing, so that those of a model's own generation config do not apply.
 NEUTRAL: dict[str, Any] = {
     "num_beams": 1,
     "repetition_penalty": 1.0,

@@ -179,7 +179,7 @@ def _read_parquet(path: Path, limit: int | None, known: Collection[str]) -> Tabl
     datasets = _datasets(path)
     with path.open("rb") as file:
         if file.read(4) != b"PAR1":
-            raise ValueError(f"{path} is not a Parquet file, whatever its name says: write it again, or rename it")
+            raise ValueError(f"{path} is not a Parquet file, although its name says so: write it again, or rename it")
 
     def stream(columns: list[str] | None) -> Any:
         # Streaming makes no copy in the cache, and reads no column that is not asked for.

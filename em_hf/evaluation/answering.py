@@ -60,7 +60,7 @@ class Answering:
         self._chats: dict[str, list[dict[str, str]]] = {}
 
     def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
-        """One completion a context, all in one batch, decoded with these arguments of `generate`."""
+        """Return one completion per context, all in one batch, decoded with these arguments of `generate`."""
         raise NotImplementedError
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:

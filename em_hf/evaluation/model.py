@@ -39,7 +39,7 @@ class EntropyMinLM(Answering, HFLM):
         self.begin(strategy, seed)
 
     def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
-        """One completion a context, in one batch.
+        """Return one completion per context, in one batch.
 
         A completion may take half the model's context at most; a prompt that does not fit into the rest is cut on the
         left, as in HFLM.

@@ -43,7 +43,7 @@ class Decoder(Protocol):
     """What a strategy needs of a model: `EntropyMinLM` is one."""
 
     def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
-        """One completion a context, all in one batch, decoded with these arguments of `generate`."""
+        """Return one completion per context, all in one batch, decoded with these arguments of `generate`."""
         ...
 
     def follow_up(self, context: str, answer: str, instruction: str) -> str:
@@ -113,7 +113,7 @@ class Strategy:
         return self.answers * self.rounds
 
     def generation(self) -> dict[str, Any]:
-        """Return every argument of `generate` about the draw, so that neither model nor task lends a default.
+        """Return every argument of `generate` about the draw, so that no default of the model or the task applies.
 
         Two are not transformers' own, and the decoder acts on them: `top_n_sigma`, and `confidence` where completions
         must have one.

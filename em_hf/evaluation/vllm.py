@@ -122,7 +122,7 @@ class EntropyMinVLLM(Answering, VLLM):
             return parameter_count(AutoModelForCausalLM.from_config(self._config))
 
     def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
-        """One completion a context, in one batch.
+        """Return one completion per context, in one batch.
 
         A completion may take half the model's context at most; a prompt that does not fit into the rest is cut on the
         left, as in `EntropyMinLM`.
