@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from em_hf import EntropyMinConfig, enable_entropy_min
@@ -78,9 +79,27 @@ def no_tokenizer(folder: Path) -> None:
         path.unlink()
 
 
+def change_weights(file: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def lack_a_layer(folder: Path) -> None:
+    change_weights(
+        folder / "model.safetensors", lambda w: [w.pop(name) for name in list(w) if name.startswith("model.layers.1.")]
+    )
+
+
+def other_shapes(folder: Path) -> None:
+    change_weights(folder / "model.safetensors", lambda w: w.update({"model.norm.weight": torch.ones(5)}))
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
+        (lack_a_layer, ValueError, r"the weights of .* lack model\.layers\.1\.\S+ and 8 others of config\.json"),
+        (other_shapes, ValueError, "files are damaged"),
         (break_weights, OSError, "the weights of .* cannot be read .*: copy or download them again"),
         (break_config, OSError, "config.json"),
         (no_head, ValueError, "is a vit model, which has no causal language modeling head to generate with; name a"),
@@ -95,6 +114,21 @@ def test_a_folder_that_is_no_model_for_this_is_told_in_one_line(
     with pytest.raises(kind, match=message) as told:
         load_model(str(folder), device="cpu")
     assert "\n" not in str(told.value) and folder.name in str(told.value)
+
+
+def test_an_adapter_that_lacks_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(folder, tmp_path / "adapter")
+    change_weights(adapter / "adapter_model.safetensors", lambda w: w.pop(next(iter(w))))
+    with pytest.raises(ValueError, match="missing adapter keys") as told:
+        load_model(str(adapter), device="cpu")
+    assert "\n" not in str(told.value)
+
+
+def test_what_a_folder_is_called_says_nothing_about_the_hub(folder: Path) -> None:
+    named = folder.rename(folder.with_name("gated-offline-404"))
+    break_config(named)
+    with pytest.raises(OSError, match="JSON"):
+        load_model(str(named), device="cpu")
 
 
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
