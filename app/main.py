@@ -83,13 +83,13 @@ def serve(
         raise
     from em_hf.settings import is_gguf
 
-    from .models import Models, default_sources, loaded
+    from .models import Models, default_sources, load
 
     offered = Models(list(models) or default_sources())
     for source in map(offered.source, offered.names):
         # On ZeroGPU each decode runs in a fork of this process: what is loaded now is loaded once. What is wrong with a
         # GGUF file is told now.
         if zero.spaces is not None or is_gguf(source):
-            loaded(source)
+            load(source)
     demo = build(offered, run=run)
     launch(demo, host=host, port=port, share=share, mcp=mcp)

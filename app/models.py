@@ -1,5 +1,6 @@
 """The models a visitor may choose from: an allow-list, each loaded once and shared."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from typing import Any
 
 from em_hf.generation.gguf import load_gguf_model
 from em_hf.generation.mixin import enable_entropy_min
+from em_hf.hub.redact import path_in
 from em_hf.models import POCKET_NAME, context_length, encode_prompts, load_model
 from em_hf.settings import is_gguf
 
+logger = logging.getLogger(__name__)
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _HUB_SECONDS = 3.0
 
@@ -41,19 +44,36 @@ _loaded: dict[str, Loaded] = {}
 _loading = Lock()
 
 
-def loaded(source: str) -> Loaded:
-    """The model of that Hub id, folder or GGUF file, loaded at the first call and shared by all after it.
+def load(source: str) -> Loaded:
+    """Return the model of that Hub id, folder or GGUF file, loaded at the first call and shared by all after it.
 
     Never called with what a visitor sent: `Models.source` stands between.
 
     Raises:
-        OSError, ValueError, ImportError: as `load_model` and `load_gguf_model`.
+        OSError, ValueError, ImportError: As `load_model` and `load_gguf_model`, for whoever runs the app.
     """
     with _loading:
         if source not in _loaded:
             model, tokenizer = load_gguf_model(source) if is_gguf(source) else load_model(source)
             _loaded[source] = Loaded(enable_entropy_min(model), tokenizer, context_length(model))
         return _loaded[source]
+
+
+def loaded(source: str) -> Loaded:
+    """Return the same for a visitor, who learns no path of the server.
+
+    Raises:
+        OSError, ValueError, ImportError: The model cannot be loaded; where the reason names a path, or the model is a
+            folder or a file, it is in the server's log alone.
+    """
+    try:
+        return load(source)
+    except Exception as error:  # whatever a broken folder leads to
+        is_plain = isinstance(error, OSError | ValueError | ImportError) and path_in(str(error)) is None
+        if is_plain and shown_name(source) == source:
+            raise
+        logger.error("%s cannot be loaded: %s", source, error)
+        raise ValueError(f"{shown_name(source)} cannot be loaded; the server's log has the reason") from error
 
 
 class Models:
@@ -93,7 +113,9 @@ class Models:
 
 
 def shown_name(source: str) -> str:
-    return Path(os.path.abspath(source)).name if is_gguf(source) or Path(source).is_dir() else source
+    """Return what visitors see of a model: of a folder or a file its last part alone."""
+    path = Path(os.path.abspath(os.path.expanduser(source)))
+    return path.name if is_gguf(source) or path.is_dir() else source
 
 
 def default_sources() -> list[str]:

@@ -1,6 +1,5 @@
 """The tab that shows a run of `em-hf train` beside the model it was trained from: same prompt, same noise."""
 
-import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from .models import Models, loaded
 from .request import DecodeRequest
 from .view import live, message, view
 
-logger = logging.getLogger(__name__)
 PLAIN = {"threshold": 0.0, "n_grad_steps": 0, "entropy_min": False}
 
 
@@ -47,19 +45,6 @@ def trained_tab(run: str) -> None:
     stop.click(None, cancels=[running], js=notify_js("models", "stopped"))
 
 
-def _load(source: str, shown: str) -> None:
-    """Load a model.
-
-    Raises:
-        ValueError: it cannot be loaded; the reason is in the server's log.
-    """
-    try:
-        loaded(source)
-    except Exception as error:  # whatever a broken folder leads to
-        logger.error("%s cannot be loaded: %s", source, error)
-        raise ValueError(f"{shown} cannot be loaded; the server's log has the reason") from error
-
-
 def live_models(base: str, run: str, name: str, *values: Any) -> Iterator[str]:
     """Yield the view's messages for both models.
 
@@ -67,7 +52,7 @@ def live_models(base: str, run: str, name: str, *values: Any) -> Iterator[str]:
     """
     try:
         for source in (base, run):
-            _load(source, name if source == base else Path(run).name)
+            loaded(source)
         fields = dict(zip(("prompt", "seed", "max_new_tokens", "temperature"), values))
         yield from live([base, run], DecodeRequest.checked(model=name, **fields, **PLAIN))
     except ERRORS as error:

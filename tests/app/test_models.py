@@ -82,6 +82,21 @@ def test_a_gguf_file_is_a_model_like_another(smollm2_gguf: Path, tmp_path: Path)
     assert "load_gguf_model('small.gguf')" in program and "import load_gguf_model" in program
 
 
+def test_a_visitor_does_not_learn_where_a_model_that_does_not_load_lies(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from em_hf.app.ui import FIELDS, live_rows
+
+    broken = tmp_path / "mine"
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    values = {"prompt": "a", "model": "mine", "seed": 0, "max_new_tokens": 1, "temperature": 1.0, "threshold": 0.3}
+    values |= {"n_grad_steps": 3, "entropy_min": True}
+    (said,) = live_rows(Models([str(broken)]), *(values[name] for name in FIELDS))
+    assert "mine cannot be loaded; the server's log has the reason" in said and str(tmp_path) not in said
+    assert str(broken) in caplog.text and "JSON" in caplog.text
+
+
 @pytest.mark.parametrize(("content", "said"), [(b"nothing", "is not a GGUF file"), (None, "cannot be read")])
 def test_the_app_does_not_start_on_a_broken_gguf_file(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "broken.gguf"
