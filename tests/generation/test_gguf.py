@@ -1,5 +1,7 @@
 """A GGUF file as a model for `generate`, for real: SmolLM2 in llama.cpp, beside llama.cpp's own decoding."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,3 +122,37 @@ def test_what_does_not_fit_is_one_line(llm: Any, model: Any) -> None:
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "He"}]
     with pytest.raises(ValueError, match="cannot continue"):
         encode_prompts(tokenizer, [messages])
+
+
+def test_em_hf_generate_draws_pairs_of_samples(smollm2_gguf: Path) -> None:
+    import json
+
+    from click.testing import CliRunner
+    from em_hf.cli.main import cli
+
+    words = ["generate", "--model", str(smollm2_gguf), "--samples", "3", "--max-new-tokens", "4", "--json"]
+    done = CliRunner().invoke(cli, [*words, "Name a colour."], prog_name="em-hf")
+    assert done.exit_code == 0, done.stderr
+    samples = json.loads(done.stdout)["samples"]
+    assert samples["n"] == len(samples["plain"]["texts"]) == len(samples["em"]["texts"]) == 3
+
+
+def test_a_model_that_nobody_closed_ends_without_a_word(smollm2_gguf: Path) -> None:
+    code = f"""if True:
+        import builtins, torch
+        from em_hf.generation.gguf import load_gguf_model
+        model, tokenizer = load_gguf_model({str(smollm2_gguf)!r}, n_ctx=32)
+        model(torch.tensor([[1, 2, 3]]))
+        builtins.kept = [model, tokenizer]  # outlives every module
+        builtins.kept.append(builtins.kept)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_closed_model_has_another_context_at_the_next_call(model: Any) -> None:
+    ids = torch.tensor([[5, 6, 7]])
+    before = model(ids).logits
+    model.close()
+    model.close()
+    assert torch.equal(model(ids).logits, before)
