@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -156,7 +156,7 @@ def _read_csv(path: Path, limit: int | None, known: Collection[str]) -> Table:
                 f"{path}, row {number} has more fields than the header: quote fields that hold {delimiter!r}"
             )
     commas = delimiter == ";" and any(_COMMA_DECIMALS.search(cell) for row in rows for cell in row)
-    return from_rows([dict(zip(names, row, strict=False)) for row in rows], commas)
+    return from_rows([dict(zip_longest(names, row)) for row in rows], commas)
 
 
 def _delimiter(header: str, known: Collection[str]) -> str:

@@ -235,6 +235,7 @@ def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tm
         ("t.json", "[]", "is empty"),
         ("t.csv", "prompt,answer\n", "is empty"),
         ("t.csv", "", "is empty"),
+        ("t.csv", "prompt,answer\na\n", "row 1 has no answer in column 'answer'"),
         ("t.csv", "prompt,answer\na,b,c\n", "row 1 has more fields than the header"),
         ("t.csv", 'prompt,answer\n"a",1\n"b,2\n', r"t\.csv is not CSV after line 3: unexpected end"),
         ("t.csv", "prompt;answer\na;b;c\n", "row 1 has more fields than the header: quote fields that hold ';'"),
