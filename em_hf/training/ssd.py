@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 
 from em_hf.models import encode_prompts
 from em_hf.sampling import SamplingConfig, sample
+from em_hf.settings import MAX_SEED
 
 PROMPTS_AT_A_TIME = 64
 
@@ -52,7 +53,7 @@ def raw_samples(
             max_new_tokens=settings.max_completion_length,
             temperature=settings.temperature,
             top_p=settings.top_p,
-            seed=settings.seed + start,
+            seed=(settings.seed + start) % (MAX_SEED + 1),
             chat_template=settings.chat_template,
         )
         rows = []
