@@ -117,8 +117,9 @@ def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
                 f"{name} is a {config.model_type} model, which has no causal language modeling head to generate with; "
                 "name a text-generation model"
             )
-        model, info = AutoModelForCausalLM.from_pretrained(source, config=config, output_loading_info=True, **options)
-        lacking = sorted(info["missing_keys"])
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, config=config, output_loading_info=True, **options)
+        model, report = loaded
+        lacking = sorted(report["missing_keys"])
         if lacking and not hasattr(config, "quantization_config"):  # transformers would draw them at random
             what = f"{lacking[0]} and {len(lacking) - 1} others" if len(lacking) > 1 else lacking[0]
             raise ValueError(f"the weights of {name} lack {what} of config.json: copy or download them again")

@@ -15,6 +15,7 @@ from em_hf.evaluation.confidence import sample_answers
 from em_hf.lab.sweep import sampled_logits
 from em_hf.pocket import POCKET_REASONER
 from em_hf.sampling import Batch, EndOfSequence, SamplingConfig, completion_mask, sample
+from em_hf.settings import MAX_SEED
 from em_hf.training.measure import measure
 from em_hf.training.probe import probe_model
 from tests.reference import entropy
@@ -257,3 +258,9 @@ def test_messages_are_prompts_and_a_system_message_reaches_the_model(model: Any,
 def test_a_setting_out_of_range_is_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SamplingConfig(**settings)
+
+
+def test_every_seed_of_the_command_line_can_be_drawn_from() -> None:
+    assert SamplingConfig(seed=2**32 - 1).seed == MAX_SEED
+    with pytest.raises(ValueError, match="seed is 4294967296, but must be from 0 to 4,294,967,295"):
+        SamplingConfig(seed=2**32)

@@ -224,7 +224,7 @@ def _training(run: Run) -> list[str]:
 def _applied(run: Run) -> dict[str, Any]:
     """The settings that had a part in this run: no rank without an adapter, and nothing that was off."""
     facts, settings = run.facts, without_paths(run.facts.settings)
-    off = {*_TOLD} | (unused_settings(facts.method) if facts.method in METHODS else set())
+    off = {*_TOLD, *(unused_settings(facts.method) if facts.method and facts.method in METHODS else ())}
     off |= set() if facts.lora else {"lora_rank"}
     off |= set() if settings.get("vllm") else {"vllm_server"}
     if not settings.get("probe_problems", 1):
