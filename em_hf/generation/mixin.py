@@ -3,18 +3,15 @@
 import copy
 import copyreg
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 from transformers import (
     GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
-    StoppingCriteria,
     StoppingCriteriaList,
 )
 from transformers.utils import ModelOutput
@@ -28,6 +25,7 @@ from em_hf.generation.batching import (
 )
 from em_hf.generation.config import EntropyMinConfig, requested
 from em_hf.generation.coupling import CoupledSampling, CoupledSamplingLogitsProcessor
+from em_hf.generation.one_call import OneCall, Watch, WatchedCriteria
 from em_hf.generation.processors import EntropyMinLogitsProcessor, checked_trace
 from em_hf.generation.trace import EntropyTrace
 from em_hf.models import is_peft_model, unwrap_model
@@ -145,10 +143,10 @@ class EntropyMinGenerationMixin(GenerationMixin):
         if entropy_trace is not None:
             entropy_trace.clear()
         repeats = kwargs.get("num_return_sequences") or (own or self.generation_config).num_return_sequences or 1
-        step = _OneCall(entries if is_list else entries[0], entropy_trace, repeats)
+        step = OneCall(entries if is_list else entries[0], entropy_trace, repeats)
         ours: list[Any] = [step] if coupled is None else [step, CoupledSamplingLogitsProcessor(coupled)]
         kwargs["logits_processor"] = LogitsProcessorList([*processors, *ours])
-        kwargs["stopping_criteria"] = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or []), _Watch(step)])
+        kwargs["stopping_criteria"] = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or []), Watch(step)])
         result = parent(**kwargs)
         if not step.has_begun:
             raise ValueError(
@@ -242,7 +240,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
         prompt_length = kwargs.get("input_ids_seq_length", args[0] if args else 0)
         inputs = kwargs.get("encoder_input_ids")
         for processor in processors:
-            if isinstance(processor, _OneCall):
+            if isinstance(processor, OneCall):
                 processor.begin(generation_config, None if inputs is None else inputs.shape[0])
         coupled = [p for p in processors if isinstance(p, CoupledSamplingLogitsProcessor)]
         for processor in coupled:
@@ -256,105 +254,8 @@ class EntropyMinGenerationMixin(GenerationMixin):
     def _get_stopping_criteria(self, *args: Any, **kwargs: Any) -> Any:
         """The parent's list; where the call has a trace, it learns from the list which rows have stopped."""
         criteria = super()._get_stopping_criteria(*args, **kwargs)  # type: ignore[misc]  # see the class
-        watches = [criterion for criterion in criteria if isinstance(criterion, _Watch)]
-        return _WatchedCriteria(criteria, watches[0].step) if watches else criteria
-
-
-class _OneCall(EntropyMinLogitsProcessor):
-    """The processor of one `generate` call: it knows the call's batch, its mode and which rows have stopped."""
-
-    def __init__(
-        self,
-        settings: EntropyMinConfig | list[EntropyMinConfig | None] | None,
-        trace: EntropyTrace | None,
-        returned: int,
-    ) -> None:
-        super().__init__(trace=trace)
-        self.settings = settings
-        self.returned = returned
-        self.has_begun = self.greedy = False
-
-    def begin(self, generation_config: GenerationConfig, prompts: int | None) -> None:
-        """Learn what a decoding loop is about to do; a call may run several, one after the other."""
-        mode = generation_config.get_generation_mode()
-        if mode not in ("sample", "greedy_search"):
-            raise ValueError(
-                f"entropy_min, entropy_trace and coupled work with sampling and greedy decoding, not {mode.value}: "
-                "leave num_beams at 1 and assisted decoding off"
-            )
-        if isinstance(self.settings, list):
-            count, repeats = len(self.settings), generation_config.num_return_sequences or 1
-            if prompts is not None and count != prompts:
-                # A model may have repeated the prompts itself, as Whisper does.
-                if repeats > 1 or count * self.returned != prompts:
-                    raise ValueError(
-                        f"entropy_min has {count} entries, but there are {prompts} prompts: give one entry per prompt"
-                    )
-                repeats = self.returned
-            self.config = [config for config in self.settings for _ in range(repeats)]
-        elif self.settings is not None:
-            self.config = self.settings
-        self.greedy = not generation_config.do_sample
-        if self.greedy and not self.has_begun and self.settings:
-            warnings.warn(
-                "entropy_min does not change the output of greedy decoding, since the largest logit stays the largest; "
-                "pass do_sample=True",
-                stacklevel=5,
-            )
-        if self.trace is None and generation_config.return_dict_in_generate:
-            self.trace = EntropyTrace()
-        elif self.trace is not None:
-            self.trace.clear()
-        self._finished = None
-        self.has_begun = True
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if not self.has_begun:
-            raise ValueError(
-                "entropy_min does not know this decoding loop: the model that decodes is not the one it was given to; "
-                "call enable_entropy_min on that one and use its generate"
-            )
-        if self.settings is None:
-            return self._traced(input_ids, scores, scores, None, None)
-        return super().__call__(input_ids, scores)
-
-    def _traced(
-        self, input_ids: Tensor, scores: Tensor, out: Tensor, before: Tensor | None, adjusted: Tensor | None
-    ) -> Tensor:
-        if self.greedy and adjusted is not None:
-            same = out.argmax(-1) == scores.argmax(-1)
-            out, adjusted = torch.where(same[:, None], out, scores), adjusted & same
-        return super()._traced(input_ids, scores, out, before, adjusted)
-
-    def _ended(self, input_ids: Tensor) -> Tensor | None:
-        return self._finished
-
-    def stopped(self, rows: Tensor) -> None:
-        """Take note of rows `[rows]` that a stopping criterion has ended."""
-        self._finished = rows if self._finished is None else self._finished | rows
-
-
-class _Watch(StoppingCriteria):
-    """Stops nothing: it brings a call's processor to where the stopping criteria are put together."""
-
-    def __init__(self, step: _OneCall) -> None:
-        self.step = step
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
-        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-
-class _WatchedCriteria(StoppingCriteriaList):
-    """The stopping criteria of a call, whose verdicts its processor hears too."""
-
-    def __init__(self, criteria: StoppingCriteriaList, step: _OneCall) -> None:
-        super().__init__(criterion for criterion in criteria if not isinstance(criterion, _Watch))
-        self.step = step
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
-        done = super().__call__(input_ids, scores, **kwargs)
-        self.step.stopped(done)
-        return done
+        watches = [criterion for criterion in criteria if isinstance(criterion, Watch)]
+        return WatchedCriteria(criteria, watches[0].step) if watches else criteria
 
 
 def can_generate(module: Any) -> bool:
