@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -285,6 +286,11 @@ def _server(options: dict[str, Any]) -> Any:
     )
 
 
+def _readable_errors(options: dict[str, Any]) -> AbstractContextManager[None]:
+    """Within, a damaged model's errors are one line; vLLM and servers have errors of their own."""
+    return while_decoding(options["model"]) if options["backend"] == "transformers" else nullcontext()
+
+
 def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[str | None, ...]) -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's and datasets' bars; the one below is asked for
     local = options["data_dir"] or os.environ.get("EM_HF_DATA_DIR")
@@ -322,7 +328,7 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     strategies = strategies_of(names, options, stored)
     trials: list[Any] = []
     if held_out is not None:
-        with while_decoding(options["model"]):
+        with _readable_errors(options):
             strategies, trials = _tuned(model, tokenizer, settings, strategies, held_out, options)
     if options["backend"] == "openai":
         model.check(strategies)
@@ -332,7 +338,7 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     folder = None if output is None else EvalFolder(output, record, overwrite=options["overwrite"])
     try:
         with (
-            while_decoding(options["model"]),
+            _readable_errors(options),
             tqdm(unit="answer", disable=not sys.stderr.isatty(), file=sys.stderr) as bar,
         ):
 
