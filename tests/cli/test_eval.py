@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from em_hf.pocket import POCKET_REASONER
 
 RUN = "import sys; from em_hf.cli.main import main; main()"
 
@@ -169,6 +172,7 @@ def test_problems_of_ones_own_are_evaluated_under_several_settings_of_a_strategy
         (["--tasks", "math500"], 1, "give the folder of math500.jsonl as --data-dir"),
         (["--output", "taken"], 1, "something other than an evaluation"),
         (["--model", "./nowhere"], 1, "no model folder at ./nowhere"),
+        (["--model", "damaged"], 1, "damaged cannot decode (IndexError"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
@@ -180,6 +184,10 @@ def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int,
     (tmp_path / "code_eval").mkdir()
     (tmp_path / "code_eval" / "code_eval.py").write_text("raise SystemExit('imported from the current folder')")
     (tmp_path / "few").mkdir()
+    shutil.copytree(POCKET_REASONER, tmp_path / "damaged")
+    tokenizer = json.loads((tmp_path / "damaged" / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"] = {word: token + 9999 for word, token in tokenizer["model"]["vocab"].items()}
+    (tmp_path / "damaged" / "tokenizer.json").write_text(json.dumps(tokenizer))
     rows = [{"input": f"Mia has {n} pears. How many has she?", "target": str(n)} for n in (2, 3)]
     (tmp_path / "few" / "mawps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = em_hf(*arguments, "--limit", "1", cwd=tmp_path, EM_HF_DATA_DIR="")
