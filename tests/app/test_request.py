@@ -1,12 +1,15 @@
 """What reaches the server from outside: right values pass, everything else is one line that names it."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from em_hf.app.request import DecodeRequest, known_answer
 from hypothesis import given
 from hypothesis import strategies as st
+
+from em_hf import EntropyMinConfig
 
 RIGHT = {
     "prompt": "x",
@@ -88,3 +91,17 @@ def test_a_known_answer_may_be_left_out_and_is_short() -> None:
     assert known_answer("") is None and known_answer(None) is None and known_answer(" 12 ") == "12"
     with pytest.raises(ValueError, match="at most 200"):
         known_answer("1" * 201)
+
+
+@given(st.integers(-5, 200))
+def test_the_app_takes_the_gradient_steps_that_em_inf_takes(steps: int) -> None:
+    def taken(make: Callable[[], Any]) -> bool:
+        try:
+            make()
+        except ValueError:
+            return False
+        return True
+
+    assert taken(lambda: DecodeRequest.checked(**{**RIGHT, "n_grad_steps": steps})) == taken(
+        lambda: EntropyMinConfig(n_grad_steps=steps)
+    )
