@@ -87,15 +87,22 @@ test-vllm: vllm-venv $(VENV)/.smollm2
 	@$(BIN)/python -m tests.smollm2
 	$(VLLM_BIN)/python -m pytest tests/vllm
 
-# verl, for its plug-in: imported on a CPU beside the versions that em-hf is tested with, which its own pins are not.
+# verl, ms-swift, OpenRLHF and skypilot, for what em-hf has for them: without what they pin, beside the versions that
+# em-hf is tested with, on a CPU. Then what they import, in the versions of constraints.txt where it names one.
+ENGINES := verl==0.9.1 ms-swift==4.6.0 openrlhf==0.11.2 skypilot==0.14.1
+VERL_NEEDS := aiohttp charset-normalizer cloudpickle codetiming fastapi hjson json_repair modelscope msgpack msgspec \
+	orjson pillow protobuf pylatexenc pyvers pyzmq requests sympy tabulate tensorboard uvicorn wandb
+
 verl-venv: $(VERL_VENV)/.installed
 
 $(VERL_VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VERL_VENV)
-	$(VERL_BIN)/python -m pip install -q -c constraints.txt -e '.[train]' hypothesis pytest pytest-timeout
-	$(VERL_BIN)/python -m pip install -q --no-deps verl==0.9.1 ray tensordict hydra-core omegaconf \
-		antlr4-python3-runtime==4.9.3 codetiming pylatexenc cachetools cloudpickle pyvers torchdata TransferQueue msgspec \
-		msgpack protobuf jsonschema jsonschema-specifications referencing rpds-py pyzmq tabulate hjson tensorboard wandb
+	$(VERL_BIN)/python -m pip install -q --no-deps $(ENGINES) ray tensordict torchdata TransferQueue hydra-core omegaconf
+	$(VERL_BIN)/python -c 'import re; from importlib.metadata import requires; print(*(re.match("[\w.-]+", r)[0] \
+		for r in requires("skypilot") if "extra ==" not in r and r[:5] != "click"), sep="\n")' > $(VERL_VENV)/skypilot.txt
+	$(VERL_BIN)/python -m pip install -q -c constraints.txt -e '.[train]' hypothesis pytest pytest-timeout $(VERL_NEEDS) \
+		-r $(VERL_VENV)/skypilot.txt
+	$(VERL_BIN)/python -m pip install -q --no-deps antlr4-python3-runtime==4.9.3  # hydra's, not math-verify's
 	@touch $@
 
 test-verl: verl-venv

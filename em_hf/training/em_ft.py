@@ -5,6 +5,7 @@ and DeepSpeed. It is made to compare a student with a teacher on the student's s
 the loss is the student's own entropy.
 """
 
+from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +108,8 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
     def __init__(self, model: Any, args: EMFTConfig | None = None, **kwargs: Any) -> None:
         super().__init__(model, args=args or EMFTConfig(output_dir="em-ft"), **kwargs)
         self._kl = torch.zeros(())
+        for name, kept in self._logs.items():  # the parent keeps as many as there are prompts
+            self._logs[name] = deque(kept, maxlen=kept.maxlen * self.args.num_generations)
         if self.args.beta and not hasattr(self.model, "disable_adapter"):
             self.teacher_model = self._reference()
 

@@ -65,6 +65,9 @@ class EMRLTrainer(EMCard, Rollouts, RLOOTrainer):
         train_dataset: rows with a "prompt", a text or a list of messages; other columns reach the rewards only.
         processing_class: the model's tokenizer.
         **kwargs: as for the parent.
+
+    Raises:
+        ValueError: when training under unsloth, whose generated trainers return no entropies.
     """
 
     def __init__(self, model: Any, args: EMRLConfig | None = None, *, reward_funcs: Any = None, **kwargs: Any) -> None:
@@ -83,6 +86,11 @@ class EMRLTrainer(EMCard, Rollouts, RLOOTrainer):
         if torch.is_grad_enabled() or compute_entropy or self._of_policy is not None:
             return call(model, *args, compute_entropy=compute_entropy, **kwargs)
         log_probs, entropies, *rest = call(model, *args, compute_entropy=True, **kwargs)
+        if entropies is None:
+            raise ValueError(
+                "EM-RL needs the entropies of the sampled tokens, but this trainer's parent returned none, as the "
+                "trainers that unsloth generates in place of TRL's: train without unsloth"
+            )
         self._of_policy = log_probs, entropies
         return log_probs, None, *rest
 

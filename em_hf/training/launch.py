@@ -30,9 +30,11 @@ class Job:
         nodes: that train.
         accelerate_config: a file, or the name of a config that comes with em-hf.
         server: whether a vLLM server runs on one more node.
+        vllm: whether the training samples with vLLM.
+        local: files and folders of this machine that the options name.
 
     Raises:
-        ValueError: a number below 1, or several nodes or a server where the launcher has none.
+        ValueError: a number below 1.
     """
 
     arguments: tuple[str, ...]
@@ -42,6 +44,8 @@ class Job:
     nodes: int = 1
     accelerate_config: str | None = None
     server: bool = False
+    vllm: bool = False
+    local: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("processes", "nodes"):
@@ -61,6 +65,8 @@ class Job:
         """The words after `em-hf`, quoted for a shell; `$RUN` is the run folder, `server` an address."""
         words = "train --resume" if resume else shlex.join(["train", *self.arguments]) + " --output"
         words += ' "$RUN"'
+        if resume and "--trust-remote-code" in self.arguments:  # which no run folder answers for
+            words += " --trust-remote-code"
         return words + (f" --vllm-server {server}" if server else "")
 
     def choose(self, server: str = "") -> str:
@@ -83,6 +89,19 @@ class Job:
         if self.nodes > 1:
             parts.append(f"--machine_rank {rank} --main_process_ip {head} --main_process_port {PORT}")
         return " ".join([*parts, "--module em_hf.cli"])
+
+    @property
+    def package(self) -> str:
+        """What pip installs."""
+        return "em-hf[train,vllm]" if self.vllm or self.server else "em-hf[train]"
+
+    def check_local(self, launcher: str) -> None:
+        """Raise ValueError where the options name what stands on this machine alone."""
+        if self.local:
+            raise ValueError(
+                f"{self.local[0]} is on this machine, and a job of {launcher} does not have it: put it on the Hub and "
+                "give its id, or use slurm, whose nodes share a file system"
+            )
 
     @property
     def environment(self) -> str:
@@ -144,14 +163,19 @@ def slurm(job: Job) -> str:
         lines += [f'export HEAD={head} ACCELERATE_CONFIG="${{ACCELERATE_CONFIG:-}}"']
         lines.append(f'{where} bash -c {shlex.quote(inner)} em-hf "${{TRAIN[@]}}"')
     if job.server:
-        lines.append('kill "$SERVING"')
+        lines.append('kill "$SERVING" || true  # which may have ended by itself')
     return "\n".join(lines) + "\n"
 
 
 def skypilot(job: Job, gpu: str = "H100") -> str:
-    """Return a task for `sky jobs launch`: restarted when preempted, with the run in a bucket."""
+    """Return a task for `sky jobs launch`: restarted when preempted, with the run in a bucket.
+
+    Raises:
+        ValueError: the options name files of this machine.
+    """
     import yaml
 
+    job.check_local("skypilot")
     run = [
         "set -euo pipefail",
         f"RUN=/runs/{shlex.quote(job.name)}",
@@ -179,7 +203,7 @@ def skypilot(job: Job, gpu: str = "H100") -> str:
         "envs": {"HF_HOME": "/runs/.huggingface"},
         "secrets": {"HF_TOKEN": None},
         "file_mounts": {"/runs": {"name": f"{job.name}-runs", "mode": "MOUNT"}},
-        "setup": "pip install 'em-hf[train]'" + (" vllm" if job.server else ""),
+        "setup": f"pip install {job.package!r}",
         "run": "\n".join(run) + "\n",
     }
     head = f"# sky jobs launch {job.name}.yaml --secret HF_TOKEN\n"
@@ -198,8 +222,9 @@ def hf_jobs(job: Job) -> str:
     """Return shell lines that write a UV script and hand it to `hf jobs uv run`, with the run in a bucket.
 
     Raises:
-        ValueError: several nodes, a server, or a number of GPUs that no flavor has.
+        ValueError: several nodes, a server, a number of GPUs that no flavor has, or files of this machine.
     """
+    job.check_local("hf-jobs")
     if job.nodes > 1 or job.server:
         what = f"nodes is {job.nodes}" if job.nodes > 1 else "vllm is server"
         raise ValueError(f"{what}, but a job of hf-jobs has one machine: use slurm or skypilot, or --vllm colocate")
@@ -216,7 +241,7 @@ set -euo pipefail
 cat > {shlex.quote(file)} <<'SCRIPT'
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["em-hf[train]"]
+# dependencies = ["{job.package}"]
 # ///
 import subprocess
 

@@ -1,21 +1,34 @@
 """EM-RL in verl: the trainer `em_hf`, whose rewards are the policy's own log-probabilities and entropies.
 
-verl loads this module by the entry point `verl.plugins` in every process that imports verl, Ray's workers too, and only
-logs at debug level where that fails. Select the trainer with `trainer.v1.trainer_mode=em_hf` and the reward with
-`+em_hf.reward=sequence`; the files in the folder `verl_runs` beside this module are configurations of whole runs.
+verl loads this module by the entry point `verl.plugins` in every process that imports verl, Ray's workers too. Select
+the trainer with `trainer.v1.trainer_mode=em_hf` and the reward with `+em_hf.reward=sequence`; the files in the folder
+`verl_runs` beside this module are configurations of whole runs. verl logs a plug-in that fails to load at debug level
+only, so this one warns, and `em-hf env` reports it.
 """
 
+import logging
 from typing import Any
 
 import torch
-import transfer_queue as tq
-from omegaconf import open_dict
-from tensordict import TensorDict
-from verl.trainer.ppo.v1.trainer_base import register_trainer
-from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
-from verl.workers.utils.padding import response_to_nested
 
 from em_hf.training.rewards import rent_last_third_reward, rent_reward, sequence_reward, token_reward
+
+try:
+    import transfer_queue as tq
+    from omegaconf import open_dict
+    from tensordict import TensorDict
+    from verl.trainer.ppo.v1.trainer_base import register_trainer
+    from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+    from verl.workers.utils.padding import response_to_nested
+except Exception as error:
+    from importlib.metadata import version
+
+    reason = (
+        f"em-hf's plug-in is made for verl 0.9, and in verl {version('verl')} it finds not all it needs "
+        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}): the trainer em_hf is not there"
+    )
+    logging.getLogger(__name__).warning(reason)
+    raise ImportError(reason) from error
 
 REWARDS = {
     "sequence": sequence_reward,

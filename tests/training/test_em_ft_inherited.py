@@ -161,3 +161,17 @@ def test_trls_entropy_coefficient_is_em_ft_over_tokens_where_micro_batches_have_
     assert max(float(value.abs().max()) for value in wanted.values()) > 1e-2
     for name, value in wanted.items():
         torch.testing.assert_close(theirs[name], value, atol=1e-5, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_logged_completions_are_all_of_the_samples_with_their_prompts(
+    letter_model: Callable, letters: Any, tmp_path: Path
+) -> None:
+    import pandas
+
+    t = trainer(letter_model(), letters, tmp_path, log_completions=True, max_steps=2, num_generations=3)
+    t.train()
+    for step in (1, 2):
+        table = pandas.read_parquet(tmp_path / "completions" / f"completions_{step:05d}.parquet")
+        assert sorted(table["prompt"].value_counts()) == [3, 3]
+        # three letters and the blanks that this tokenizer puts between them
+        assert all(len(text) <= 5 and set(text) <= set("abcde ") for text in table["completion"])

@@ -237,6 +237,25 @@ def test_em_inf_in_rollouts_is_refused_with_the_reason(tmp_path: Path) -> None:
                 EMRLConfig(output_dir=str(tmp_path), use_cpu=True, generation_kwargs=asked)
 
 
+def test_a_parent_that_returns_no_entropies_as_unsloths_is_refused_in_one_line(
+    saved: Callable, letters: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import RLOOTrainer
+
+    real = RLOOTrainer._get_per_token_logps_and_entropies
+
+    def without(self: Any, *args: Any, **kwargs: Any) -> Any:  # what unsloth generates in place of TRL's
+        log_probs, _, *rest = real(self, *args, **kwargs)
+        return log_probs, None, *rest
+
+    monkeypatch.setattr(RLOOTrainer, "_get_per_token_logps_and_entropies", without)
+    t = trainer(GivenEMRL, saved(), letters, tmp_path)
+    t.given = [[2, 3], [EOS], [4], [5, EOS]]
+    with pytest.raises(ValueError, match=r"EM-RL needs the entropies .* unsloth .*: train without unsloth") as raised:
+        t.train()
+    assert "\n" not in str(raised.value)
+
+
 def test_the_defaults_are_the_papers_and_fit_a_cpu(tmp_path: Path) -> None:
     args = EMRLConfig(output_dir=str(tmp_path), use_cpu=True)
     assert (args.num_generations, args.beta, args.temperature, args.top_k, args.top_p) == (4, 0.001, 1.0, 0, 1.0)

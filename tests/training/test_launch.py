@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -127,6 +128,24 @@ def test_what_a_hub_job_cannot_do_is_refused_with_another_way(changes: dict, nam
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["skypilot", "hf-jobs"])
+def test_what_a_job_installs_is_what_its_sampler_needs_and_this_machines_files_are_refused(name: str) -> None:
+    def script(**changes: Any) -> str:
+        return LAUNCHERS[name](Job(ARGUMENTS, "runs/r", "m", 1, **changes))
+
+    assert "em-hf[train]" in script() and "em-hf[train,vllm]" in script(vllm=True)
+    with pytest.raises(ValueError, match=rf"prompts\.jsonl is on this machine, and a job of {name} does not have it"):
+        script(local=("prompts.jsonl",))
+    assert LAUNCHERS["slurm"](Job(ARGUMENTS, "runs/r", "m", 1, local=("prompts.jsonl",)))
+
+
+def test_a_resumed_job_allows_the_repositorys_code_again_as_the_first_did(tmp_path: Path) -> None:
+    script = slurm(Job((*ARGUMENTS, "--trust-remote-code"), "runs/code", "org/model", 1))
+    (tmp_path / "runs/code").mkdir(parents=True)
+    (tmp_path / "runs/code/run.json").write_text("{}")
+    assert of(ran(script, tmp_path), "em-hf") == [["train", "--resume", "runs/code", "--trust-remote-code"]]
+
+
 @pytest.mark.parametrize("name", ["processes", "nodes"])
 def test_a_number_below_one_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is 0"):
@@ -146,5 +165,10 @@ def test_the_command_prints_its_own_training_and_starts_nothing(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert done.stdout == slurm(Job(tuple(asked), "r", "org/model", 8, 2, "fsdp2", server=True))
     assert not list(tmp_path.iterdir())
+    (tmp_path / "none.jsonl").write_text('{"prompt": "1 + 1"}\n')
+    elsewhere = subprocess.run(
+        [*command[:4], "--dataset", "none.jsonl", "--launch", "skypilot"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert elsewhere.returncode == 2 and "none.jsonl is on this machine" in elsewhere.stderr
     alone = subprocess.run([*command[:4], "--nodes", "2"], cwd=tmp_path, capture_output=True, text=True)
     assert alone.returncode == 2 and "give --launch too" in alone.stderr

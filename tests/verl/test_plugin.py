@@ -1,5 +1,7 @@
 """The plug-in in the real verl: found and loaded by it, and its hook driven with verl's own batch classes."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,16 +120,53 @@ def test_the_last_token_that_counts_gets_the_reward() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RUNS.glob("*.yaml")))
-def test_every_run_is_a_config_that_verl_composes(name: str) -> None:
+def test_every_run_is_a_config_that_verl_composes_and_finds_whole(name: str) -> None:
     from hydra import compose, initialize_config_dir
+    from verl.trainer.ppo.reward import get_custom_reward_fn
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
 
     with initialize_config_dir(str(RUNS), version_base=None):
-        composed = compose(name)
-    assert composed.actor_rollout_ref.model.path.startswith("Qwen/")
+        composed = compose(name, overrides=["data.train_files=prompts.parquet"])
+    # as verl.trainer.main_ppo does
+    validate_config(composed, use_reference_policy=need_reference_policy(composed), use_critic=need_critic(composed))
+    assert not need_critic(composed) and composed.trainer.use_v1
+    OmegaConf.resolve(composed)
+    assert composed.data.val_files == "prompts.parquet"
+    reward = get_custom_reward_fn(composed)
+    assert reward is not None
+    assert reward(data_source="any", solution_str="4", ground_truth="", extra_info={}) == 0.0
     if name == "em-ft":
         actor = composed.actor_rollout_ref.actor
         assert (actor.entropy_coeff, actor.loss_agg_mode) == (-1.0, "seq-mean-token-sum")
-        assert composed.actor_rollout_ref.rollout.n == 1
+        assert composed.actor_rollout_ref.rollout.n == 1 and not need_reference_policy(composed)
     else:
         assert composed.trainer.v1.trainer_mode == "em_hf" and composed.em_hf.reward in plugin.REWARDS
-        assert composed.actor_rollout_ref.actor.kl_loss_coef == 0.001
+        assert composed.actor_rollout_ref.actor.kl_loss_coef == 0.001 and need_reference_policy(composed)
+
+
+BROKEN = "import sys; sys.modules['verl.trainer.ppo.v1.trainer_sync'] = None; "  # a verl that has another trainer
+
+
+@pytest.mark.parametrize(
+    ("before", "policy", "said"),
+    [
+        ("", "auto", "loads"),
+        ("", "none", "switched off by VERL_USE_EXTERNAL_PLUGINS=none"),
+        (BROKEN, "auto", "does not load: em-hf's plug-in is made for verl 0.9, and in verl 0.9.1 it finds not all"),
+    ],
+)
+def test_em_hf_env_says_whether_verl_loads_the_plug_in(before: str, policy: str, said: str) -> None:
+    code = before + "from em_hf.cli.main import main; sys.argv = ['em-hf', 'env', '--json']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}"],
+        env={**os.environ, "VERL_USE_EXTERNAL_PLUGINS": policy},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    facts = json.loads(done.stdout)
+    assert facts["verl"] == verl.__version__ and facts["verl-plugin"].startswith(said), done.stderr[-2000:]
+    assert "\n" not in facts["verl-plugin"]
+    if before:
+        assert "the trainer em_hf is not there" in done.stderr  # verl itself says nothing

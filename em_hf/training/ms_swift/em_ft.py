@@ -1,0 +1,43 @@
+"""EM's entropy as a loss of ms-swift: `swift sft --external_plugins FILE --loss_type em_ft`, where FILE is this file.
+
+The loss is `em_hf.entropy_loss`, so training is off-policy: it lowers the entropy of the completions in the dataset,
+which the model wrote before. Only em-hf's core is needed, since ms-swift pins older versions of TRL and PEFT.
+"""
+
+from typing import Any
+
+from swift.loss import BaseLoss, loss_map
+from torch import Tensor
+
+from em_hf.training.losses import entropy_loss
+
+
+class EMFTLoss(BaseLoss):
+    """Token entropy, in nats, of the completions in the dataset, averaged over the tokens of the step.
+
+    Raises:
+        ValueError: when called with `loss_scale`, which weighs tokens, or under sequence parallelism, which splits
+            sequences over processes.
+    """
+
+    def __call__(
+        self,
+        outputs: Any,
+        labels: Tensor,
+        *,
+        num_items_in_batch: Tensor | int | None = None,
+        loss_scale: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        if loss_scale is not None:
+            raise ValueError("loss_scale weighs tokens, but em_ft counts them all alike: set --loss_scale default")
+        template = getattr(self.trainer, "template", None)
+        if getattr(template, "sequence_parallel_size", 1) > 1:
+            raise ValueError(
+                f"sequence_parallel_size is {template.sequence_parallel_size}, but em_ft needs whole sequences: set it "
+                "to 1"
+            )
+        return entropy_loss(outputs, labels, num_items_in_batch)
+
+
+loss_map["em_ft"] = EMFTLoss
