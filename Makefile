@@ -87,22 +87,17 @@ test-vllm: vllm-venv $(VENV)/.smollm2
 	@$(BIN)/python -m tests.smollm2
 	$(VLLM_BIN)/python -m pytest tests/vllm
 
-# verl, ms-swift, OpenRLHF and skypilot, for what em-hf has for them: without what they pin, beside the versions that
-# em-hf is tested with, on a CPU. Then what they import, in the versions of constraints.txt where it names one.
-ENGINES := verl==0.9.1 ms-swift==4.6.0 openrlhf==0.11.2 skypilot==0.14.1
-VERL_NEEDS := aiohttp charset-normalizer cloudpickle codetiming fastapi hjson json_repair modelscope msgpack msgspec \
-	orjson pillow protobuf pylatexenc pyvers pyzmq requests sympy tabulate tensorboard uvicorn wandb
+# verl, ms-swift, OpenRLHF and skypilot on a CPU, for what em-hf has for them. They are installed without the versions
+# that they pin, beside those that em-hf is tested with.
+ENGINES := verl==0.9.1 ray==2.60.0 tensordict==0.15.3 torchdata==0.11.0 TransferQueue==0.1.11 hydra-core==1.3.8 \
+	omegaconf==2.4.0 antlr4-python3-runtime==4.9.3 ms-swift==4.6.0 openrlhf==0.11.2 skypilot==0.14.1
 
 verl-venv: $(VERL_VENV)/.installed
 
-$(VERL_VENV)/.installed: pyproject.toml constraints.txt
+$(VERL_VENV)/.installed: pyproject.toml constraints.txt tests/verl/requirements.txt
 	$(PYTHON) -m venv $(VERL_VENV)
-	$(VERL_BIN)/python -m pip install -q --no-deps $(ENGINES) ray tensordict torchdata TransferQueue hydra-core omegaconf
-	$(VERL_BIN)/python -c 'import re; from importlib.metadata import requires; print(*(re.match("[\w.-]+", r)[0] \
-		for r in requires("skypilot") if "extra ==" not in r and r[:5] != "click"), sep="\n")' > $(VERL_VENV)/skypilot.txt
-	$(VERL_BIN)/python -m pip install -q -c constraints.txt -e '.[train]' hypothesis pytest pytest-timeout $(VERL_NEEDS) \
-		-r $(VERL_VENV)/skypilot.txt
-	$(VERL_BIN)/python -m pip install -q --no-deps antlr4-python3-runtime==4.9.3  # hydra's, not math-verify's
+	$(VERL_BIN)/python -m pip install -q -c constraints.txt -e '.[train]' -r tests/verl/requirements.txt
+	$(VERL_BIN)/python -m pip install -q --no-deps $(ENGINES)
 	@touch $@
 
 test-verl: verl-venv

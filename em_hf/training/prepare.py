@@ -145,13 +145,19 @@ def check_lengths(model: Any, tokenizer: Any, prompts: list[str], settings: RunS
     """Refuse a prompt that, with its completion, does not fit into the model's context."""
     from em_hf.models import context_length, encode_prompts
 
-    limit = context_length(model)
+    limit, whose = context_length(model), settings.model
+    if settings.vllm == "server":
+        from em_hf.training.vllm import server_context
+
+        served = server_context(settings.vllm_server)
+        if served is not None and (limit is None or served < limit):
+            limit, whose = served, "the vLLM server"
     if limit is None:
         return
     room = limit - settings.max_completion_length
     if room < 1:
         raise ValueError(
-            f"max_completion_length is {settings.max_completion_length}, but the context of {settings.model} has only "
+            f"max_completion_length is {settings.max_completion_length}, but the context of {whose} has only "
             f"{limit} tokens; give --max-completion-length less"
         )
     for start in range(0, len(prompts), 1000):

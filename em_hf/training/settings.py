@@ -66,7 +66,7 @@ class RunSettings(DataSettings, ModelSettings):
     )
     vllm_server: str | None = setting(
         None,
-        help="Where `trl vllm-serve` runs.",
+        help="Where the vLLM server runs.",
         group="scale",
         metavar="URL",
         unset="port 8000 of this machine",

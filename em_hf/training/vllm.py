@@ -14,6 +14,7 @@ import httpx
 from packaging.version import Version
 
 OLDEST = Version("0.22.0")  # the oldest that TRL 1.16 supports
+DEFAULT_SERVER = "http://0.0.0.0:8000"  # TRL's
 CPU_CACHE_GIB = "1"
 
 
@@ -47,14 +48,28 @@ def check_vllm(mode: str, server: str | None = None, model: str | None = None) -
     if found < OLDEST:
         raise ValueError(f"vllm is {mode}, but vLLM {found} is too old: TRL needs {OLDEST} or newer")
     if mode == "server":
-        _check_server(server or "http://0.0.0.0:8000", model)
+        _check_server(server or DEFAULT_SERVER, model)
+
+
+def _served(url: str) -> list[dict[str, Any]]:
+    """What the server at that address says of the models that it serves."""
+    answer = httpx.get(f"{url.rstrip('/')}/v1/models", timeout=10)
+    answer.raise_for_status()
+    return list(answer.json()["data"])
+
+
+def server_context(server: str | None) -> int | None:
+    """Return the tokens that a request to the server may have with its answer; None where it does not say."""
+    try:
+        limits = [one.get("max_model_len") for one in _served(server or DEFAULT_SERVER)]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return None
+    return min((limit for limit in limits if limit), default=None)
 
 
 def _check_server(url: str, model: str | None) -> None:
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/v1/models", timeout=10)
-        answer.raise_for_status()
-        served = [one[name] for one in answer.json()["data"] for name in ("id", "root") if one.get(name)]
+        served = [one[name] for one in _served(url) for name in ("id", "root") if one.get(name)]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"vllm_server is {url}, but no vLLM server answers there ({type(error).__name__}): start one with "

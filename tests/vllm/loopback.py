@@ -15,11 +15,12 @@ class Loopback:
     Attributes:
         asked: the body of each request for completions.
         received: the names of the weights of each update.
+        context: of a request with its answer, in tokens, as it says.
         dies_after: it closes in place of the answer to the request for completions after so many.
     """
 
-    def __init__(self, model: str, *, dies_after: int | None = None, port: int = 0) -> None:
-        self.model, self.dies_after = model, dies_after
+    def __init__(self, model: str, *, dies_after: int | None = None, port: int = 0, context: int = 64) -> None:
+        self.model, self.dies_after, self.context = model, dies_after, context
         self.asked: list[dict[str, Any]] = []
         self.received: list[list[str]] = []
         self.paths: list[str] = []
@@ -42,7 +43,7 @@ class Loopback:
                 played.paths.append(path)
                 answers: dict[str, Any] = {
                     "/health": {},
-                    "/v1/models": {"data": [{"id": played.model}]},
+                    "/v1/models": {"data": [{"id": played.model, "max_model_len": played.context}]},
                     "/server_info": {"vllm_config": {"weight_transfer_config": {"backend": "nccl"}}},
                     "/get_world_size": {"world_size": 1},
                 }

@@ -60,6 +60,28 @@ def test_a_real_models_engine_samples_from_the_weights_of_each_step_too(tmp_path
 
 
 @pytest.mark.timeout(900)
+def test_a_model_that_vllm_does_not_know_is_one_line_and_leaves_a_run_without_weights(tmp_path: Path) -> None:
+    from transformers import GPTNeoConfig, GPTNeoForCausalLM
+
+    from tests.letters import letter_tokenizer
+
+    sizes = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 24, "window_size": 8}
+    sizes |= {"attention_types": [[["global", "local"], 1]], "max_position_embeddings": 64, "vocab_size": 8}
+    GPTNeoForCausalLM(GPTNeoConfig(**sizes, bos_token_id=None, eos_token_id=1)).save_pretrained(tmp_path / "model")
+    letter_tokenizer().save_pretrained(tmp_path / "model")
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "ab"}\n' * 8)
+    options = ["train", "--model", str(tmp_path / "model"), "--dataset", str(tmp_path / "prompts.jsonl")]
+    options += ["--vllm", "colocate", "--steps", "1", "--batch-size", "2", "--max-completion-length", "4"]
+    options += ["--eval-problems", "0", "--device", "cpu", "--no-guard", "--output", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "em_hf.cli", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr[-3000:]
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert "vLLM (colocate) failed" in said and said.endswith("leave --vllm out to sample with transformers")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.timeout(900)
 def test_the_command_line_trains_with_an_engine_beside_it(tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = "import sys; from em_hf.cli.main import main; main()"

@@ -99,3 +99,14 @@ def test_a_server_that_is_down_or_serves_another_model_is_one_line_and_nothing_i
     with pytest.raises(ValueError, match=r"no vLLM server answers there \(ConnectError\)"):
         train(settings(folder, server.url), folder / "run")
     assert not (folder / "run").exists()
+
+
+def test_a_prompt_that_does_not_fit_the_servers_context_is_refused_before_anything_is_written(folder: Path) -> None:
+    server = Loopback(str(folder / "model"), context=6)  # four tokens of a completion leave two
+    with pytest.raises(ValueError, match="a prompt has 3 tokens, but the model's context leaves room for 2") as raised:
+        train(settings(folder, server.url), folder / "run")
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ValueError, match="the context of the vLLM server has only 6 tokens"):
+        train(settings(folder, server.url, max_completion_length=6), folder / "run")
+    server.close()
+    assert not (folder / "run").exists()
