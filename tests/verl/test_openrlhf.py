@@ -4,6 +4,7 @@ import ast
 import asyncio
 import inspect
 import logging
+import re
 from collections.abc import Callable
 from importlib.resources import files
 from importlib.util import find_spec
@@ -120,7 +121,7 @@ def test_the_zero_reward_makes_an_experience_of_reward_zero(letter_model: Callab
 def test_the_options_that_the_documentation_names_are_openrlhfs() -> None:
     page = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
     parser = source("cli.train_ppo_ray")
-    commands = [block for block in page.split("```") if "openrlhf.cli.train_ppo_ray" in block]
+    commands = [block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if "openrlhf.cli" in block]
     options = {word for command in commands for word in command.split() if word.startswith("--")}
     assert {"--actor.entropy_coef", "--train.agent_func_path", "--reward.clip_range"} <= options
     assert [option for option in options if f'"{option}"' not in parser] == []
