@@ -249,8 +249,8 @@ def test_a_parent_that_returns_no_entropies_as_unsloths_is_refused_in_one_line(
         return log_probs, None, *rest
 
     monkeypatch.setattr(RLOOTrainer, "_get_per_token_logps_and_entropies", without)
-    t = trainer(GivenEMRL, saved(), letters, tmp_path)
-    t.given = [[2, 3], [EOS], [4], [5, EOS]]
+    t = trainer(GivenEMRL, saved(), letters, tmp_path / "out")
+    t.given = [[2, EOS], [EOS]]
     with pytest.raises(ValueError, match=r"EM-RL needs the entropies .* unsloth .*: train without unsloth") as raised:
         t.train()
     assert "\n" not in str(raised.value)
