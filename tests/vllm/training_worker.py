@@ -1,7 +1,6 @@
-"""`python -m tests.vllm.training_worker pocket|smollm2 FILE`: train with vLLM beside the trainer; figures as JSON.
+"""`python -m tests.vllm.training_worker FILE`: train with vLLM beside the trainer; what was found, as JSON.
 
-`pocket`: EM-FT and EM-RL-sequence over three seeds, sampled by vLLM and by transformers. `smollm2`: a few steps of
-both. Each also once where no weights reach the engine after the first step.
+EM-FT and EM-RL-sequence over three seeds, sampled by vLLM and by transformers.
 """
 
 import json
@@ -23,7 +22,6 @@ from em_hf.models import load_model
 from em_hf.pocket import problems
 from em_hf.training.vllm import prepare_engine
 from tests.reference import entropy
-from tests.smollm2 import smollm2_folder
 
 SEEDS = (0, 1, 2)
 STEPS = {"em-ft": 12, "em-rl-sequence": 12}
@@ -81,19 +79,6 @@ def held_out_entropy(model: Any, tokenizer: Any, prompts: list[str]) -> float:
     return total / count
 
 
-def drop_sync(trainer: Any) -> None:
-    """Send the engine the weights of the first generation only."""
-    generation = trainer.vllm_generation
-    real, calls = generation.sync_weights, []
-
-    def once(*rest: Any, **more: Any) -> None:
-        calls.append(1)
-        if len(calls) == 1:
-            real(*rest, **more)
-
-    generation.sync_weights = once
-
-
 def trainer(method: str, model: Any, tokenizer: Any, rows: list[dict[str, str]], **settings: Any) -> Any:
     from datasets import Dataset
 
@@ -135,37 +120,10 @@ def pocket() -> dict[str, Any]:
                 distances = watch(t) if sampler == "vllm" else []
                 t.train()
                 runs.append({"after": held_out_entropy(model, tokenizer, held_out), "distances": distances})
-    model, tokenizer = load_model("pocket-reasoner", device="cpu")
-    settings = {"max_steps": 6, "per_device_train_batch_size": 32, "learning_rate": 3e-4}
-    found["dropped"] = distances_of("em-ft", model, tokenizer, rows, dropped=True, **settings)
     return found
-
-
-def smollm2() -> dict[str, Any]:
-    folder = str(smollm2_folder())
-    model, tokenizer = load_model(folder, device="cpu")
-    start = {name: value.clone() for name, value in model.state_dict().items()}
-    asked = ("How many legs do seven cats have?", "What is 12 plus 30?", "Name a colour.", "Is 7 odd?")
-    rows = [{"prompt": [{"role": "user", "content": text}]} for text in asked]
-    settings = {"max_steps": 3, "learning_rate": 1e-4, "max_completion_length": 16}
-    found: dict[str, Any] = {}
-    for name, method in (("em-ft", "em-ft"), ("em-rl-sequence", "em-rl-sequence"), ("dropped", "em-ft")):
-        model.load_state_dict(start)
-        batch = {"per_device_train_batch_size": 4 if method == "em-ft" else 8}
-        found[name] = distances_of(method, model, tokenizer, rows, dropped=name == "dropped", **batch, **settings)
-    return found
-
-
-def distances_of(method: str, model: Any, tokenizer: Any, rows: Any, *, dropped: bool, **settings: Any) -> list[float]:
-    t = trainer(method, model, tokenizer, rows, use_vllm=True, **settings)
-    distances = watch(t)
-    if dropped:
-        drop_sync(t)
-    t.train()
-    return distances
 
 
 if __name__ == "__main__":
     prepare_engine()
     one_engine()
-    Path(sys.argv[2]).write_text(json.dumps({"pocket": pocket, "smollm2": smollm2}[sys.argv[1]]()))
+    Path(sys.argv[1]).write_text(json.dumps(pocket()))
