@@ -31,12 +31,9 @@ class EMFTLoss(BaseLoss):
     ) -> Tensor:
         if loss_scale is not None:
             raise ValueError("loss_scale weighs tokens, but em_ft counts them all alike: set --loss_scale default")
-        template = getattr(self.trainer, "template", None)
-        if getattr(template, "sequence_parallel_size", 1) > 1:
-            raise ValueError(
-                f"sequence_parallel_size is {template.sequence_parallel_size}, but em_ft needs whole sequences: set it "
-                "to 1"
-            )
+        split = getattr(getattr(self.trainer, "template", None), "sequence_parallel_size", 1)
+        if split > 1:
+            raise ValueError(f"sequence_parallel_size is {split}, but em_ft needs whole sequences: set it to 1")
         return entropy_loss(outputs, labels, num_items_in_batch)
 
 
