@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from em_hf.answers import extract_answer
 from em_hf.messages import did_you_mean, one_line
+from em_hf.settings import POCKET_DATASET, POCKET_DATASETS
 from em_hf.tables import SUFFIXES, Table, from_hub, from_rows, kind_of, read_file
 
 # A text, or chat messages with a role and a content each.
@@ -20,7 +21,6 @@ Prompt: TypeAlias = str | list[dict[str, Any]]
 PROMPT_COLUMNS = ("prompt", "question", "problem", "input")
 ANSWER_COLUMNS = ("answer", "solution", "target")
 SOLUTION_COLUMNS = ("solution", "answer", "target")
-POCKET_DATASET, FEWER_DATASET = "pocket", "pocket-fewer"
 POCKET_PROBLEMS = 2000
 
 _FLOAT_OF_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
@@ -154,7 +154,7 @@ def load_prompts(
 
 
 def _open(name: str, config: str | None, split: str, limit: int | None, known: Collection[str]) -> Table:
-    if name in (POCKET_DATASET, FEWER_DATASET):
+    if name in POCKET_DATASETS:
         from em_hf.pocket import problems
         from em_hf.pocket.misread import fewer_problems
 
@@ -171,7 +171,7 @@ def local_file(name: str) -> Path | None:
         OSError: the name looks like a file's, and there is none.
         ValueError: it is a folder, something else that is no file, or a file of an unknown kind.
     """
-    if name in (POCKET_DATASET, FEWER_DATASET):
+    if name in POCKET_DATASETS:
         return None
     if not name.strip():
         raise ValueError("dataset is empty: give a file, or the id of a dataset on the Hub")

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from em_hf.messages import did_you_mean, shown
 
+POCKET_DATASET, FEWER_DATASET = POCKET_DATASETS = ("pocket", "pocket-fewer")  # the problems that come with em-hf
 POCKET_NAME, MISLED_NAME = POCKET_NAMES = ("pocket-reasoner", "pocket-misled")  # the models that come with em-hf
 GROUPS = ("model", "data", "method", "sampling", "optimization", "watching", "output", "scale")
 MAX_SEED = 2**32 - 1  # NumPy takes no larger one

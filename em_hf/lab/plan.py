@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from em_hf.pocket import em_inf_settings
 from em_hf.settings import MISLED_NAME as MISLED
 from em_hf.settings import POCKET_NAME as POCKET
 from em_hf.settings import from_dict, setting
@@ -11,8 +12,8 @@ from em_hf.settings import from_dict, setting
 EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
 MOST_SEEDS = (*EM_METHODS, "rloo")
 COLLAPSES, GUARDED_SEEDS = "em-rl-token", 2
-# What the pocket recipe trains and decodes with.
-EM_INF = {"threshold": 0.1, "n_grad_steps": 10, "learning_rate": 0.1, "kl_weight": 0.05}
+OF_THE_SWEEP = ("threshold", "n_grad_steps", "learning_rate", "kl_weight")
+EM_INF = {name: value for name, value in em_inf_settings().items() if name in OF_THE_SWEEP}
 STRATEGIES = (
     "sampling",
     "greedy",

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from em_hf.pocket import POCKET_REASONER
+from em_hf.pocket import POCKET_REASONER, em_inf_settings
 from em_hf.pocket.tokenizer import build_tokenizer
 from scripts.pretrain import BATCH, _batches, main, pretrain
 
@@ -30,7 +30,8 @@ def test_it_writes_a_folder_like_the_packaged_one(made: Path) -> None:
     packaged = AutoModelForCausalLM.from_pretrained(POCKET_REASONER)
     assert {p.name for p in made.iterdir()} == {p.name for p in POCKET_REASONER.iterdir()}
     assert model.config.to_diff_dict() == packaged.config.to_diff_dict()
-    assert model.generation_config.to_diff_dict() == packaged.generation_config.to_diff_dict()
+    stored = {"entropy_min_config": em_inf_settings()}  # chosen once the model is made
+    assert model.generation_config.to_diff_dict() | stored == packaged.generation_config.to_diff_dict()
     prompt = tokenizer("Tom has 12 apples.", return_tensors="pt")
     assert model.generate(**prompt, max_new_tokens=3, min_new_tokens=3).shape[1] == prompt.input_ids.shape[1] + 3
 
