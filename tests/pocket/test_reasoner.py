@@ -1,14 +1,21 @@
 """The weights that come with the package: small, loadable, good enough, and better greedily than sampled."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from em_hf.pocket import POCKET_REASONER, problems
+from em_hf.generation.config import EntropyMinConfig
+from em_hf.pocket import POCKET_REASONER, em_inf_settings, problems
+from em_hf.training.measure import measure
+from em_hf.training.settings import recipe_settings
 
 WEIGHTS = POCKET_REASONER / "model.safetensors"
 N = 500
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +126,28 @@ def test_it_runs_on_a_context_of_1024_tokens(model: LlamaForCausalLM, tokenizer:
     assert made.shape == (1, 1024)
     with torch.no_grad():
         assert model(made).logits.isfinite().all()
+
+
+def test_the_settings_of_em_inf_are_stored_and_no_recipe_has_others(model: LlamaForCausalLM) -> None:
+    stored = EntropyMinConfig.from_dict(model.generation_config.entropy_min_config)
+    assert stored == EntropyMinConfig.from_dict(em_inf_settings())
+    assert "entropy_min" not in recipe_settings("pocket")
+
+
+def test_the_way_in_which_train_measures_gives_the_figures_of_readme_and_of_evals_way(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """`em-hf train` measures with `em_hf.training.measure`, the lab and `em-hf eval` through lm-eval; README quotes."""
+    record = json.loads((ROOT / "benchmarks" / "results" / "lab.json").read_text(encoding="utf-8"))
+    base = {row["strategy"]: row["sampled"] for row in record["decoding"] if row["model"] == "pocket-reasoner"}
+    held_out = problems("test", N, 0)
+    prompts, answers = [p["prompt"] for p in held_out], [p["answer"] for p in held_out]
+    ways = {"greedy": {"greedy": True}, "sampling": {"samples": 2}}
+    ways["em-inf"] = {"samples": 2, "entropy_min": EntropyMinConfig.from_dict(em_inf_settings())}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for way, options in ways.items():
+        found = measure(model, tokenizer, prompts, answers, name=way, max_new_tokens=60, **options)
+        assert f"{100 * base[way]['mean']:.1f}%" in readme, way
+        # Greedy decoding of the same problems has one result; samples are drawn in batches of another size.
+        margin = 0.003 if way == "greedy" else 0.04
+        assert found.accuracy == pytest.approx(base[way]["mean"], abs=margin), way
