@@ -20,6 +20,14 @@ def note(message: str) -> None:
     click.echo(message, err=True)
 
 
+def note_defaults(stored: object) -> None:
+    """Say that EM-INF's defaults hold, if `stored`, the settings stored with the model, is None."""
+    if stored is None:
+        note(
+            "The model has no EM-INF settings of its own: the defaults of the paper's code fill in what you leave out."
+        )
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON, to stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -11,7 +11,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DataSettings, ModelSettings, setting, settings_of
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_writable
-from .common import load_chosen_model, load_libraries, print_json, while_decoding
+from .common import load_chosen_model, load_libraries, note_defaults, print_json, while_decoding
 from .config_file import config_option
 from .options import Command, entropy_min_options, entropy_min_settings, json_option, setting_options
 
@@ -84,8 +84,8 @@ def command(**options: Any) -> None:
     if prompts.answers is None:
         raise ValueError(f"{options['dataset']} has no answers: name their column with --answer-column")
     model, tokenizer = load_chosen_model(options)
-    stored = stored_settings(model) or EntropyMinConfig()
-    base = {**stored.to_dict(), **given, "method": "logit_optimization"}
+    note_defaults(stored := stored_settings(model))
+    base = {**(stored or EntropyMinConfig()).to_dict(), **given, "method": "logit_optimization"}
     with (
         while_decoding(options["model"]),
         tqdm(total=len(prompts), unit="problem", disable=None, file=sys.stderr) as bar,

@@ -19,7 +19,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DataSettings, DrawSettings, setting, settings_of
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_tasks
-from .common import load_chosen_model, load_libraries, note, print_json, while_decoding
+from .common import load_chosen_model, load_libraries, note, note_defaults, print_json, while_decoding
 from .config_file import config_option
 from .options import (
     Command,
@@ -326,6 +326,8 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
         model, tokenizer = load_chosen_model(options)
         stored = stored_settings(model)
     strategies = strategies_of(names, options, stored)
+    if any(strategy.entropy_min for strategy in strategies):
+        note_defaults(stored)
     trials: list[Any] = []
     if held_out is not None:
         with _readable_errors(options):

@@ -12,7 +12,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import DrawSettings, ModelSettings, is_gguf, setting
 
 from .checks import check_device, check_gguf, check_model
-from .common import load_chosen_model, load_libraries, note, print_json, while_decoding
+from .common import load_chosen_model, load_libraries, note, note_defaults, print_json, while_decoding
 from .config_file import config_option
 from .options import (
     Command,
@@ -142,8 +142,8 @@ def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
         model, tokenizer = load_gguf_model(options["model"])
     else:
         model, tokenizer = load_chosen_model(options)
-    stored = stored_settings(model) or EntropyMinConfig()
-    config = EntropyMinConfig.from_dict({**stored.to_dict(), **settings})
+    note_defaults(stored := stored_settings(model))
+    config = EntropyMinConfig.from_dict({**(stored or EntropyMinConfig()).to_dict(), **settings})
     answer = None
     if prompt is None:
         prompt, answer = _example(model, tokenizer, config, options)

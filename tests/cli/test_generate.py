@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from em_hf.cli.main import cli
 
-from em_hf.pocket import problems
+from em_hf.pocket import POCKET_REASONER, problems
 
 RUN = "import sys; from em_hf.cli.main import main; main()"
 
@@ -186,3 +187,14 @@ def test_tokens_are_shown_on_a_terminal_while_they_are_drawn() -> None:
     assert process.wait() == 0
     os.close(ours)
     assert read.decode().count("EM-INF") > 20, "the titles are drawn again with every token"
+
+
+def test_it_says_where_the_defaults_hold_because_the_model_has_no_settings_of_em_inf(tmp_path: Path) -> None:
+    shutil.copytree(POCKET_REASONER, tmp_path / "plain")
+    config = tmp_path / "plain" / "generation_config.json"
+    settings = json.loads(config.read_text())
+    assert settings.pop("entropy_min_config")["n_grad_steps"] == 10
+    config.write_text(json.dumps(settings))
+    said = "The model has no EM-INF settings of its own: the defaults"
+    assert said in generate("Tom has 3 nuts.", "--model", str(tmp_path / "plain")).stderr
+    assert said not in generate("Tom has 3 nuts.").stderr
