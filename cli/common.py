@@ -23,9 +23,7 @@ def note(message: str) -> None:
 def note_defaults(stored: object) -> None:
     """Say that EM-INF's defaults hold, if `stored`, the settings stored with the model, is None."""
     if stored is None:
-        note(
-            "The model has no EM-INF settings of its own: the defaults of the paper's code fill in what you leave out."
-        )
+        note("No EM-INF settings are stored with the model: the paper's code's defaults fill in what you leave out.")
 
 
 def print_json(value: Any) -> None:

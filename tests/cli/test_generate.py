@@ -195,6 +195,6 @@ def test_it_says_where_the_defaults_hold_because_the_model_has_no_settings_of_em
     settings = json.loads(config.read_text())
     assert settings.pop("entropy_min_config")["n_grad_steps"] == 10
     config.write_text(json.dumps(settings))
-    said = "The model has no EM-INF settings of its own: the defaults"
+    said = "No EM-INF settings are stored with the model"
     assert said in generate("Tom has 3 nuts.", "--model", str(tmp_path / "plain")).stderr
     assert said not in generate("Tom has 3 nuts.").stderr
