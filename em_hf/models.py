@@ -160,6 +160,17 @@ def _load_tokenizer(source: str, name: str, options: dict) -> "PreTrainedTokeniz
     return tokenizer
 
 
+def vocabulary_size(tokenizer: Any) -> int:
+    """Return how many tokens a model has to embed for this tokenizer: one more than the largest id in use.
+
+    An added token does not count unless it begins or ends a text: Gemma's tokenizer has one for images, which the text
+    models do not embed.
+    """
+    added = tokenizer.get_added_vocab()
+    ids = [token for text, token in tokenizer.get_vocab().items() if text not in added]
+    return 1 + max([*ids, *(token or 0 for token in (tokenizer.bos_token_id, tokenizer.eos_token_id))], default=-1)
+
+
 def type_of(error: Exception) -> type[Exception]:
     """Return ValueError or OSError, the two kinds that this module raises."""
     return ValueError if isinstance(error, ValueError) else OSError

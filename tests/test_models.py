@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from em_hf import EntropyMinConfig, enable_entropy_min
-from em_hf.models import context_length, encode_prompts, load_model, place_of
+from em_hf.models import context_length, encode_prompts, load_model, place_of, vocabulary_size
 from em_hf.pocket import POCKET_REASONER
 from tests.hub.server import Hub, serve
 
@@ -122,6 +122,12 @@ def test_an_adapter_that_lacks_weights_is_refused(folder: Path, tmp_path: Path) 
     with pytest.raises(ValueError, match="missing adapter keys") as told:
         load_model(str(adapter), device="cpu")
     assert "\n" not in str(told.value)
+
+
+def test_an_added_token_that_no_text_uses_needs_no_row(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": [f"<image {i}>" for i in range(600)]})
+    assert len(tokenizer) > 1000 and vocabulary_size(tokenizer) == 474
 
 
 def test_what_a_folder_is_called_says_nothing_about_the_hub(folder: Path) -> None:

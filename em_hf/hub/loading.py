@@ -70,15 +70,17 @@ def check_loads(folder: Path, run: Run) -> None:
 
 
 def _check_tokenizer(folder: Path, run: Run) -> int:
-    """Load the tokenizer; return how many tokens it has."""
+    """Load the tokenizer; return how many tokens the model has to embed for it."""
     from transformers import AutoTokenizer
+
+    from em_hf.models import vocabulary_size
 
     _check_generation_config(folder, run)
     with _damaged(run, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         if not str(tokenizer.decode(tokenizer("2 + 3 = 5").input_ids, skip_special_tokens=True)).strip():
             raise ValueError("it knows no token of a text")
-        return 1 + max(tokenizer.get_vocab().values(), default=-1)
+        return vocabulary_size(tokenizer)
 
 
 def _check_generation_config(folder: Path, run: Run) -> None:

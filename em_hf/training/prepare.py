@@ -145,7 +145,7 @@ def _pocket_data(settings: RunSettings, source: dict, labels: dict, watched: int
 
 
 def check_lengths(model: Any, tokenizer: Any, prompts: list[str], settings: RunSettings) -> None:
-    """Refuse a prompt that, with its completion, does not fit into the model's context."""
+    """Refuse a prompt that, with its completion, does not fit the context, or has tokens that are not the model's."""
     from em_hf.models import context_length, encode_prompts
 
     limit, whose = context_length(model), settings.model
@@ -155,13 +155,18 @@ def check_lengths(model: Any, tokenizer: Any, prompts: list[str], settings: RunS
         served = server_context(settings.vllm_server)
         if served is not None and (limit is None or served < limit):
             limit, whose = served, "the vLLM server"
-    if limit is None:
-        return
-    room = limit - settings.max_completion_length
-    if room < 1:
+    room = None if limit is None else limit - settings.max_completion_length
+    if room is not None and room < 1:
         raise ValueError(
             f"max_completion_length is {settings.max_completion_length}, but the context of {whose} has only "
             f"{limit} tokens; give --max-completion-length less"
         )
+    embedded = model.config.get_text_config().vocab_size
     for start in range(0, len(prompts), 1000):
-        encode_prompts(tokenizer, prompts[start : start + 1000], chat_template=settings.chat_template, limit=room)
+        part = prompts[start : start + 1000]
+        ids = encode_prompts(tokenizer, part, chat_template=settings.chat_template, limit=room)["input_ids"]
+        if int(ids.max()) >= embedded:
+            raise ValueError(
+                f"{settings.model}: the tokenizer gives token {int(ids.max())}, but the model embeds {embedded}: "
+                "they do not belong together; copy or download both again"
+            )

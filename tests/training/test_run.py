@@ -292,6 +292,15 @@ def test_a_run_that_diverges_says_so_in_one_line_and_leaves_a_folder_that_can_be
         train(settings, tmp_path / "run", resume=True)
 
 
+def test_a_tokenizer_of_another_model_is_refused_before_any_work(make: Callable, source: Path, tmp_path: Path) -> None:
+    tokenizer = json.loads((source / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["b"] = 90
+    (source / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(ValueError, match="the tokenizer gives token 90, but the model embeds 8") as told:
+        train(make(), tmp_path / "run")
+    assert "\n" not in str(told.value) and not (tmp_path / "run").exists()
+
+
 def test_a_missing_trl_is_named_before_any_work(
     make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
