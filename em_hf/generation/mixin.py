@@ -110,6 +110,8 @@ class EntropyMinGenerationMixin(GenerationMixin):
         _plain_stored(self.generation_config)
         is_list = isinstance(entropy_min, Sequence) and not isinstance(entropy_min, str)
         asked: list[Any] = list(entropy_min) if is_list else [entropy_min]  # type: ignore[arg-type]
+        if is_list and not asked:
+            raise ValueError("entropy_min is an empty list: give one entry per prompt, or False")
         wanted = any(list(map(_is_on, asked)))  # all are looked at, so that a wrong one is told
         if not wanted and entropy_trace is None and coupled is None:
             # What the repository's own code defined, where there is such code; with EM-INF the standard loop runs.

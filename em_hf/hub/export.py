@@ -258,7 +258,7 @@ def _model_files(run: Run, weights: Path) -> dict[str, Path | bytes]:
         raise ValueError(f"{weights} has no {config}; the run folder is damaged, train again")
     files[config] = _without_origins(_inside(weights, config), run)
     files["generation_config.json"] = _generation_config(weights, run)
-    tokenizer = [name for name in _TOKENIZER if (run.folder / name).exists()]
+    tokenizer = [name for name in _TOKENIZER if (run.folder / name).is_file()]
     if not tokenizer:
         raise ValueError(f"{run.folder} has no tokenizer; the run folder is damaged, train again")
     for name in tokenizer:

@@ -4,7 +4,7 @@ import errno
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
+from em_hf.messages import one_line
 from em_hf.models import unwrap_model
 from em_hf.runs import RUN_FILE, RunFacts, RunFileError, read_json, write_json
 from em_hf.training.distributed import world_size
@@ -92,7 +93,19 @@ def damage(checkpoint: Path, *, thorough: bool = True) -> str | None:
     for path in (path for pattern in ("*.pt", "*.pth", "*.bin") for path in checkpoint.glob(pattern)):
         if not _is_whole_archive(path, thorough=thorough):
             return f"{path.name} is not whole"
+    for name in ("optimizer.pt", "scheduler.pt") if thorough else ():
+        if (checkpoint / name).is_file() and not _holds_states(checkpoint / name):
+            return f"{name} holds something else"
     return None
+
+
+def _holds_states(path: Path) -> bool:
+    """Whether a file of `torch.save` holds a state dict, and nothing that would run when it is read."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # a pickle of anything raises anything
+        return False
+    return isinstance(found, dict) and bool(found)
 
 
 def _is_whole_safetensors(path: Path) -> bool:
@@ -133,7 +146,10 @@ def drop_damaged_checkpoints(folder: Path, *, thorough: bool = True) -> list[str
     for path in sorted(folder.glob("checkpoint-*"), key=steps_of):
         why = damage(path, thorough=thorough)
         if why is not None:
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
             found.append(f"{path.name} is damaged ({why})")
     return found
 
@@ -154,6 +170,22 @@ def readable_disk_errors(folder: Path) -> Iterator[None]:
         raise OSError(
             f"{folder} could not be written, since the disk is full: free some space, then go on with "
             f"em-hf train --resume {folder}"
+        ) from error
+
+
+@contextmanager
+def readable_checkpoint_errors(checkpoint: Path | None, has_stepped: Callable[[], bool]) -> Iterator[None]:
+    """Turn what libraries raise at a whole checkpoint of another model into a ValueError with the way out."""
+    try:
+        yield
+    except (ValueError, OSError, MemoryError):  # which say what is wrong
+        raise
+    except Exception as error:
+        if checkpoint is None or has_stepped() or "out of memory" in str(error).lower():
+            raise
+        raise ValueError(
+            f"the run cannot go on from {checkpoint} ({type(error).__name__}: {one_line(error, 200)}): it is damaged "
+            "or of another model; remove it, and the run goes on from the one before"
         ) from error
 
 

@@ -15,6 +15,7 @@ from em_hf.training.checkpoints import (
     drop_damaged_checkpoints,
     last_checkpoint,
     make_folder,
+    readable_checkpoint_errors,
     readable_disk_errors,
     save_whole,
     steps_of,
@@ -174,7 +175,8 @@ def fit(
         trainer.remove_callback(PrinterCallback)
         guard = add_guard(trainer, settings, probe, folder)
         trainer.add_callback(record.callback(on_step, lambda: stop.asked, guard))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with readable_checkpoint_errors(checkpoint, lambda: trainer.state.global_step > done):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done = trainer.state.global_step
     if stop.asked and done < settings.steps:
         raise Interrupted(f"Stopped after step {done} of {settings.steps}")

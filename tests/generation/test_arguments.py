@@ -72,7 +72,7 @@ def test_wrong_groups_are_one_line(groups: Any) -> None:
         CoupledSampling(0, groups=groups)
 
 
-@pytest.mark.parametrize("value", [2, -1, 0.3, "yes", "[1]", "{", ..., {1}, b"1", [[True]], [...]], ids=repr)
+@pytest.mark.parametrize("value", [2, -1, 0.3, "yes", "[1]", "{", ..., {1}, b"1", [[True]], [...], []], ids=repr)
 def test_a_value_that_is_no_setting_is_one_line(tiny_llama: Callable, value: Any) -> None:
     with pytest.raises(ValueError, match="entropy_min is ") as error:
         enable_entropy_min(tiny_llama()).generate(IDS, **SAMPLE, entropy_min=value)

@@ -190,6 +190,35 @@ def test_a_run_goes_on_from_its_newest_whole_checkpoint_and_says_so(
     assert kept == {"checkpoint-6", "checkpoint-7"}
 
 
+class Code:
+    def __reduce__(self) -> Any:
+        return (os.mkdir, ("made by a checkpoint",))
+
+
+@ONE
+def test_whole_files_that_hold_no_states_count_as_damaged_and_are_not_run(
+    settings: RunSettings, cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(Code(), cut / "checkpoints" / "checkpoint-5" / "optimizer.pt")
+    (cut / "checkpoints" / "checkpoint-9").write_text("a file")
+    said: list[str] = []
+    train(settings, cut, resume=True, on_phase=said.append)
+    assert "checkpoint-5 is damaged (optimizer.pt holds something else): going on from checkpoint-4." in said
+    assert not (tmp_path / "made by a checkpoint").exists()
+    assert_equal(cut, tmp_path / "whole")
+
+
+@ONE
+def test_a_checkpoint_of_another_model_is_named_with_the_way_out(
+    settings: RunSettings, cut: Path, letter_model: Callable
+) -> None:
+    letter_model(hidden_size=8, num_attention_heads=1).save_pretrained(cut / "checkpoints" / "checkpoint-5")
+    with pytest.raises(ValueError, match=r"cannot go on from .*checkpoint-5 \(RuntimeError: .*; remove it") as told:
+        train(settings, cut, resume=True)
+    assert "\n" not in str(told.value)
+
+
 @ONE
 @pytest.mark.parametrize("content", [b"", b"x" * 200])
 def test_damaged_best_weights_are_dropped_and_never_a_traceback(
