@@ -175,3 +175,15 @@ def test_logged_completions_are_all_of_the_samples_with_their_prompts(
         assert sorted(table["prompt"].value_counts()) == [3, 3]
         # three letters and the blanks that this tokenizer puts between them
         assert all(len(text) <= 5 and set(text) <= set("abcde ") for text in table["completion"])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [({"question": "2 + 3 ="}, "a row has no prompt, only question"), ({"prompt": ""}, "a row has an empty prompt")],
+)
+def test_rows_without_a_prompt_are_refused_in_one_line(
+    row: dict[str, str], message: str, letter_model: Callable, letters: Any, tmp_path: Path
+) -> None:
+    t = trainer(letter_model(), letters, tmp_path)
+    with pytest.raises(ValueError, match=message):
+        t._generate_and_score_completions([row])
