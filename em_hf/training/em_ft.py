@@ -93,7 +93,8 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
         **kwargs: as for the parent.
 
     Raises:
-        ValueError: fewer prompts than one step needs, a row without a prompt, or `beta` above 0 with a model that is sharded already.
+        ValueError: fewer prompts than one step needs, a row without a prompt, or `beta` above 0 with a model that is
+            sharded already.
 
     Example:
 
@@ -131,7 +132,7 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         for row in inputs:
             if not row.get("prompt"):
-                what = "an empty prompt" if "prompt" in row else f"no prompt, only {', '.join(sorted(row)) or 'nothing'}"
+                what = "an empty prompt" if "prompt" in row else f"no prompt, only {', '.join(sorted(row))}"
                 raise ValueError(f'a row has {what}: EM-FT samples from a "prompt", a text or a list of messages')
         columns = ("prompt", "image", "images")
         rows = [{name: row[name] for name in columns if name in row} for row in inputs]
