@@ -5,17 +5,21 @@ from dataclasses import replace
 from typing import Any
 
 from em_hf.answers import extract_answer, same_answer
+from em_hf.evaluation.confidence import sample_answers
+from em_hf.evaluation.diagnose import diagnose
 from em_hf.evaluation.model import EntropyMinLM
 from em_hf.evaluation.strategies import make_strategy
 from em_hf.evaluation.strategy import Completion, Strategy
 from em_hf.flops import inference_flops, parameter_count
-from em_hf.lab.plan import AT_EQUAL_ENTROPY, EM_INF, Measuring
+from em_hf.generation.config import EntropyMinConfig
+from em_hf.lab.plan import AT_EQUAL_ENTROPY, EM_INF, Diagnosing, Measuring
 from em_hf.pocket import problems
 from em_hf.pocket.misread import WORD, fewer_problems
 from em_hf.sampling import forked_rng, seed_batch
 
 LENGTH = 64  # new tokens at most, as in training; the longest solution has 60
 ANSWERS_AT_ONCE = 256
+DIAGNOSED_AT = (0.1, 0.3)  # thresholds of EM-INF that a diagnosis looks at
 
 
 def rows_of(data: str, n: int) -> list[dict[str, str]]:
@@ -83,3 +87,18 @@ def _by_problem(found: list[list[Completion]], answers: list[str], parameters: i
         made["seconds"].append(sum(one.seconds for one in ones) / n)
         made["nats"].append(sum(one.nats or 0.0 for one in ones) / max(1, tokens))
     return made
+
+
+def diagnosed(model: Any, tokenizer: Any, job: Diagnosing) -> dict[str, Any]:
+    """Return what `em-hf diagnose` says, before any training, from eight answers to each problem."""
+    rows = rows_of(job.data, job.problems)
+    found = sample_answers(
+        model,
+        tokenizer,
+        [row["prompt"] for row in rows],
+        [row["answer"] for row in rows],
+        configs={value: EntropyMinConfig.from_dict({**EM_INF, "threshold": value}) for value in DIAGNOSED_AT},
+        max_new_tokens=LENGTH,
+        batch_size=256,
+    )
+    return diagnose(found).to_dict()

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.evaluation.results import markdown
+from em_hf.lab.format import KINDS, Record, bullets, model_title, point, points, share
 from em_hf.lab.plan import EM_INF, MISLED
 from em_hf.lab.plots import write_plots
-from em_hf.lab.words import KINDS, Record, bullets, model_title, point, points, share
 
 NOTHING = "Not measured yet."
 QUESTIONS = (

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from em_hf.lab.equal_entropy import bisect, equal_entropy, sampled_logits
 from em_hf.lab.measure import LENGTH, marked_answers, rows_of, strategy_of
 from em_hf.lab.plan import EM_INF, Matching, Measuring
-from em_hf.lab.sweep import equal_entropy, sampled_logits, where
 from em_hf.models import load_model
 from em_hf.pocket import problems
 from tests.pocket.reader import solve
@@ -105,7 +105,7 @@ def test_the_logits_are_of_tokens_up_to_each_answers_end(pocket: tuple[Any, Any]
 
 
 def test_the_search_finds_the_root_of_what_falls() -> None:
-    number, value = where(lambda t: t * t, 0.25, 1.0, 0.0)
+    number, value = bisect(lambda t: t * t, 0.25, 1.0, 0.0)
     assert number == pytest.approx(0.5, abs=1e-3) and value == pytest.approx(0.25, abs=1e-3)
-    number, value = where(lambda p: 1 - p, 0.9, 0.0, 1.0)
+    number, value = bisect(lambda p: 1 - p, 0.9, 0.0, 1.0)
     assert number == pytest.approx(0.1, abs=1e-3) and value == pytest.approx(0.9, abs=1e-3)

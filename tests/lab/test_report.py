@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from em_hf.lab.format import model_title, points, share
 from em_hf.lab.report import NOTHING, QUESTIONS, header, write_report
-from em_hf.lab.words import model_title, points, share
 
 GAIN, LOSS, NULL = (0.12, 0.08, 0.16), (-0.4, -0.5, -0.3), (0.01, -0.02, 0.04)
 EDGE = (0.02, 0.0, 0.05)  # an interval that ends at 0 holds it

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from em_hf.lab.found import record_of
 from em_hf.lab.plan import Diagnosing, Job, LabSettings, Matching, Measuring, Training, of_strategy, sweep
+from em_hf.lab.record import record_of
 from em_hf.lab.run import open_folder, write_json
 
 SETTINGS = LabSettings(
