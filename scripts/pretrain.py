@@ -37,10 +37,10 @@ from scripts.grammar.sums import bare
 from scripts.grammar.tokenizer import CONTEXT, build_tokenizer
 from scripts.muon import Muon
 
-STEPS = 6000
+STEPS = 20000
 WORKERS = 2  # processes of one thread each, which average their gradients after every step
 TOKENS = 1280  # in a step of each worker, padding included
-DECAY = 0.5  # of the steps: the learning rate falls to nothing in a straight line, and slips are made
+DECAY = 0.775  # of the steps: the learning rate falls to nothing in a straight line, and slips are made
 SLIP_RATE = 0.15  # of the steps in a solution
 LEARNING_RATE, ADAM_LEARNING_RATE = 0.02, 4e-3  # of Muon, for the matrices inside the layers; of AdamW, for the others
 WARM_UP = 50  # steps
