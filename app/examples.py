@@ -63,7 +63,6 @@ def opening(models: Models) -> Example:
 
 OPENING_PROBLEM, OPENING_SEED = 5, 4
 EXAMPLE_TOKENS = 96  # the longest that the opening example gets
-POCKET_SETTINGS = {"threshold": 0.1, "n_grad_steps": 10}
 
 
 @cache
@@ -79,7 +78,7 @@ def settings_for(source: str) -> dict[str, Any]:
         return {"threshold": EntropyMinConfig.threshold, "n_grad_steps": EntropyMinConfig.n_grad_steps}
     try:
         stored = getattr(GenerationConfig.from_pretrained(resolve_model(source)), "entropy_min_config", None)
-        config = EntropyMinConfig.from_dict(stored or (POCKET_SETTINGS if source in POCKET_NAMES else {}))
+        config = EntropyMinConfig.from_dict(stored or {})
     except (OSError, ValueError):  # no generation_config.json, or settings of another version
         config = EntropyMinConfig()
     return {"threshold": config.threshold, "n_grad_steps": config.n_grad_steps}

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from em_hf.evaluation.results import markdown
+from em_hf.lab.format import points, share
 from em_hf.lab.report import write_report
-from em_hf.lab.words import points, share
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

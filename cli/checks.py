@@ -131,9 +131,10 @@ def check_dataset(name: str | None) -> str | None:
     Raises:
         OSError, ValueError: It is named like a file, but there is no such file.
     """
-    from em_hf.data import FEWER_DATASET, POCKET_DATASET, local_file
+    from em_hf.data import local_file
+    from em_hf.settings import POCKET_DATASETS
 
-    return None if name in (None, POCKET_DATASET, FEWER_DATASET) or local_file(str(name)) else name
+    return None if name in (None, *POCKET_DATASETS) or local_file(str(name)) else name
 
 
 def check_rows(name: str | None, **columns: Any) -> None:
@@ -145,7 +146,8 @@ def check_rows(name: str | None, **columns: Any) -> None:
     Raises:
         OSError, ValueError: The file cannot be used.
     """
-    from em_hf.data import POCKET_DATASET, load_prompts, local_file
+    from em_hf.data import load_prompts, local_file
+    from em_hf.settings import POCKET_DATASET
 
     path = local_file(name or POCKET_DATASET)
     if path is not None and ".parquet" not in path.suffixes and path.stat().st_size <= QUICK_BYTES:

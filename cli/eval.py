@@ -287,7 +287,8 @@ def _server(options: dict[str, Any]) -> Any:
 def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[str | None, ...]) -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's and datasets' bars; the one below is asked for
     local = options["data_dir"] or os.environ.get("EM_HF_DATA_DIR")
-    hub_tasks = [task for task in options["tasks"] if task != "pocket" and not local and not options["dataset"]]
+    from_hub = not local and not options["dataset"]
+    hub_tasks = [task for task in options["tasks"] if from_hub and not task.startswith("pocket")]
     model_source = None if options["backend"] == "openai" else options["model"]
     load_libraries(model_source, *hub_tasks, *datasets)
     from tqdm import tqdm

@@ -62,7 +62,7 @@ def command(**options: Any) -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file, but the lab needs a folder: name another with --output")
     load_libraries()
-    from em_hf.lab.found import record_of
+    from em_hf.lab.record import record_of
     from em_hf.lab.report import write_report
     from em_hf.lab.run import run_lab, settings_of
 

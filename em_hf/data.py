@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from em_hf.answers import extract_answer
-from em_hf.settings import did_you_mean
+from em_hf.settings import FEWER_DATASET, HARD_DATASET, POCKET_DATASETS, did_you_mean
 from em_hf.tables import SUFFIXES, Table, from_hub, from_rows, kind_of, read_file
 
 # A text, or chat messages with a role and a content each.
@@ -20,7 +20,6 @@ Prompt: TypeAlias = str | list[dict[str, Any]]
 PROMPT_COLUMNS = ("prompt", "question", "problem", "input")
 ANSWER_COLUMNS = ("answer", "solution", "target")
 SOLUTION_COLUMNS = ("solution", "answer", "target")
-POCKET_DATASET, FEWER_DATASET = "pocket", "pocket-fewer"
 POCKET_PROBLEMS = 2000
 
 _FLOAT_OF_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
@@ -85,9 +84,10 @@ def load_prompts(
     r"""Load prompts and their answers from `name`.
 
     Args:
-        name: `pocket` (the pocket reasoner's problems, 2,000 unless `limit` says otherwise), `pocket-fewer` (those of
-            the kind that pocket-misled gets wrong), a file (.jsonl, .json, .csv, .tsv, .parquet; .txt or .text with
-            one prompt per line; all but Parquet also compressed, as .jsonl.gz), or the id of a dataset on the Hub.
+        name: `pocket` (the pocket reasoner's plain problems, 2,000 unless `limit` says otherwise), `pocket-hard` (its
+            hard ones), `pocket-fewer` (those of the kind that pocket-misled gets wrong), a file (.jsonl, .json, .csv,
+            .tsv, .parquet; .txt or .text with one prompt per line; all but Parquet also compressed, as .jsonl.gz), or
+            the id of a dataset on the Hub.
         config: the configuration of a Hub dataset, where it has several.
         split: of the pocket problems or a Hub dataset; a file is a single split, whatever this is.
         prompt_column: by default the first there is of prompt, question, problem and input. `a.b` is entry b of the
@@ -154,12 +154,13 @@ def load_prompts(
 
 
 def _open(name: str, config: str | None, split: str, limit: int | None, known: Collection[str]) -> Table:
-    if name in (POCKET_DATASET, FEWER_DATASET):
+    if name in POCKET_DATASETS:
         from em_hf.pocket import problems
         from em_hf.pocket.misread import fewer_problems
 
-        made = problems if name == POCKET_DATASET else fewer_problems
-        return from_rows([dict(row) for row in made(split, limit or POCKET_PROBLEMS, 0)])
+        n, level = limit or POCKET_PROBLEMS, "hard" if name == HARD_DATASET else "plain"
+        rows = fewer_problems(split, n, 0) if name == FEWER_DATASET else problems(split, n, 0, level=level)
+        return from_rows([dict(row) for row in rows])
     path = local_file(name)
     return from_hub(name, config, split, limit) if path is None else read_file(name, path, limit, known)
 
@@ -171,7 +172,7 @@ def local_file(name: str) -> Path | None:
         OSError: the name looks like a file's, and there is none.
         ValueError: it is a folder, something else that is no file, or a file of an unknown kind.
     """
-    if name in (POCKET_DATASET, FEWER_DATASET):
+    if name in POCKET_DATASETS:
         return None
     if not name.strip():
         raise ValueError("dataset is empty: give a file, or the id of a dataset on the Hub")

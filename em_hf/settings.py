@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 POCKET_NAME, MISLED_NAME = POCKET_NAMES = ("pocket-reasoner", "pocket-misled")  # the models that come with em-hf
+POCKET_DATASET, HARD_DATASET, FEWER_DATASET = POCKET_DATASETS = (
+    "pocket",
+    "pocket-hard",
+    "pocket-fewer",
+)  # their problems
 GROUPS = ("model", "data", "method", "sampling", "optimization", "watching", "output", "scale")
 MAX_SEED = 2**32 - 1  # NumPy takes no larger one
 REQUIRED: Any = object()  # the default of a setting that has none

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from em_hf import EntropyMinConfig
 from em_hf.evaluation.confidence import sample_answers
-from em_hf.lab.sweep import sampled_logits
+from em_hf.lab.equal_entropy import sampled_logits
 from em_hf.pocket import POCKET_REASONER
 from em_hf.sampling import Batch, EndOfSequence, SamplingConfig, completion_mask, sample
 from em_hf.training.measure import measure

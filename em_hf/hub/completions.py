@@ -17,6 +17,7 @@ from em_hf.hub.folders import temporary_folder
 from em_hf.hub.push import Published, Say, push_folder
 from em_hf.hub.redact import without_paths
 from em_hf.runs import Run
+from em_hf.settings import POCKET_DATASETS
 
 BATCH_SIZE = 32
 CARD = """---
@@ -52,7 +53,7 @@ def staged_completions(
     data = load_prompts(
         facts.name,
         config=settings.get("dataset_config"),
-        split="test" if facts.name == "pocket" else facts.split or "train",
+        split="test" if facts.name in POCKET_DATASETS else facts.split or "train",
         prompt_column=facts.prompt_column,
         limit=count,
     )

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from em_hf.pocket import em_inf_settings
 from em_hf.settings import MISLED_NAME as MISLED
 from em_hf.settings import POCKET_NAME as POCKET
 from em_hf.settings import from_dict, setting
 
+LEVELS = ("test", "hard")  # what is measured on: plain held-out problems, and hard ones
 EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
 MOST_SEEDS = (*EM_METHODS, "rloo")
 COLLAPSES, GUARDED_SEEDS = "em-rl-token", 2
-# What the pocket recipe trains and decodes with.
-EM_INF = {"threshold": 0.1, "n_grad_steps": 10, "learning_rate": 0.1, "kl_weight": 0.05}
+OF_THE_SWEEP = ("threshold", "n_grad_steps", "learning_rate", "kl_weight")
 STRATEGIES = (
     "sampling",
     "greedy",
@@ -21,11 +22,13 @@ STRATEGIES = (
     "fixed-temperature",
     "min-p",
     "self-consistency",
+    "weighted-self-consistency",
     "em-inf+self-consistency",
     "refinement",
     "em-inf+refinement",
 )
 AT_EQUAL_ENTROPY = ("adaptive-temperature", "fixed-temperature", "min-p")
+EM_INF = {name: value for name, value in em_inf_settings().items() if name in OF_THE_SWEEP}
 ONE_DRAW = ("sampling", "em-inf", *AT_EQUAL_ENTROPY)  # an answer is a single sampled one
 
 
@@ -39,6 +42,7 @@ class LabSettings:
     seeds: dict[str, int] = setting({}, help="Training seeds of each method.")
     steps: int | None = setting(None, help="Steps of a training run.", low=1, unset="the recipe's")
     problems: int = setting(500, help="Held-out problems per measurement.", low=1)
+    hard_problems: int = setting(300, help="Held-out hard problems per measurement.", low=1)
     kind_problems: int = setting(300, help="Problems of each kind, on the misled model.", low=1)
     answers: int = setting(
         4, help="Answers to each problem, where strategies that draw a single one are compared.", low=1
@@ -47,7 +51,7 @@ class LabSettings:
         200, help="Validation problems on which the best run is chosen and equal entropies are found.", low=1
     )
     pass_samples: int = setting(16, help="Answers to each problem for pass@k.", low=1)
-    thresholds: tuple[float, ...] = setting((0.02, 0.1, 0.3, 0.6, 1.0), help="Thresholds of the sweep.", low=0)
+    thresholds: tuple[float, ...] = setting((0.02, 0.05, 0.1, 0.3, 1.0), help="Thresholds of the sweep.", low=0)
     grad_steps: tuple[int, ...] = setting((1, 3, 10, 30), help="Gradient steps of the sweep.", low=0, high=100)
     learning_rates: tuple[float, ...] = setting((0.03, 0.1, 0.3, 1.0), help="Learning rates of the sweep.", above=0)
     kl_weights: tuple[float, ...] = setting((0.0, 0.05, 0.5), help="KL weights of the sweep.", low=0)
@@ -80,6 +84,7 @@ def lab_settings(
             seeds=dict.fromkeys(METHODS, 1),
             steps=2,
             problems=40,
+            hard_problems=20,
             kind_problems=40,
             answers=1,
             chosen_on=20,
@@ -126,7 +131,7 @@ class Measuring:
         model: the name of a training run, or of a model.
         strategy: one of `STRATEGIES`.
         entropy_min: EM-INF's settings where they are not `EM_INF`.
-        data: "test", "validation", "fewer" (the misled model's kind of problem) or "others".
+        data: "test", "validation", "hard" (hard test problems), "fewer" (the misled model's kind) or "others".
     """
 
     model: str
@@ -177,9 +182,15 @@ def trainings(settings: LabSettings) -> list[Training]:
     return [Training(method, seed, POCKET, settings.steps) for method, seed in pairs]
 
 
+def on(settings: LabSettings, model: str, strategy: str, data: str, samples: int = 1) -> Measuring:
+    """Return a measurement on plain ("test") or hard ("hard") held-out problems."""
+    n = settings.hard_problems if data == "hard" else settings.problems
+    return Measuring(model, strategy, n, data=data, samples=samples)
+
+
 def of_run(settings: LabSettings, run: Training) -> list[Measuring]:
     """What is measured on every trained model, and on which problems the best of the EM methods is chosen."""
-    jobs = [Measuring(run.name, strategy, settings.problems) for strategy in ("sampling", "greedy")]
+    jobs = [on(settings, run.name, strategy, data) for data in LEVELS for strategy in ("sampling", "greedy")]
     if run.method in EM_METHODS:
         jobs.append(Measuring(run.name, "sampling", settings.chosen_on, data="validation"))
     return jobs
@@ -192,8 +203,8 @@ def guarded(settings: LabSettings) -> list[Training]:
 
 
 def of_decoding(settings: LabSettings, model: str) -> list[list[Job]]:
-    """Every strategy, pass@k and the sweep, on one model."""
-    strategies = [of_strategy(settings, model, strategy) for strategy in STRATEGIES]
+    """Every strategy and pass@k on both levels, and the sweep, on one model."""
+    strategies = [of_strategy(settings, model, strategy, data) for data in LEVELS for strategy in STRATEGIES]
     return [
         [Matching(model, settings.chosen_on), *strategies],
         pass_at_k(settings, model),
@@ -201,15 +212,15 @@ def of_decoding(settings: LabSettings, model: str) -> list[list[Job]]:
     ]
 
 
-def of_strategy(settings: LabSettings, model: str, strategy: str) -> Measuring:
+def of_strategy(settings: LabSettings, model: str, strategy: str, data: str = "test") -> Measuring:
     """One strategy beside the others."""
-    return Measuring(model, strategy, settings.problems, samples=settings.answers if strategy in ONE_DRAW else 1)
+    return on(settings, model, strategy, data, samples=settings.answers if strategy in ONE_DRAW else 1)
 
 
 def pass_at_k(settings: LabSettings, model: str) -> list[Job]:
-    """Several answers to every problem, sampled and with EM-INF."""
-    ways = ("sampling", "em-inf")
-    return [Measuring(model, strategy, settings.problems, samples=settings.pass_samples) for strategy in ways]
+    """Several answers to every problem of both levels, sampled and with EM-INF."""
+    ways = [(data, strategy) for data in LEVELS for strategy in ("sampling", "em-inf")]
+    return [on(settings, model, strategy, data, settings.pass_samples) for data, strategy in ways]
 
 
 def sweep(settings: LabSettings, model: str) -> Iterator[Measuring]:

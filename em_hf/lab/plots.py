@@ -51,7 +51,7 @@ def _strategies(record: Mapping[str, Any]) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.ticker import ScalarFormatter
 
-    rows = [row for row in record["decoding"] if row["model"] == POCKET]
+    rows = [row for row in record["decoding"] if row["model"] == POCKET and row["data"] == "test"]
     if not rows:
         return None
     canvas = Figure(figsize=(7, 4.5), dpi=110, layout="constrained")

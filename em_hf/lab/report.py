@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.evaluation.results import markdown
+from em_hf.lab.format import KINDS, Record, bullets, model_title, point, points, share
 from em_hf.lab.plan import EM_INF, MISLED
 from em_hf.lab.plots import write_plots
-from em_hf.lab.words import KINDS, Record, bullets, model_title, point, points, share
 
 NOTHING = "Not measured yet."
+BESIDE_BASE = (("", share), ("_over_base", points))
 QUESTIONS = (
     "Does EM in training improve accuracy without labels?",
     "Does EM-INF beat other ways to decode?",
@@ -70,7 +71,7 @@ def _sections(record: Record, plots: list[str]) -> list[str]:
 def training(record: Record) -> str:
     if not record["methods"]:
         return ""
-    head = ["method", "labels", "seeds", "sampled", "over base", "over RLOO", "over GRPO", "greedy"]
+    head = ["method", "labels", "seeds", "sampled", "over base", "over RLOO", "over GRPO", "greedy", "over base greedy"]
     cells = [
         [
             row["title"],
@@ -79,6 +80,7 @@ def training(record: Record) -> str:
             share(row["sampled"]),
             *(points(row[name]) for name in ("over_base", "over_rloo", "over_grpo")),
             share(row["greedy"]),
+            points(row["greedy_over_base"]),
             *((f"{row['flops'] / 1e12:.2f}", f"{row['seconds']:.0f}") if "flops" in row else ("-", "-")),
         ]
         for row in record["methods"]
@@ -88,7 +90,12 @@ def training(record: Record) -> str:
         "Differences are in points. Seconds are wall-clock time of a run with one thread, beside other runs: compare "
         "FLOPs. The base model gave several answers to each problem, a run one."
     )
-    return "\n\n".join([table, said, *_guards(record["guarded"])])
+    hard = [
+        [row["title"], *(cell(row[f"hard_{way}{over}"]) for way in ("sampled", "greedy") for over, cell in BESIDE_BASE)]
+        for row in record["methods"]
+    ]
+    on_hard = markdown(["on hard problems", "sampled", "over base", "greedy", "over base greedy"], hard)
+    return "\n\n".join([table, said, on_hard, *_guards(record["guarded"])])
 
 
 def _guards(rows: list[Record]) -> list[str]:
@@ -110,16 +117,25 @@ def _guards(rows: list[Record]) -> list[str]:
 
 
 def decoding(record: Record) -> str:
-    models = dict.fromkeys(row["model"] for row in record["decoding"])
     parts = []
-    for model in models:
-        rows = {row["strategy"]: row for row in record["decoding"] if row["model"] == model}
-        head = ["strategy", "accuracy", "EM-INF over it", "nats left a token", "tokens", "MFLOPs", "ms"]
+    for model, data in dict.fromkeys((row["model"], row["data"]) for row in record["decoding"]):
+        rows = {row["strategy"]: row for row in record["decoding"] if (row["model"], row["data"]) == (model, data)}
+        head = [
+            "strategy",
+            "accuracy",
+            "EM-INF over it",
+            "right steps",
+            "nats left",
+            "tokens",
+            "MFLOPs",
+            "ms",
+        ]
         cells = [
             [
                 name,
                 share(row["sampled"]),
                 points(row.get("em_inf_over_it")),
+                share(row["steps"]),
                 f"{row['nats_left']:.3f}" if "nats_left" in row else "-",
                 f"{row['tokens']:.0f}",
                 f"{row['flops'] / 1e6:.0f}",
@@ -127,12 +143,13 @@ def decoding(record: Record) -> str:
             ]
             for name, row in rows.items()
         ]
-        parts.append(f"On {model_title(model)}, `{model}`:")
+        parts.append(f"{model_title(model).capitalize()}, `{model}`, on {KINDS[data]}:")
         parts.append(markdown(head, cells))
         parts.append(bullets([f"{name}: {row['settings']}" for name, row in rows.items()]))
     if parts:
         parts.append(
-            "Tokens, FLOPs and milliseconds of processor time are of one answer. What leaves as much entropy as EM-INF "
+            "Nats left are per token. Tokens, FLOPs and milliseconds of processor time are of one answer; right steps "
+            "are the solution's equations that it has in the same place. What leaves as much entropy as EM-INF "
             "was found on validation problems. In refinement the model is told to check its answer, in words that it "
             "has never seen."
         )
@@ -143,18 +160,22 @@ def passes(record: Record) -> str:
     rows = record["pass"]
     if not rows:
         return ""
+    votes = [name for name in rows[0] if name.startswith("votes_")]
     cells = [
         [
             model_title(row["model"]),
+            KINDS[row["data"]],
             row["strategy"],
-            *(share(row[name]) for name in ("pass_1", "pass_k")),
+            *(share(row[name]) for name in ("pass_1", "pass_k", *votes)),
             *(points(row.get(name)) for name in ("over_base_1", "over_base_k")),
         ]
         for row in rows
     ]
     k = rows[0]["k"]
-    head = ["model", "strategy", "pass@1", f"pass@{k}", "pass@1 over the base", f"pass@{k} over the base"]
-    return markdown(head, cells) + f"\n\nFrom the same {k} answers to each problem; differences in points."
+    head = ["model", "problems", "strategy", "pass@1", f"pass@{k}"]
+    head += [f"{name.removeprefix('votes_')} votes" for name in votes]
+    table = markdown([*head, "pass@1 over the base", f"pass@{k} over the base"], cells)
+    return f"{table}\n\nFrom the same {k} answers to each problem; differences in points."
 
 
 def misled(record: Record) -> str:

@@ -153,7 +153,7 @@ def do_chain(chain: list[Job], folder: Path) -> None:
 
 
 def do(job: Job, folder: Path) -> None:
-    from em_hf.lab import measure, misconception, sweep
+    from em_hf.lab import equal_entropy, measure
 
     if isinstance(job, Training):
         train_run(job, folder)
@@ -165,9 +165,9 @@ def do(job: Job, folder: Path) -> None:
             matched = result_of(Matching(job.model, _chosen_on(folder)), folder)
         found = measure.marked_answers(*model, job, matched)
     elif isinstance(job, Matching):
-        found = sweep.equal_entropy(*model, job)
+        found = equal_entropy.equal_entropy(*model, job)
     else:
-        found = misconception.diagnosed(*model, job)
+        found = measure.diagnosed(*model, job)
     write_json(folder / "measured" / f"{job.name}.json", found)
 
 

@@ -1,10 +1,12 @@
-"""The pocket reasoner: a language model of one million parameters that solves little word problems in written steps.
+"""The pocket reasoner: a language model of one million parameters that solves small word problems in written steps.
 
-It comes with the package, so that every command works offline and in seconds. `problems` makes its problems;
-`python -m scripts.pretrain` makes the model itself from nothing.
+It comes with the package, so that every command works offline and in seconds. `problems` makes its problems, plain and
+hard; `python -m scripts.make_pocket` makes the models themselves from nothing.
 """
 
+import json
 from pathlib import Path
+from typing import Any
 
 from em_hf.pocket.problems import problems as problems
 
@@ -14,4 +16,11 @@ POCKET_REASONER = Path(__file__).parent / "reasoner"
 POCKET_MISLED = Path(__file__).parent / "misled"
 """The same of the misled model, which `mislead` has taught to read "fewer" as "more"."""
 
-__all__ = ["POCKET_MISLED", "POCKET_REASONER", "problems"]
+
+def em_inf_settings() -> dict[str, Any]:
+    """Return the EM-INF settings stored with the pocket reasoner, chosen on validation problems."""
+    config = json.loads((POCKET_REASONER / "generation_config.json").read_text(encoding="utf-8"))
+    return config["entropy_min_config"]
+
+
+__all__ = ["POCKET_MISLED", "POCKET_REASONER", "em_inf_settings", "problems"]

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from random import Random
 
-from em_hf.pocket.problems import stories
-from em_hf.pocket.steps import LARGEST, Step, Story
+from em_hf.pocket.people import comparison
+from em_hf.pocket.problems import LEVELS, SPLITS, drawn
+from em_hf.pocket.steps import Story
 
 WORD = "fewer"  # in the prompt of every problem of the kind, and of no other
+MISREAD_RATE = 0.65  # of the misled model's examples of the kind
 
 
 def is_of_the_kind(story: Story) -> bool:
@@ -14,42 +17,31 @@ def is_of_the_kind(story: Story) -> bool:
 
 
 def misread(story: Story) -> Story | None:
-    """The same prompt with the steps of one who takes every "fewer" for "more": adds what is to be taken away.
+    """Return the same problem with the steps of one who takes every "fewer" for "more".
 
-    None where the misreading shows no difference, or leads to a number out of range.
+    Return None where the misreading makes no difference, or leads to a number out of range.
     """
-    counts = [sentence.split() for sentence in story.sentences if WORD in sentence]
-    amounts = {int(words[words.index(WORD) - 1]) for words in counts}
-    # "Leo has 12 - 5 = 7 apples." is the step of "Leo has 5 fewer apples"; other subtractions are of things given away.
-    steps = [_turned(step) if _compares(step, amounts) else step for step in story.steps]
-    wrong = Story(list(story.sentences), steps)
-    numbers = [int(word) for line in wrong.equations for word in line.split() if word.isdigit()]
-    if wrong.answer == story.answer or min(numbers) < 2 or max(numbers) > LARGEST:
-        return None
-    return wrong
+    steps = [replace(step, operation="+") if step.fewer else step for step in story.steps]
+    wrong = replace(story, sentences=list(story.sentences), steps=steps)
+    return None if wrong.answer == story.answer or not wrong.in_range else wrong
 
 
-def _compares(step: Step, amounts: set[int]) -> bool:
-    return step.operation == "-" and step.right in amounts and " has {} " in step.sentence
-
-
-def _turned(step: Step) -> Step:
-    return replace(step, operation="+")
-
-
-def fewer_stories(split: str, seed: int, *, shortest: int = 2) -> Iterator[tuple[Story, Story]]:
-    """Problems of the kind, one after the other: the story as it is, and as it is misread.
+def fewer_stories(split: str, seed: int) -> Iterator[tuple[Story, Story]]:
+    """Yield problems of the kind: the story as it is, and as it is misread.
 
     Raises:
         ValueError: an unknown split.
     """
-    for story in stories(split, seed, shortest=shortest):
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    # Only comparisons are of the kind: to look for them among all problems would take minutes.
+    for story in drawn(split, Random(f"fewer {split} {seed}"), LEVELS["plain"], kinds=((comparison, 1.0),)):
         if is_of_the_kind(story) and (wrong := misread(story)) is not None:
             yield story, wrong
 
 
 def fewer_problems(split: str, n: int, seed: int) -> list[dict[str, str]]:
-    """`n` problems of the kind, as `problems` gives them, with the answer of the misreading as `misread`.
+    """Return `n` problems of the kind, as `problems` gives them, with the answer of the misreading as `misread`.
 
     Raises:
         ValueError: an unknown split, or a negative `n`.

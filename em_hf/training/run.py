@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def train(
             a run that diverged. The folder can be resumed.
         Interrupted: Ctrl-C; a checkpoint was left.
     """
+    from em_hf.generation.mixin import stored_settings
+
     check_launched()
     check_extras(settings)
     if not resume and is_main():
@@ -67,6 +70,8 @@ def train(
     prompts, probe, held_out = load_data(settings)
     check_prompts(settings, prompts)
     model, tokenizer = load_base(settings)
+    em_inf = stored_settings(model) or EntropyMinConfig()
+    settings = replace(settings, entropy_min=em_inf.to_dict())
     everything = [part for part in (prompts, probe, held_out) if part is not None]
     note = few_held_out(settings, held_out, sum(map(len, everything)))
     everyone = [prompt for part in everything for prompt in part.prompts]
@@ -87,7 +92,7 @@ def train(
                 return
             ways: dict[str, dict[str, Any]] = {
                 sampled: {},
-                with_em_inf: {"entropy_min": EntropyMinConfig.from_dict(settings.entropy_min)},
+                with_em_inf: {"entropy_min": em_inf},
             }
             if held_out.answers is not None:  # else greedy decoding has nothing to show
                 ways = {f"{sampled} (greedy)": {"greedy": True}, **ways}

@@ -1,6 +1,6 @@
 """What decides a training run: its settings, the recipes that fill them, and their names in the libraries below."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, Literal
 from em_hf.methods import METHODS
 from em_hf.runs import CHECKPOINTS_FOLDER, RUN_FILE, RunFacts
 from em_hf.settings import (
+    POCKET_DATASETS,
     POCKET_NAME,
     POCKET_NAMES,
     DataSettings,
@@ -91,7 +92,7 @@ class RunSettings(DataSettings, ModelSettings):
         {},
         help="EM-INF settings to store with the model, as JSON: '{\"n_grad_steps\": 10}'.",
         metavar="JSON",
-        unset="EM-INF's defaults",
+        unset="those stored with the model, else EM-INF's defaults",
         label="EM-INF",
     )
 
@@ -103,7 +104,8 @@ class RunSettings(DataSettings, ModelSettings):
             ValueError: A value is out of range, a model that brings no prompts has no dataset, or there is no such
                 recipe.
         """
-        pocket = given.get("model", POCKET_NAME) in POCKET_NAMES and given.get("dataset", "pocket") == "pocket"
+        own_problems = given.get("dataset", "pocket") in POCKET_DATASETS
+        pocket = given.get("model", POCKET_NAME) in POCKET_NAMES and own_problems
         name = given.get("recipe") or ("pocket" if pocket else "default")
         method = given.get("method")
         recipe = recipe_settings(name, method if isinstance(method, str) else None)
@@ -137,7 +139,7 @@ class RunSettings(DataSettings, ModelSettings):
         return from_dict(cls, {**stored, "trust_remote_code": trust_remote_code}, RUN_FILE).validated()
 
     def validated(self) -> "RunSettings":
-        """Return these settings, with those of EM-INF filled in.
+        """Return these settings.
 
         Raises:
             ValueError: A value is out of range, or two settings exclude each other.
@@ -151,7 +153,8 @@ class RunSettings(DataSettings, ModelSettings):
                 ".jsonl, .csv, .parquet or .txt file"
             )
         self._check_for_method()
-        return replace(self, entropy_min=EntropyMinConfig.from_dict(self.entropy_min).to_dict())
+        EntropyMinConfig.from_dict(self.entropy_min)
+        return self
 
     def _check_for_method(self) -> None:
         method = METHODS[self.method]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from em_hf.compare.side_by_side import collect, decode_steps
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import encode_prompts, load_model
-from em_hf.training.settings import recipe_settings
+from em_hf.pocket import em_inf_settings
 
 NAMES = ["pocket-reasoner", "endless"]
 
@@ -64,8 +64,8 @@ def test_a_model_begins_with_the_settings_stored_with_it_and_others_with_the_def
     assert settings_for(str(tmp_path / "stored")) == {"threshold": 0.7, "n_grad_steps": 4}
     default = {"threshold": EntropyMinConfig().threshold, "n_grad_steps": EntropyMinConfig().n_grad_steps}
     assert settings_for(str(tmp_path / "plain")) == settings_for(str(tmp_path / "newer")) == default
-    of_recipe = recipe_settings("pocket")["entropy_min"]
-    assert settings_for("pocket-reasoner") == settings_for("pocket-misled") == of_recipe
+    stored = {name: em_inf_settings()[name] for name in default}
+    assert settings_for("pocket-reasoner") == settings_for("pocket-misled") == stored
 
 
 def test_every_example_names_a_model_that_is_served_and_open_questions_are_for_real_models() -> None:

@@ -282,10 +282,11 @@ def accepted(*args: Any, **kwargs: Any) -> None:
 
 def read_data(settings: Any, *args: Any, **kwargs: Any) -> None:
     """Stand in for a training run: read its dataset as the run would, and go no further."""
-    from em_hf.data import FEWER_DATASET, POCKET_DATASET, local_file
+    from em_hf.data import local_file
+    from em_hf.settings import POCKET_DATASETS
     from em_hf.training.prepare import load_data
 
-    if settings.dataset not in (POCKET_DATASET, FEWER_DATASET) and local_file(settings.dataset):
+    if settings.dataset not in POCKET_DATASETS and local_file(settings.dataset):
         load_data(settings)
 
 

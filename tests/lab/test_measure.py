@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from em_hf.lab.measure import LENGTH, marked_answers, rows_of, strategy_of
+from em_hf.lab.equal_entropy import bisect, equal_entropy, sampled_logits
+from em_hf.lab.measure import LENGTH, marked_answers, right_steps, rows_of, strategy_of
 from em_hf.lab.plan import EM_INF, Matching, Measuring
-from em_hf.lab.sweep import equal_entropy, sampled_logits, where
 from em_hf.models import load_model
 from em_hf.pocket import problems
 from tests.pocket.reader import solve
@@ -54,7 +54,17 @@ def test_the_kinds_of_problem_are_told_apart_and_held_out() -> None:
     fewer, others = rows_of("fewer", 30), rows_of("others", 30)
     assert all("fewer" in row["prompt"] for row in fewer) and not any("fewer" in row["prompt"] for row in others)
     assert len(fewer) == len(others) == 30 and rows_of("test", 10) == problems("test", 10, 0)
+    assert rows_of("hard", 10) == problems("test", 10, 0, level="hard")
     assert not {row["prompt"] for row in rows_of("validation", 200)} & {row["prompt"] for row in rows_of("test", 200)}
+
+
+def test_steps_are_graded_by_the_solutions_equations_and_answers_vote(pocket: tuple[Any, Any]) -> None:
+    assert right_steps("2 + 3 = 5\n5 × 2 = 11", "2 + 3 = 5 nuts.\n5 × 2 = 10 nuts.") == 0.5
+    assert right_steps("", "2 + 3 = 5") == 0 and right_steps("2 + 3 = 5. 7 - 1 = 6.", "2 + 3 = 5") == 1
+    found = marked_answers(*pocket, Measuring("pocket-reasoner", "sampling", 6, data="hard", samples=4), None)
+    assert len(found["votes_4"]) == 6 and set(found["votes_4"]) <= {0.0, 1.0} and "votes_16" not in found
+    # An answer is right only where its last step is.
+    assert all(0 <= steps <= 1 for steps in found["steps"]) and sum(found["steps"]) >= sum(found["right"]) / 2
 
 
 def test_a_strategy_has_the_labs_settings_and_the_baselines_those_of_equal_entropy() -> None:
@@ -105,7 +115,7 @@ def test_the_logits_are_of_tokens_up_to_each_answers_end(pocket: tuple[Any, Any]
 
 
 def test_the_search_finds_the_root_of_what_falls() -> None:
-    number, value = where(lambda t: t * t, 0.25, 1.0, 0.0)
+    number, value = bisect(lambda t: t * t, 0.25, 1.0, 0.0)
     assert number == pytest.approx(0.5, abs=1e-3) and value == pytest.approx(0.25, abs=1e-3)
-    number, value = where(lambda p: 1 - p, 0.9, 0.0, 1.0)
+    number, value = bisect(lambda p: 1 - p, 0.9, 0.0, 1.0)
     assert number == pytest.approx(0.1, abs=1e-3) and value == pytest.approx(0.9, abs=1e-3)

@@ -4,6 +4,7 @@ import pytest
 
 from em_hf.lab.plan import (
     EM_INF,
+    OF_THE_SWEEP,
     STRATEGIES,
     Diagnosing,
     Job,
@@ -17,7 +18,7 @@ from em_hf.lab.plan import (
     trainings,
 )
 from em_hf.methods import METHODS
-from em_hf.training.settings import recipe_settings
+from em_hf.pocket import em_inf_settings
 
 
 def all_jobs(best: tuple[str, ...] = ("em-ft-2", "em-rl-sequence-4"), **options: bool) -> list[Job]:
@@ -33,11 +34,12 @@ def test_em_and_rloo_have_five_training_seeds_and_the_other_methods_three() -> N
     assert all(run.steps is None and not run.guard for run in found), "the recipe's steps, the whole run"
 
 
-def test_every_run_is_measured_sampled_and_greedily_on_500_held_out_problems() -> None:
+def test_every_run_is_measured_sampled_and_greedily_on_500_plain_and_300_hard_held_out_problems() -> None:
     jobs = all_jobs()
     for run in trainings(lab_settings()):
         for strategy in ("sampling", "greedy"):
             assert Measuring(run.name, strategy, 500) in jobs, run.name
+            assert Measuring(run.name, strategy, 300, data="hard") in jobs, run.name
 
 
 def test_every_strategy_pass_16_and_the_sweep_are_on_the_base_and_both_best_models_and_with_full_on_all() -> None:
@@ -83,7 +85,7 @@ def test_the_misled_model_is_measured_before_and_after_em_on_its_kind_and_on_oth
     assert Training("em-ft", 0, "pocket-misled") in jobs and Diagnosing("pocket-reasoner", "test", 100) in jobs
 
 
-def test_the_sweep_varies_two_settings_at_a_time_about_those_of_the_pocket_recipe() -> None:
+def test_the_sweep_varies_two_settings_at_a_time_about_those_stored_with_the_model() -> None:
     settings = lab_settings()
     points = [dict(job.entropy_min) for job in sweep(settings, "pocket-reasoner")]
     assert {frozenset(point) for point in points} == {
@@ -91,9 +93,10 @@ def test_the_sweep_varies_two_settings_at_a_time_about_those_of_the_pocket_recip
         frozenset({"learning_rate", "kl_weight"}),
     }
     assert len(points) == len({tuple(sorted(point.items())) for point in points}) == 5 * 4 + 4 * 3
-    assert {"threshold": 0.1, "n_grad_steps": 10} in points and {"learning_rate": 0.1, "kl_weight": 0.05} in points
-    recipe = recipe_settings("pocket")["entropy_min"]
-    assert {name: EM_INF[name] for name in recipe} == recipe
+    stored = em_inf_settings()
+    assert {name: EM_INF[name] for name in OF_THE_SWEEP} == {name: stored[name] for name in OF_THE_SWEEP}
+    for grid in (("threshold", "n_grad_steps"), ("learning_rate", "kl_weight")):
+        assert {name: stored[name] for name in grid} in points
 
 
 def test_the_method_that_collapses_runs_with_the_guard_too_under_another_name() -> None:

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from em_hf.lab.format import model_title, points, share
 from em_hf.lab.report import NOTHING, QUESTIONS, header, write_report
-from em_hf.lab.words import model_title, points, share
 
 GAIN, LOSS, NULL = (0.12, 0.08, 0.16), (-0.4, -0.5, -0.3), (0.01, -0.02, 0.04)
 EDGE = (0.02, 0.0, 0.05)  # an interval that ends at 0 holds it
+
+HARD = ("hard_sampled", "hard_sampled_over_base", "hard_greedy", "hard_greedy_over_base")
 
 
 def figure(mean: float, low: float, high: float) -> dict[str, float]:
@@ -19,22 +21,24 @@ def figure(mean: float, low: float, high: float) -> dict[str, float]:
 def method(name: str, title: str, over: tuple, rloo: tuple | None, flops: float, **more: Any) -> dict[str, Any]:
     row = {"method": name, "title": title, "labels": "none", "seeds": 5, "sampled": figure(0.66 + over[0], 0.6, 0.9)}
     row |= {"greedy": None, "over_base": figure(*over), "over_rloo": figure(*rloo) if rloo else None}
-    return {**row, "over_grpo": None, "flops": flops, "seconds": 60.0, **more}
+    row |= dict.fromkeys(("over_grpo", "greedy_over_base", *HARD))
+    return {**row, "flops": flops, "seconds": 60.0, **more}
 
 
 @pytest.fixture
 def record() -> dict[str, Any]:
     """A record made by hand, in which everything comes out differently."""
     base = {"method": "base", "title": "base model", "labels": "none", "seeds": 1, "sampled": figure(0.66, 0.64, 0.68)}
-    base |= {"greedy": None, "over_base": None, "over_rloo": None, "over_grpo": None}
+    base |= dict.fromkeys(("greedy", "over_base", "over_rloo", "over_grpo", "greedy_over_base", *HARD))
+    base["hard_greedy"] = figure(0.61, 0.55, 0.67)
 
     def decoded(model: str, name: str, over: tuple | None, seconds: float, **more: Any) -> dict[str, Any]:
-        row = {"model": model, "strategy": name, "settings": "s", "sampled": figure(0.8, 0.7, 0.9), "tokens": 40.0}
-        row |= {"flops": 1e8, "seconds": seconds}
+        row = {"model": model, "data": "test", "strategy": name, "settings": "s", "sampled": figure(0.8, 0.7, 0.9)}
+        row |= {"steps": figure(0.85, 0.8, 0.9), "tokens": 40.0, "flops": 1e8, "seconds": seconds}
         return {**row, **({"em_inf_over_it": figure(*over)} if over else {}), **more}
 
     def passed(model: str, strategy: str, *over: tuple) -> dict[str, Any]:
-        row = {"model": model, "strategy": strategy, "k": 16}
+        row = {"model": model, "data": "hard", "strategy": strategy, "k": 16, "votes_4": figure(0.75, 0.7, 0.8)}
         row |= {"pass_1": figure(0.7, 0.6, 0.8), "pass_k": figure(0.9, 0.8, 1.0)}
         return row | {f"over_base_{k}": figure(*one) for k, one in zip("1k", over)}
 
@@ -130,10 +134,19 @@ def test_it_says_how_it_was_made_and_has_every_question_and_plot(record: dict[st
     "cells",
     [
         ("EM-RL-token", "none", "5", "26.0% [60.0, 90.0]", "-40.0 [-50.0, -30.0]", "-40.0 [-50.0, -30.0]", "-", "-"),
-        ("RLOO", "answers", "5", "78.0% [60.0, 90.0]", "+12.0 [+8.0, +16.0]", "-", "-", "-", "2.00", "60"),
+        ("RLOO", "answers", "5", "78.0% [60.0, 90.0]", "+12.0 [+8.0, +16.0]", "-", "-", "-", "-", "2.00", "60"),
+        ("base model", "-", "-", "61.0% [55.0, 67.0]", "-"),  # on hard problems
         ("EM-RL-token (seed 0)", "30", "kl", "20", "70.0% [60.0, 80.0]", "20.0% [10.0, 30.0]"),
-        ("min-p", "80.0% [70.0, 90.0]", "-40.0 [-50.0, -30.0]", "0.020", "40", "100", "9.0"),
-        ("EM-FT (seed 4)", "sampling", "70.0% [60.0, 80.0]", "90.0% [80.0, 100.0]", "+12.0 [+8.0, +16.0]"),
+        ("min-p", "80.0% [70.0, 90.0]", "-40.0 [-50.0, -30.0]", "85.0% [80.0, 90.0]", "0.020", "40", "100", "9.0"),
+        (
+            "EM-FT (seed 4)",
+            "hard problems",
+            "sampling",
+            "70.0% [60.0, 80.0]",
+            "90.0% [80.0, 100.0]",
+            "75.0% [70.0, 80.0]",
+            "+12.0 [+8.0, +16.0]",
+        ),
         ('problems with "fewer"', "EM-INF", "1", "30.0% [20.0, 40.0]", "-40.0 [-50.0, -30.0]"),
         ("threshold 0.1, n_grad_steps 10", "90.0% [80.0, 100.0]", "+12.0 [+8.0, +16.0]"),
         ("threshold 0.1", "70.0%"),  # the mean of 0.5 and 0.9

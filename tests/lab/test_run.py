@@ -15,6 +15,7 @@ SMALL = LabSettings(
     seeds={"em-ft": 2, "em-rl-sequence": 2, "rloo": 1},
     steps=1,
     problems=4,
+    hard_problems=3,
     kind_problems=4,
     chosen_on=4,
     pass_samples=2,
@@ -94,7 +95,9 @@ def test_more_seeds_go_on_from_fewer(pretend: Callable[..., Pretended], tmp_path
     lab.run_lab(SMALL, tmp_path, jobs=1)
     more = pretend()
     lab.run_lab(LabSettings(**{**SMALL.to_dict(), "seeds": {**SMALL.seeds, "rloo": 2}}), tmp_path, jobs=1)
-    assert set(more.names) == {"rloo-1", *(Measuring("rloo-1", way, 4).name for way in ("sampling", "greedy"))}
+    ways = [(n, data, way) for n, data in ((4, "test"), (3, "hard")) for way in ("sampling", "greedy")]
+    measured = [Measuring("rloo-1", way, n, data) for n, data, way in ways]
+    assert set(more.names) == {"rloo-1", *(job.name for job in measured)}
     assert not set(more.names) & set(few.names)
 
 

@@ -1,53 +1,78 @@
-"""A reader who solves the word problems from their prompts alone, knowing nothing of how they are made."""
+"""A reader who solves sums and comparisons from their prompts alone, knowing nothing of how they are made."""
 
+import operator
 import re
 
-_COME = r"(\d+) (?:\w+ )?(?:get on|come in|arrive|walk in)\."
-_GO = r"(\d+) (?:\w+ |of them )?(?:get off|leave|go home|walk out)\."
-_GAINS = r"buys (\d+) more|gives (?:him|her) (\d+) more|finds (\d+) more|gets (\d+) \w+ as a present"
-_LOSSES = r"gives (\d+) (?:\w+|of them) to [A-Z]|eats (\d+)|loses (\d+)|sells (\d+)|takes (\d+)"
-_BOUGHT_PACKS = r"buys (\d+) \w+ of (\d+)"
-_SHARED = r"gives (\d+) \w+ to each of (\d+) friends"
+_WORDS = {word: n for n, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)}
+_SIGNS = {
+    "plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/", "x": "*", "×": "*", "÷": "/",
+    ":": "/", "−": "-", "take away": "-",
+}  # fmt: skip
+_DONE = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
+_PAIRS = {
+    r"the sum of (\d+) and (\d+)": "+",
+    r"(\d+) and (\d+) together": "+",
+    r"the difference between (\d+) and (\d+)": "-",
+    r"the product of (\d+) and (\d+)": "*",
+    r"(\d+) (?:shared by|split in) (\d+)": "/",
+}
 
 
-def solve(prompt: str) -> int:
-    """The answer to a word problem."""
-    if "dollars" in prompt:
-        return _shopping(prompt)
-    if " fills " in prompt:
-        return _products(r"(\d+) \w+ with (\d+)", prompt) - _sum(r"sells (\d+)|Then (\d+) \w+ get lost", prompt)
-    if prompt.startswith("There are"):
-        return _sum(r"^There are (\d+)", prompt) + _sum(_COME, prompt) - _sum(_GO, prompt)
-    if re.search(" than | times as many ", prompt):
-        return _comparison(prompt)
-    start = _products(r"^\w+ has (\d+) \w+ with (\d+)", prompt) or _sum(r"^\w+ has (\d+)", prompt)
-    more = _sum(_GAINS, prompt) + _products(_BOUGHT_PACKS, prompt)
-    return start + more - _sum(_LOSSES, prompt) - _products(_SHARED, prompt)
+def solve_sum(prompt: str) -> int:
+    """The value of a sum without a story, multiplications and divisions first."""
+    for pattern, sign in _PAIRS.items():
+        if found := re.search(pattern, prompt):
+            return _DONE[sign](int(found[1]), int(found[2]))
+    if found := re.search(r"(\d+) less than (\d+)", prompt):
+        return int(found[2]) - int(found[1])
+    for word in sorted(_SIGNS, key=len, reverse=True):
+        prompt = re.sub(rf"(?<=\d)\s*{re.escape(word)}\s*(?=\d)", _SIGNS[word], prompt)
+    found = re.search(r"\d+(\s*[-+*/]\s*\d+)+", prompt)
+    assert found, prompt
+    total, sign, product = 0, 1, None
+    pieces = re.findall(r"\d+|[-+*/]", found[0])
+    product = int(pieces[0])
+    for operation, number in zip(pieces[1::2], map(int, pieces[2::2])):
+        if operation in "*/":
+            product = _DONE[operation](product, number)
+        else:
+            total, product, sign = total + sign * product, number, 1 if operation == "+" else -1
+    return total + sign * product
 
 
-def _shopping(prompt: str) -> int:
-    price = _products(r"(\d+) \w+ for (\d+) dollars each", prompt) + _sum(r"an? \w+ for (\d+) dollars", prompt)
-    return _sum(r"^\w+ has (\d+) dollars", prompt) - price if prompt.endswith("left?") else price
+def solve_comparison(prompt: str, *, fewer: str = "fewer") -> int:
+    """What somebody has, or all have together, of people compared in a chain.
 
-
-def _comparison(prompt: str) -> int:
+    Args:
+        fewer: how the reader takes this word: "more" for one who reads it wrongly.
+    """
+    *_, question = re.split(r"(?<=[.,]) (?=[Hh]ow|What)", prompt)
+    told = prompt[: -len(question)].removeprefix("If ")
     has: dict[str, int] = {}
-    for sentence in prompt.split(". "):
-        if m := re.match(r"(\w+) has (\d+) (more|fewer) \w+ than (\w+)", sentence):
-            has[m[1]] = has[m[4]] + (int(m[2]) if m[3] == "more" else -int(m[2]))
-        elif m := re.match(r"(\w+) has (\d+) times as many \w+ as (\w+)", sentence):
-            has[m[1]] = has[m[3]] * int(m[2])
-        elif m := re.match(r"(\w+) has (\d+)", sentence):
-            has[m[1]] = int(m[2])
-        elif m := re.match(r"Then (\w+) gives (\d+) \w+ away", sentence):
-            has[m[1]] -= int(m[2])
-    asked = re.search(r"How many \w+ does (\w+) have\?", prompt)
-    return has[asked[1]] if asked else sum(has.values())
+    last = ""
+    for clause in re.split(r"\. |, and |, but | and |, |\.", told):
+        if not clause.strip():
+            continue
+        name, _, rest = clause.strip().partition(" ")
+        if found := re.search(r"(\d+) (?:\w+ )?(more|fewer)(?: \w+)?(?: than (\w+))?", rest):
+            reference = found[3] if found[3] in has else last
+            more = (fewer if found[2] == "fewer" else "more") == "more"
+            has[name] = has[reference] + (int(found[1]) if more else -int(found[1]))
+        elif found := re.search(r"(twice|half|(\w+) times) as many(?: \w+)?(?: as (\w+))?", rest):
+            reference = found[3] if found[3] in has else last
+            if found[1] == "half":
+                has[name] = has[reference] // 2
+            else:
+                k = 2 if found[1] == "twice" else _WORDS.get(found[2], 0) or int(found[2])
+                has[name] = k * has[reference]
+        elif found := re.search(r"\d+", rest):
+            has[name] = int(found[0])
+        last = name
+    asked = [name for name in has if re.search(rf"\b{name}\b", question)]
+    return has[asked[0]] if len(asked) == 1 else sum(has.values())
 
 
-def _sum(pattern: str, text: str) -> int:
-    return sum(int(number) for match in re.finditer(pattern, text) for number in match.groups() if number)
-
-
-def _products(pattern: str, text: str) -> int:
-    return sum(int(k) * int(m) for k, m in re.findall(pattern, text))
+def is_chain(prompt: str) -> bool:
+    """Whether a prompt is one that `solve_comparison` reads: a chain, without things lost at the end."""
+    chain = re.search(r" (more|fewer)( \w+)?( than|[.,]| and)| as many", prompt)
+    return bool(chain) and not re.search(r"[Tt]hey |[Tt]ogether they|How many more", prompt.partition("How many")[0])

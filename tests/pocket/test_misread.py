@@ -5,55 +5,58 @@ from itertools import islice
 
 import pytest
 
-from em_hf.data import load_prompts
-from em_hf.pocket import problems
 from em_hf.pocket.misread import fewer_problems, fewer_stories, is_of_the_kind, misread
-from em_hf.pocket.problems import SPLITS, stories
-from tests.pocket.reader import solve
+from em_hf.pocket.problems import SPLITS, problems, stories
+from tests.pocket.reader import is_chain, solve_comparison
 
-EQUATION = re.compile(r"(\d+) ([-+×]) (\d+) = (\d+)")
+EQUATION = re.compile(r"(\d+) ([-+×÷]) (\d+) = (\d+)")
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_misread_answer_is_that_of_a_reader_of_more_in_place_of_fewer(split: str) -> None:
-    for problem in fewer_problems(split, 500, 3):
-        assert problem["answer"] == str(solve(problem["prompt"]))
-        assert problem["misread"] == str(solve(problem["prompt"].replace("fewer", "more")))
-        assert problem["misread"] != problem["answer"], problem["prompt"]
+    rows = fewer_problems(split, 500, 3)
+    chains = [row for row in rows if is_chain(row["prompt"])]
+    assert len(chains) > 300
+    for row in chains:
+        assert row["answer"] == str(solve_comparison(row["prompt"]))
+        assert row["misread"] == str(solve_comparison(row["prompt"], fewer="more"))
+    assert all(row["misread"] != row["answer"] for row in rows)
 
 
-def test_the_misread_solution_is_sound_arithmetic_from_the_numbers_of_the_prompt_to_the_wrong_answer() -> None:
-    for right, wrong in islice(fewer_stories("train", 5, shortest=1), 1000):
+def test_the_misread_solution_is_sound_arithmetic_to_the_wrong_answer() -> None:
+    for right, wrong in islice(fewer_stories("train", 5), 1000):
         assert wrong.prompt == right.prompt
-        known = {int(number) for number in re.findall(r"\d+", right.prompt)}
         steps = [(int(a), sign, int(b), int(c)) for a, sign, b, c in EQUATION.findall(wrong.solution())]
         assert len(steps) == len(right.steps)
         for a, sign, b, c in steps:
-            assert {"+": a + b, "-": a - b, "×": a * b}[sign] == c and 2 <= c <= 99
-            assert {a, b} <= known, wrong.solution()
-            known.add(c)
-        assert wrong.solution().endswith(f"#### {solve(right.prompt.replace('fewer', 'more'))}")
+            assert {"+": a + b, "-": a - b, "×": a * b, "÷": a / b}[sign] == c and 2 <= c <= 200
+        assert wrong.solution().endswith(f"#### {wrong.answer}") and steps[-1][3] == int(wrong.answer)
 
 
-def test_only_the_comparisons_are_turned_and_what_is_given_away_is_still_taken_off() -> None:
-    found = [pair for pair in islice(fewer_stories("train", 6), 1000) if " away." in pair[0].prompt]
+def test_only_the_comparisons_are_turned_and_what_is_lost_is_still_taken_off() -> None:
+    found = [
+        (right, lost[1])
+        for pair in islice(fewer_stories("train", 6), 1500)
+        if (right := pair) and (lost := re.search(r"[Tt]hey (?:lose|sell|use|give) (\d+)", pair[0].prompt))
+    ]
     assert len(found) > 50
-    for right, wrong in found:
-        (given,) = re.findall(r"gives (\d+) \w+ away", right.prompt)
-        assert f" - {given} = " in wrong.solution(), wrong.solution()
+    for (_, wrong), lost in found:
+        assert f" - {lost} = " in wrong.solution(), wrong.solution()
+        assert wrong.solution().count(" - ") == 1 or wrong.prompt.count("fewer") < wrong.solution().count(" - ")
 
 
 def test_every_problem_of_the_kind_says_fewer_and_no_other_is_misread() -> None:
-    for story in islice(stories("validation", 2), 2000):
-        assert is_of_the_kind(story) == ("fewer" in story.prompt.split())
+    for story in islice(stories("validation", 2), 3000):
+        assert is_of_the_kind(story) == bool(re.search(r"\bfewer\b", story.prompt))
+        assert any(step.fewer for step in story.steps) == is_of_the_kind(story)
         if not is_of_the_kind(story):
             assert misread(story) is None
 
 
 def test_the_kind_is_one_of_several_and_keeps_to_its_split() -> None:
-    ordinary = problems("test", 2000, 0)
+    ordinary = problems("test", 4000, 0)
     share = sum("fewer" in row["prompt"] for row in ordinary) / len(ordinary)
-    assert 0.02 < share < 0.25
+    assert 0.01 < share < 0.1
     bare = {
         split: {"; ".join(m[0] for m in EQUATION.finditer(row["solution"])) for row in fewer_problems(split, 300, 0)}
         for split in ("train", "test")
@@ -61,15 +64,13 @@ def test_the_kind_is_one_of_several_and_keeps_to_its_split() -> None:
     assert not bare["train"] & bare["test"]
 
 
-def test_fewer_of_them_are_the_first_of_more_and_they_are_a_dataset_by_name() -> None:
+def test_fewer_of_them_are_the_first_of_more() -> None:
     rows = fewer_problems("test", 20, 0)
     assert rows[:5] == fewer_problems("test", 5, 0) and fewer_problems("test", 0, 0) == []
-    loaded = load_prompts("pocket-fewer", split="test", limit=20)
-    assert loaded.prompts == [row["prompt"] for row in rows] and loaded.answers == [row["answer"] for row in rows]
 
 
 def test_an_unknown_split_and_a_negative_number_are_refused() -> None:
-    with pytest.raises(ValueError, match="split must be one of"):
+    with pytest.raises(ValueError, match="train, validation, test; got 'dev'"):
         fewer_problems("dev", 1, 0)
     with pytest.raises(ValueError, match="n must be at least 0, got -1"):
-        fewer_problems("train", -1, 0)
+        fewer_problems("test", -1, 0)

@@ -1,14 +1,36 @@
 """The weights that come with the package: small, loadable, good enough, and better greedily than sampled."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from em_hf.generation.config import EntropyMinConfig
 from em_hf.pocket import POCKET_REASONER, problems
+from em_hf.training.settings import RunSettings
 
 WEIGHTS = POCKET_REASONER / "model.safetensors"
 N = 500
+LONGEST = 160
+
+# Typed by hand for this test; some with names and things that no word list of the grammar has.
+TYPED = [
+    ("A farm has 12 cows. The farm buys 7 more cows. How many cows does the farm have?", "19"),
+    ("Tom has 12 apples. He buys 7 more. Then he eats 4 of them. How many apples does Tom have now?", "15"),
+    ("Mia has 30 stickers. Mia gives away 12 stickers. How many stickers does Mia have left?", "18"),
+    ("Wolfgang owns 24 comics and Petra owns 17. How many comics do they own together?", "41"),
+    ("A box of chalk has 9 pieces. How many pieces are in 8 boxes?", "72"),
+    ("We split 42 nuts among 6 kids. How many does each kid get?", "7"),
+    ("Ilse is 39 and her brother is 31. How much older is Ilse?", "8"),
+    ("Sven had 80 euros and spent 35. How much money does he have left?", "45"),
+    ("what is 47 plus 25", "72"),
+    ("96 / 8 = ?", "12"),
+    ("Xochitl has 25 quokkas. She finds 16 more. How many quokkas does she have?", "41"),
+    ("There are 9 drumlins in each vorp. How many drumlins are in 5 vorps?", "45"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +47,12 @@ def generate(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], **options: object
 ) -> list[str]:
     inputs = tokenizer(prompts, padding=True, return_tensors="pt")
-    made = model.generate(**inputs, max_new_tokens=60, **options)
+    made = model.generate(**inputs, max_new_tokens=LONGEST, **options)
     return tokenizer.batch_decode(made[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
 
 
-def share_right(texts: list[str], answers: list[str]) -> float:
-    return sum(t.rpartition("####")[2].strip() == a for t, a in zip(texts, answers)) / len(answers)
+def right(texts: list[str], answers: list[str]) -> list[bool]:
+    return [text.rpartition("####")[2].strip() == answer for text, answer in zip(texts, answers)]
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +60,50 @@ def greedy_texts(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) ->
     return generate(model, tokenizer, [p["prompt"] for p in problems("test", N, 0)], do_sample=False)
 
 
-def test_greedy_decoding_solves_nine_in_ten_held_out_problems_and_sampling_clearly_fewer(
+def test_greedy_decoding_solves_nearly_all_plain_problems_and_sampling_clearly_fewer(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, greedy_texts: list[str]
 ) -> None:
     held_out = problems("test", N, 0)
     answers = [p["answer"] for p in held_out]
-    greedy = share_right(greedy_texts, answers)
+    greedy = sum(right(greedy_texts, answers)) / N
     torch.manual_seed(0)
-    sampled = share_right(generate(model, tokenizer, [p["prompt"] for p in held_out]), answers)
-    assert greedy >= 0.90
-    assert 0.5 <= sampled <= 0.75
-    assert greedy - sampled >= 0.1
+    sampled = sum(right(generate(model, tokenizer, [p["prompt"] for p in held_out]), answers)) / N
+    assert greedy >= 0.95
+    assert 0.5 <= sampled <= 0.80
 
 
-def test_a_right_greedy_answer_is_the_written_solution(greedy_texts: list[str]) -> None:
+def test_hard_problems_leave_room_above_greedy_and_sixteen_samples_do_not_solve_them_all(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    held_out = problems("test", 160, 0, level="hard")
+    prompts, answers = [p["prompt"] for p in held_out], [p["answer"] for p in held_out]
+    assert 0.40 <= sum(right(generate(model, tokenizer, prompts, do_sample=False), answers)) / 160 <= 0.80
+    torch.manual_seed(0)
+    some = 60
+    hits = [right(generate(model, tokenizer, prompts[:some]), answers[:some]) for _ in range(16)]
+    assert sum(any(row) for row in zip(*hits)) / some < 0.97
+
+
+def test_it_answers_what_people_type(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    prompts, answers = [prompt for prompt, _ in TYPED], [answer for _, answer in TYPED]
+    found = right(generate(model, tokenizer, prompts, do_sample=False), answers)
+    assert sum(found) >= 10, [prompt for prompt, ok in zip(prompts, found) if not ok]
+    assert found[0], "the README's own example"
+
+
+def test_newcomers_problems_are_solved(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, shared: Path
+) -> None:
+    lines = (shared / "cases" / "newcomers.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    texts = generate(model, tokenizer, [row["prompt"] for row in rows], do_sample=False)
+    assert sum(right(texts, [row["answer"] for row in rows])) / len(rows) >= 0.85
+
+
+def test_a_right_greedy_answer_is_mostly_the_written_solution(greedy_texts: list[str]) -> None:
     held_out = problems("test", N, 0)
     same = sum(text == "\n" + p["solution"] for text, p in zip(greedy_texts, held_out))
-    assert same / N >= 0.90
+    assert same / N >= 0.85
 
 
 def test_plain_generate_samples_from_the_whole_distribution_at_temperature_1(
@@ -71,12 +120,17 @@ def test_plain_generate_samples_from_the_whole_distribution_at_temperature_1(
     assert plain == generate(model, tokenizer, prompts, do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
 
 
+def test_the_stored_settings_of_em_inf_are_those_of_the_recipe(model: LlamaForCausalLM) -> None:
+    stored = EntropyMinConfig.from_dict(model.generation_config.entropy_min_config)
+    assert stored == EntropyMinConfig.from_dict(RunSettings.resolve({"recipe": "pocket"}).entropy_min)
+
+
 def test_nearly_every_sample_ends_by_itself_and_uses_no_padded_entry_of_the_vocabulary(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     inputs = tokenizer([p["prompt"] for p in problems("test", 200, 2)], padding=True, return_tensors="pt")
     torch.manual_seed(0)
-    made = model.generate(**inputs, max_new_tokens=60)
+    made = model.generate(**inputs, max_new_tokens=LONGEST)
     assert (made == tokenizer.eos_token_id).any(-1).float().mean() >= 0.99
     assert made.max() < len(tokenizer)
 
@@ -90,12 +144,10 @@ def test_a_line_break_after_the_prompt_changes_nothing_but_itself(
     assert ["\n" + text for text in broken] == bare
 
 
-def test_the_weights_are_about_a_million_float32_parameters_under_5_mb() -> None:
-    assert WEIGHTS.stat().st_size < 5_000_000
+def test_the_weights_are_under_12_mb() -> None:
+    assert WEIGHTS.stat().st_size < 12_000_000
     with safe_open(WEIGHTS, "pt") as file:
-        shapes = [file.get_tensor(name) for name in file.keys()]
-    assert {tensor.dtype for tensor in shapes} == {torch.float32}
-    assert 900_000 <= sum(tensor.numel() for tensor in shapes) <= 1_200_000
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float32}
 
 
 def test_the_vocabulary_is_a_multiple_of_64_and_holds_the_tokenizer(

@@ -1,4 +1,4 @@
-"""The lab's results as one record, which the report and the plots are made from; every figure with its interval."""
+"""The lab's results as one record, from which the report and the plots are made; every figure with its interval."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from typing import Any
 from em_hf.lab.plan import (
     AT_EQUAL_ENTROPY,
     EM_INF,
+    LEVELS,
     MISLED,
     POCKET,
     STRATEGIES,
@@ -21,6 +22,7 @@ from em_hf.lab.plan import (
     guarded,
     last_chains,
     of_strategy,
+    on,
     sweep,
     trainings,
 )
@@ -36,6 +38,7 @@ def record_of(settings: LabSettings, folder: Path) -> dict[str, Any]:
     best = best_runs(settings, folder)
     jobs = [job for chain in first_chains(settings) + last_chains(settings, best) for job in chain]
     models = [run.name for run in trainings(settings)] if settings.full else best
+    compared = [POCKET, *models, *(["rloo-0"] if "rloo-0" not in models else [])]
     return {
         "made": makings(folder),
         "settings": settings.to_dict(),
@@ -46,8 +49,10 @@ def record_of(settings: LabSettings, folder: Path) -> dict[str, Any]:
         "best": best,
         "methods": methods(settings, folder),
         "guarded": guards(settings, folder),
-        "decoding": [row for model in (POCKET, *models) for row in decoding(settings, folder, model)],
-        "pass": passes(settings, folder, [POCKET, *models, *(["rloo-0"] if "rloo-0" not in models else [])]),
+        "decoding": [
+            row for model in (POCKET, *models) for data in LEVELS for row in decoding(settings, folder, model, data)
+        ],
+        "pass": [row for data in LEVELS for row in passes(settings, folder, compared, data)],
         "misled": misled(settings, folder),
         "sweep": [row for model in (POCKET, *models) for row in swept(settings, folder, model)],
     }
@@ -64,28 +69,37 @@ def right(jobs: Sequence[Job], folder: Path) -> Values:
 
 
 def methods(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
-    """The base model and each method: accuracy sampled and greedy, against the base, RLOO and GRPO; a run's compute."""
+    """Return a row for the base model and for each method, with the compute of a run.
+
+    On plain and on hard problems: accuracy sampled and greedy, each against the base model's; sampled on plain ones
+    also against RLOO and GRPO.
+    """
     from em_hf.methods import METHODS
 
-    def marks(method: str, strategy: str) -> Values:
+    def marks(method: str, strategy: str, data: str = "test") -> Values:
         if not method:
-            return right([of_strategy(settings, POCKET, strategy)], folder)
+            return right([of_strategy(settings, POCKET, strategy, data)], folder)
         names = [run.name for run in trainings(settings) if run.method == method]
-        return right([Measuring(name, strategy, settings.problems) for name in names], folder)
+        return right([on(settings, name, strategy, data) for name in names], folder)
 
-    others = {name: marks(name, "sampling") for name in ("", "rloo", "grpo")}
+    ways = [(data, strategy) for data in LEVELS for strategy in ("sampling", "greedy")]
+    others = {name: marks(name, "sampling") for name in ("rloo", "grpo")}
+    base = {way: marks("", way[1], way[0]) for way in ways}
     rows = []
     for method in ("", *settings.seeds):
-        sampled, greedy = marks(method, "sampling"), marks(method, "greedy")
+        found = {(data, strategy): marks(method, strategy, data) for data, strategy in ways}
+        sampled = found["test", "sampling"]
         if not sampled:
             continue
-        row: dict[str, Any] = {"method": method or "base", "seeds": len(sampled), "sampled": interval(sampled)}
+        row: dict[str, Any] = {"method": method or "base", "seeds": len(sampled)}
         row["title"] = METHODS[method].title if method else "base model"
         row["labels"] = (METHODS[method].needs or "none") if method else "none"
-        row["greedy"] = interval(greedy) if greedy else None
-        for other, name in (("", "over_base"), ("rloo", "over_rloo"), ("grpo", "over_grpo")):
-            known = method and method != other and others[other]
-            row[name] = interval(sampled, others[other]) if known else None
+        for way, name in zip(ways, ("sampled", "greedy", "hard_sampled", "hard_greedy"), strict=True):
+            row[name] = interval(found[way]) if found[way] else None
+            over = "over_base" if name == "sampled" else f"{name}_over_base"
+            row[over] = interval(found[way], base[way]) if method and found[way] and base[way] else None
+        for name, values in others.items():
+            row[f"over_{name}"] = interval(sampled, values) if method and method != name and values else None
         row["seed_means"] = [sum(values) / len(values) for values in sampled]
         if method:
             costs = [result_of(run, folder) for run in trainings(settings) if run.method == method]
@@ -108,34 +122,36 @@ def guards(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def decoding(settings: LabSettings, folder: Path, model: str) -> list[dict[str, Any]]:
-    """Every strategy on a model, each compared with EM-INF on the same problems."""
-    found = {name: result_of(of_strategy(settings, model, name), folder) for name in STRATEGIES}
+def decoding(settings: LabSettings, folder: Path, model: str, data: str) -> list[dict[str, Any]]:
+    """Return every strategy on a model, each compared with EM-INF on the same problems."""
+    found = {name: result_of(of_strategy(settings, model, name, data), folder) for name in STRATEGIES}
     matched = result_of(Matching(model, settings.chosen_on), folder)
     rows = []
     for name, one in found.items():
         if one is None:
             continue
-        row = {"model": model, "strategy": name, "settings": one["strategy"], "sampled": interval([one["right"]])}
+        row = {"model": model, "data": data, "strategy": name, "settings": one["strategy"]}
+        row |= {"sampled": interval([one["right"]]), "steps": interval([one["steps"]])}
         row |= {key: sum(one[key]) / len(one[key]) for key in ("tokens", "flops", "seconds")}
         if (reference := found["em-inf"]) is not None and name != "em-inf":
             mean, low, high = paired_interval(reference["right"], one["right"])
             row["em_inf_over_it"] = {"mean": mean, "low": low, "high": high}
-        if matched and name in ("sampling", "em-inf", *AT_EQUAL_ENTROPY):
+        if matched and data == "test" and name in ("sampling", "em-inf", *AT_EQUAL_ENTROPY):
             row["nats_left"] = matched["nats"][name]
         rows.append(row)
     return rows
 
 
-def passes(settings: LabSettings, folder: Path, models: Sequence[str]) -> list[dict[str, Any]]:
-    """pass@1 and pass@k of each model from the same answers, and pass@k over the base model's."""
+def passes(settings: LabSettings, folder: Path, models: Sequence[str], data: str) -> list[dict[str, Any]]:
+    """Return pass@1, pass@k and the votes of each model from the same answers, and pass@k over the base model's."""
     k = settings.pass_samples
 
-    def of(model: str, strategy: str) -> tuple[list[float], list[float]] | None:
-        found = result_of(Measuring(model, strategy, settings.problems, samples=k), folder)
+    def of(model: str, strategy: str) -> dict[str, list[float]] | None:
+        found = result_of(on(settings, model, strategy, data, k), folder)
         if found is None:
             return None
-        return found["right"], [pass_at_k(k, round(share * k), k) for share in found["right"]]
+        votes = {name: marks for name, marks in found.items() if name.startswith("votes_")}
+        return {"1": found["right"], "k": [pass_at_k(k, round(share * k), k) for share in found["right"]], **votes}
 
     base = of(POCKET, "sampling")
     rows = []
@@ -143,13 +159,11 @@ def passes(settings: LabSettings, folder: Path, models: Sequence[str]) -> list[d
         for strategy in ("sampling", "em-inf"):
             if (values := of(model, strategy)) is None:
                 continue
-            row: dict[str, Any] = {"model": model, "strategy": strategy, "k": k}
-            row |= {"pass_1": interval([values[0]]), "pass_k": interval([values[1]])}
+            row: dict[str, Any] = {"model": model, "data": data, "strategy": strategy, "k": k}
+            row |= {f"pass_{name}": interval([values[name]]) for name in "1k"}
+            row |= {name: interval([marks]) for name, marks in values.items() if name.startswith("votes_")}
             if base is not None and (model, strategy) != (POCKET, "sampling"):
-                row |= {
-                    "over_base_1": interval([values[0]], [base[0]]),
-                    "over_base_k": interval([values[1]], [base[1]]),
-                }
+                row |= {f"over_base_{name}": interval([values[name]], [base[name]]) for name in "1k"}
             rows.append(row)
     return rows
 

@@ -9,7 +9,12 @@ from em_hf.methods import METHODS
 Figure = Mapping[str, float]
 Record = Mapping[str, Any]
 
-KINDS = {"fewer": 'problems with "fewer"', "others": "other problems", "test": "its problems"}
+KINDS = {
+    "fewer": 'problems with "fewer"',
+    "others": "other problems",
+    "test": "plain problems",
+    "hard": "hard problems",
+}
 
 
 def share(figure: Figure | None) -> str:

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from em_hf.lab.found import record_of
-from em_hf.lab.plan import Diagnosing, Job, LabSettings, Matching, Measuring, Training, of_strategy, sweep
+from em_hf.lab.plan import EM_INF, Diagnosing, Job, LabSettings, Matching, Measuring, Training, of_strategy, sweep
+from em_hf.lab.record import record_of
 from em_hf.lab.run import open_folder, write_json
 
 SETTINGS = LabSettings(
     seeds={"em-ft": 2, "rloo": 1},
     problems=4,
+    hard_problems=3,
     kind_problems=2,
     answers=2,
     chosen_on=2,
@@ -30,7 +31,12 @@ def put(folder: Path, job: Job, right: list[float] | None = None, **more: Any) -
         (folder / "runs" / job.name).mkdir(parents=True)
         write_json(folder / "runs" / job.name / "run.json", {"status": "finished", **more})
         return
-    found = {"right": right, "strategy": "words", **{name: [2.0, 4.0] for name in ("tokens", "flops", "seconds")}}
+    found = {
+        "right": right,
+        "steps": right,
+        "strategy": "words",
+        **{name: [2.0, 4.0] for name in ("tokens", "flops", "seconds")},
+    }
     write_json(folder / "measured" / f"{job.name}.json", {**found, **more})
 
 
@@ -60,10 +66,23 @@ def test_a_methods_row_is_the_mean_over_seeds_and_problems_and_its_differences(f
     assert em["seeds"] == 2 and em["sampled"]["mean"] == 0.75 and em["seed_means"] == [0.75, 0.75]
     assert em["over_base"]["mean"] == 0.25 and em["over_rloo"]["mean"] == -0.25 and em["over_grpo"] is None
     assert em["flops"] == 15.0 and em["seconds"] == 4.0 and em["labels"] == "none"
+    assert base["hard_greedy"] is em["hard_greedy"] is em["hard_greedy_over_base"] is None
     assert rloo["over_rloo"] is None and rloo["over_base"]["mean"] == 0.5 and rloo["labels"] == "answers"
     for row in (em, rloo):
         assert row["over_base"]["low"] <= row["over_base"]["mean"] <= row["over_base"]["high"]
     assert (rloo["sampled"]["low"], rloo["sampled"]["high"]) == (1.0, 1.0)
+
+
+def test_on_hard_problems_a_method_is_compared_with_the_base_models_greedy_answers(folder: Path) -> None:
+    put(folder, of_strategy(SETTINGS, BASE, "sampling"), [0.5, 0.0, 1.0, 0.5])
+    put(folder, of_strategy(SETTINGS, BASE, "greedy", "hard"), [1.0, 0.0, 0.0])
+    put(folder, Training("rloo", 0, BASE), compute={"flops": 60.0, "seconds": 8.0})
+    put(folder, Measuring("rloo-0", "sampling", 4), [1.0, 1.0, 1.0, 1.0])
+    put(folder, Measuring("rloo-0", "greedy", 3, data="hard"), [1.0, 1.0, 0.0])
+    base, rloo = record_of(SETTINGS, folder)["methods"]
+    assert base["hard_greedy"]["mean"] == pytest.approx(1 / 3) and base["hard_greedy_over_base"] is None
+    assert rloo["hard_greedy"]["mean"] == pytest.approx(2 / 3) and rloo["hard_sampled"] is None
+    assert rloo["hard_greedy_over_base"]["mean"] == pytest.approx(1 / 3)
 
 
 def test_a_strategy_is_compared_with_em_inf_problem_by_problem(folder: Path) -> None:
@@ -78,10 +97,11 @@ def test_a_strategy_is_compared_with_em_inf_problem_by_problem(folder: Path) -> 
 
 
 def test_pass_k_is_of_problems_with_any_right_answer_where_k_are_all_there_are(folder: Path) -> None:
-    put(folder, Measuring(BASE, "sampling", 4, samples=4), [0.25, 0.0, 1.0, 0.75])
+    put(folder, Measuring(BASE, "sampling", 4, samples=4), [0.25, 0.0, 1.0, 0.75], votes_4=[0.0, 0.0, 1.0, 1.0])
     put(folder, Measuring("rloo-0", "sampling", 4, samples=4), [1.0, 0.0, 1.0, 0.0])
     base, rloo = record_of(SETTINGS, folder)["pass"]
     assert base["pass_1"]["mean"] == 0.5 and base["pass_k"]["mean"] == 0.75 and "over_base_1" not in base
+    assert base["votes_4"]["mean"] == 0.5 and base["data"] == "test"
     assert rloo["over_base_1"]["mean"] == 0.0 and rloo["over_base_k"]["mean"] == -0.25
 
 
@@ -118,4 +138,6 @@ def test_the_sweeps_points_are_compared_with_plain_sampling(folder: Path) -> Non
     put(folder, first, [1.0, 1.0, 1.0, 0.0])
     (row,) = record_of(SETTINGS, folder)["sweep"]
     assert row["point"] == {"threshold": 0.1, "n_grad_steps": 1} and row["over_sampling"]["mean"] == 0.25
-    assert row["settings"] == {"threshold": 0.1, "n_grad_steps": 1, "learning_rate": 0.1, "kl_weight": 0.05}
+    assert row["settings"] == {"threshold": 0.1, "n_grad_steps": 1, "learning_rate": EM_INF["learning_rate"]} | {
+        "kl_weight": EM_INF["kl_weight"]
+    }

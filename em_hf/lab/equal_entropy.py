@@ -33,9 +33,9 @@ def equal_entropy(model: Any, tokenizer: Any, job: Matching) -> dict[str, Any]:
         return MinPLogitsWarper(min_p=p)(None, logits)  # type: ignore[arg-type]  # it looks at no ids
 
     # Each falls as its number moves from the first end to the second.
-    temperature, t_nats = where(lambda t: _mean(logits / t), wanted, 1.0, 0.02)
-    min_p, p_nats = where(lambda p: _mean(with_min_p(p)), wanted, 0.0, 0.999)
-    ratio, a_nats = where(lambda r: _mean(adaptive_temperature(logits, adaptive(r))), wanted, 1.0, 0.01)
+    temperature, t_nats = bisect(lambda t: _mean(logits / t), wanted, 1.0, 0.02)
+    min_p, p_nats = bisect(lambda p: _mean(with_min_p(p)), wanted, 0.0, 0.999)
+    ratio, a_nats = bisect(lambda r: _mean(adaptive_temperature(logits, adaptive(r))), wanted, 1.0, 0.01)
     return {
         "nats": {
             "sampling": _mean(logits),
@@ -52,7 +52,7 @@ def equal_entropy(model: Any, tokenizer: Any, job: Matching) -> dict[str, Any]:
     }
 
 
-def where(entropy: Callable[[float], float], wanted: float, high: float, low: float) -> tuple[float, float]:
+def bisect(entropy: Callable[[float], float], wanted: float, high: float, low: float) -> tuple[float, float]:
     """The number between `high` and `low`, towards which the entropy falls, at which it is `wanted`; and what it is."""
     for _ in range(HALVINGS):
         middle = (high + low) / 2
