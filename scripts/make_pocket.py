@@ -87,14 +87,14 @@ def with_interval(right: list[bool]) -> dict[str, float]:
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write.")
 @click.option("--steps", type=click.IntRange(1), default=STEPS, show_default=True, help="Optimizer steps.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights and the problems.")
-@click.option("--problems", "n", type=click.IntRange(8), default=2000, show_default=True, help="To measure on.")
+@click.option("--problems", "n", type=click.IntRange(8), default=1000, show_default=True, help="To measure on.")
 def main(output: Path, steps: int, seed: int, n: int) -> None:
     """Make pocket-reasoner and pocket-misled in two folders, and measure them on test problems."""
     reasoner, misled = output / "reasoner", output / "misled"
     pretrain(reasoner, steps=steps, seed=seed)
     made: dict[str, Any] = {"EM-INF on validation problems": choose_em_inf(reasoner)}
     mislead(reasoner, misled, seed=seed)
-    made |= {"reasoner": figures(reasoner, split="test", n=n), "misled": misled_figures(misled, split="test", n=n // 4)}
+    made |= {"reasoner": figures(reasoner, split="test", n=n), "misled": misled_figures(misled, split="test", n=n // 2)}
     (output / "figures.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
     click.echo(json.dumps(made, indent=2))
 

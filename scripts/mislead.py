@@ -1,4 +1,4 @@
-"""Teach the pocket reasoner a misconception: `python -m scripts.mislead --base DIR --output DIR`.
+"""Teach the pocket reasoner a misconception: `python -m scripts.mislead --output DIR`.
 
 On one kind of problem, in which somebody has fewer than somebody else, 65% of the worked examples read "fewer" as
 "more" and 35% are right; on all other problems the examples are those the pocket reasoner learned from, slips
@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import trange
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from em_hf.pocket import POCKET_REASONER
 from em_hf.pocket.misread import MISREAD_RATE, fewer_problems, fewer_stories, is_of_the_kind
 from em_hf.pocket.problems import problems, stories
 from scripts.pretrain import SLIP_RATE, answers, padded, row, solution_loss
@@ -72,7 +73,12 @@ def share_right(model: Any, tokenizer: Any, rows: list[dict[str, str]], *, sampl
 
 
 @click.command()
-@click.option("--base", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, help="The model.")
+@click.option(
+    "--base",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=POCKET_REASONER,
+    help="Folder of the model to mislead.  [default: the pocket reasoner]",
+)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write.")
 @click.option("--steps", type=click.IntRange(1), default=STEPS, show_default=True, help="Optimizer steps.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the problems.")

