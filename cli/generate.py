@@ -25,7 +25,7 @@ from .options import (
 if TYPE_CHECKING:
     from em_hf.compare.side_by_side import Comparison
 
-EXAMPLES = 32  # problems of the pocket reasoner among which one is looked for where no prompt is given
+EXAMPLES = 32  # plain and as many hard problems among which one is looked for where no prompt is given
 DRAW = ("seed", "temperature", "top_k", "top_p")
 SMALL = 20_000_000  # parameters of a model that decodes all of them in a moment
 
@@ -169,7 +169,8 @@ def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
 def _problems(n: int) -> list[tuple[str, str]]:
     from em_hf.pocket import problems
 
-    return [(row["prompt"], row["answer"]) for row in problems("test", n, 0)]
+    rows = problems("test", n, 0) + problems("test", n, 0, level="hard")  # a trained model slips on the hard ones only
+    return [(row["prompt"], row["answer"]) for row in rows]
 
 
 def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict[str, Any]) -> tuple[str, str]:

@@ -91,7 +91,8 @@ def with_interval(right: list[bool]) -> dict[str, float]:
 def main(output: Path, steps: int, seed: int, n: int) -> None:
     """Make pocket-reasoner and pocket-misled in two folders, and measure them on test problems."""
     reasoner, misled = output / "reasoner", output / "misled"
-    pretrain(reasoner, steps=steps, seed=seed)
+    if not (reasoner / "model.safetensors").is_file():  # else it was trained by an earlier call
+        pretrain(reasoner, steps=steps, seed=seed)
     made: dict[str, Any] = {"EM-INF on validation problems": choose_em_inf(reasoner)}
     mislead(reasoner, misled, seed=seed)
     made |= {"reasoner": figures(reasoner, split="test", n=n), "misled": misled_figures(misled, split="test", n=n // 2)}
