@@ -9,12 +9,15 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.pocket import POCKET_REASONER, problems
-from em_hf.training.settings import RunSettings
+from em_hf.pocket import POCKET_REASONER, em_inf_settings, problems
+from em_hf.training.measure import measure
+from em_hf.training.settings import recipe_settings
 
 WEIGHTS = POCKET_REASONER / "model.safetensors"
 N = 500
 LONGEST = 160
+ROOT = Path(__file__).parents[2]
+BASE = ("pocket-reasoner", "test")
 
 # Typed by hand for this test; some with names and things that no word list of the grammar has.
 TYPED = [
@@ -120,9 +123,9 @@ def test_plain_generate_samples_from_the_whole_distribution_at_temperature_1(
     assert plain == generate(model, tokenizer, prompts, do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
 
 
-def test_the_stored_settings_of_em_inf_are_those_of_the_recipe(model: LlamaForCausalLM) -> None:
-    stored = EntropyMinConfig.from_dict(model.generation_config.entropy_min_config)
-    assert stored == EntropyMinConfig.from_dict(RunSettings.resolve({"recipe": "pocket"}).entropy_min)
+def test_the_settings_of_em_inf_are_stored_and_no_recipe_has_others(model: LlamaForCausalLM) -> None:
+    assert EntropyMinConfig.from_dict(model.generation_config.entropy_min_config)
+    assert "entropy_min" not in recipe_settings("pocket")
 
 
 def test_nearly_every_sample_ends_by_itself_and_uses_no_padded_entry_of_the_vocabulary(
@@ -171,3 +174,23 @@ def test_it_runs_on_a_context_of_1024_tokens(model: LlamaForCausalLM, tokenizer:
     assert made.shape == (1, 1024)
     with torch.no_grad():
         assert model(made).logits.isfinite().all()
+
+
+def test_the_demos_way_to_measure_gives_the_figures_of_readme_and_of_evals_way(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """`em-hf train` measures with `em_hf.training.measure`, the lab and `em-hf eval` through lm-eval; README quotes."""
+    record = json.loads((ROOT / "benchmarks" / "results" / "lab.json").read_text(encoding="utf-8"))
+    base = {row["strategy"]: row for row in record["decoding"] if (row["model"], row["data"]) == BASE}
+    held_out = problems("test", N, 0)
+    prompts, answers = [p["prompt"] for p in held_out], [p["answer"] for p in held_out]
+    ways = {"greedy": {"greedy": True}, "sampling": {"samples": 2}}
+    ways["em-inf"] = {"samples": 2, "entropy_min": EntropyMinConfig.from_dict(em_inf_settings())}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for way, options in ways.items():
+        found = measure(model, tokenizer, prompts, answers, name=way, max_new_tokens=LONGEST, **options)
+        quoted = base[way]["sampled"]
+        assert f"{100 * quoted['mean']:.1f}%" in readme, way
+        # Greedy decoding of the same problems has one result; samples are drawn in batches of another size.
+        margin = 0.003 if way == "greedy" else 0.04
+        assert found.accuracy == pytest.approx(quoted["mean"], abs=margin), way
