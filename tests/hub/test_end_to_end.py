@@ -16,7 +16,7 @@ import torch
 
 from em_hf import EntropyMinConfig
 from em_hf.hub import write_repository
-from em_hf.pocket import POCKET_REASONER, problems
+from em_hf.pocket import POCKET_REASONER, em_inf_settings, problems
 from tests.hub.conftest import Pusher, environment, repo_of
 from tests.hub.made import make_adapter, record
 from tests.hub.server import Hub, card_errors
@@ -163,7 +163,7 @@ def test_a_trained_adapter_on_the_pocket_reasoner_goes_out_merged(hub: Hub, push
     settings, tokens = json.loads(
         python(DECODE, json.dumps([repo_of(run), ["Tom has 5 eggs."]]), env=env, cwd=tmp_path)
     )
-    assert settings == EntropyMinConfig(threshold=0.1, n_grad_steps=10).to_dict()  # the pocket recipe's
+    assert settings == EntropyMinConfig.from_dict(em_inf_settings()).to_dict()  # those stored with the model
     assert len(tokens) == 1
 
 
