@@ -27,10 +27,13 @@ _SHAPES = [
     ("a GitHub or GitLab token", r"\b(?:gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,})"),
     ("an AWS access key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     ("a Google API key", r"\bAIza[\w-]{35}"),
-    ("a Google access token", r"\bya29\.[\w-]{20,}"),
+    ("a Google access token", r"\bya29\.[\w-]{20,}|(?<![\w/])1//0[\w-]{20,}"),
     ("a Slack token", r"\bxox[abeoprs]-[\w-]{10,}|\bhooks\.slack\.com/services/\w+"),
     ("the address of a Discord webhook", r"\bdiscord(?:app)?\.com/api/webhooks/\d+/[\w-]+"),
     ("a Telegram bot's token", r"\b\d{8,10}:AA[\w-]{33}\b"),
+    ("a Mailgun API key", r"\bkey-[0-9a-f]{32}\b"),
+    ("a line of .netrc", r"\bmachine\s+\S+\s+login\s+\S+\s+password\s+\S"),
+    ("a cookie", r"(?i:\b(?:set-)?cookie:\s*)[^\s=;]+=[^\s;]{16,}"),
     ("a SendGrid API key", r"\bSG\.[\w-]{16,}\.[\w-]{16,}"),
     (
         "an access token",
@@ -126,7 +129,9 @@ def secret_in(text: str, *, assigned: bool = True) -> str | None:
             return what
     for pattern in _ASSIGNED if assigned else ():
         for match in pattern.finditer(text):
-            password = re.fullmatch(_PASSWORD, match["name"], re.IGNORECASE) and match["by"] != ":"
+            password = re.fullmatch(_PASSWORD, match["name"], re.IGNORECASE)
+            if password and match["by"] == ":" and match["value"].isalpha():  # "password: required"
+                continue
             if _is_secret(match["value"], at_least=4 if password else 16):
                 return f"a secret (after {match['name']!r})"
     return None

@@ -118,6 +118,11 @@ MIXED = "a8f3kd93kdl2m4nf8sk2"
         "token=abcdefghijklmnopqrstuvwxyz",
         "password=hunter2",
         "--password hunter2",
+        "password: hunter2",
+        f"1//0{LETTERS}",
+        "key-" + "0123456789abcdef" * 2,
+        "machine example.org login me password hunter2",
+        f"Cookie: session={MIXED}",
     ],
 )
 def test_every_kind_of_secret_is_refused_and_not_shown(text: str) -> None:
@@ -146,6 +151,7 @@ def test_every_kind_of_secret_is_refused_and_not_shown(text: str) -> None:
         "https://user:***@host",
         "http://host:8000/v1",
         "password: str",
+        "password: required",
         "secret=None",
         "token=$HF_TOKEN_OF_SOMEBODY",
         "--max-new-tokens 128 --reward-tokens last-third",
