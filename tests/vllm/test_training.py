@@ -44,6 +44,14 @@ def test_the_engine_samples_from_the_weights_of_each_step(method: str, pocket: d
         assert len(run["distances"]) == 12 and max(run["distances"]) < ROUNDING
 
 
+@pytest.mark.timeout(1600)
+def test_an_engine_that_is_not_sent_the_weights_shows(pocket: dict[str, Any]) -> None:
+    """The distance above would tell: with large steps it is far beyond rounding where the sync is dropped."""
+    kept, dropped = pocket["sync"]["kept"], pocket["sync"]["dropped"]
+    assert dropped[0] < ROUNDING  # before the first step the two are one model
+    assert dropped[-1] > 2 * ROUNDING and dropped[-1] > 4 * kept[-1]
+
+
 @pytest.mark.timeout(900)
 def test_the_command_line_trains_with_an_engine_beside_it(tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -25,6 +25,7 @@ from tests.reference import entropy
 
 SEEDS = (0, 1, 2)
 STEPS = {"em-ft": 12, "em-rl-sequence": 12}
+LARGE = {"max_steps": 5, "per_device_train_batch_size": 8, "learning_rate": 3e-3, "seed": 0}  # steps that move the model
 
 
 def one_engine() -> None:
@@ -120,7 +121,20 @@ def pocket() -> dict[str, Any]:
                 distances = watch(t) if sampler == "vllm" else []
                 t.train()
                 runs.append({"after": held_out_entropy(model, tokenizer, held_out), "distances": distances})
+    found["sync"] = {name: large_steps(rows, synced=name == "kept") for name in ("dropped", "kept")}
     return found
+
+
+def large_steps(rows: list[dict[str, str]], *, synced: bool) -> list[float]:
+    """The distances at each of a few large steps, with the engine's weights sent or left as they were."""
+    model, tokenizer = load_model("pocket-reasoner", device="cpu")
+    t = trainer("em-ft", model, tokenizer, rows, use_vllm=True, **LARGE)
+    t.vllm_generation.sync_weights()  # whatever a run before has left in the engine
+    if not synced:
+        t.vllm_generation.sync_weights = lambda: None
+    distances = watch(t)
+    t.train()
+    return distances
 
 
 if __name__ == "__main__":
