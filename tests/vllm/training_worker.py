@@ -25,7 +25,7 @@ from tests.reference import entropy
 
 SEEDS = (0, 1, 2)
 STEPS = {"em-ft": 12, "em-rl-sequence": 12}
-LARGE = {"max_steps": 5, "per_device_train_batch_size": 8, "learning_rate": 3e-3, "seed": 0}  # steps that move the model
+LARGE = {"max_steps": 5, "per_device_train_batch_size": 8, "learning_rate": 3e-3, "seed": 0}  # the model moves
 
 
 def one_engine() -> None:
