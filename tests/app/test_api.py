@@ -29,7 +29,8 @@ def client(served: Served) -> Client:
 def alone(prompt: str, seed: int, config: EntropyMinConfig | None = None) -> dict[str, Any]:
     """The same comparison without the app."""
     model, tokenizer = load_model("pocket-reasoner")
-    return compare_decoding(model, tokenizer, encode_prompts(tokenizer, [prompt]), config, seed=seed).to_dict()
+    inputs = encode_prompts(tokenizer, [prompt])
+    return compare_decoding(model, tokenizer, inputs, config or EntropyMinConfig(), seed=seed).to_dict()
 
 
 def test_compare_is_typed_and_gives_what_the_library_gives(client: Client) -> None:
