@@ -21,9 +21,8 @@ QUIET: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_prog
 def slider(name: str, value: float | None = None, **looks: Any) -> gr.Slider:
     """Return a slider over the range of a setting, at its default unless a value is given."""
     one = SETTINGS[name]
-    return gr.Slider(
-        **{"minimum": one.low, "maximum": one.high, "value": one.default if value is None else value} | looks
-    )
+    given: dict[str, Any] = {"minimum": one.low, "maximum": one.high} | looks
+    return gr.Slider(value=one.default if value is None else value, **given)
 
 
 def settings_fields(models: Models, begin: Example) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
         super().__init__(model, args=args or EMFTConfig(output_dir="em-ft"), **kwargs)
         self._kl = torch.zeros(())
         for name, kept in self._logs.items():  # the parent keeps as many as there are prompts
-            self._logs[name] = deque(kept, maxlen=kept.maxlen * self.args.num_generations)
+            self._logs[name] = deque(kept, maxlen=(kept.maxlen or 0) * self.args.num_generations or None)
         if self.args.beta and not hasattr(self.model, "disable_adapter"):
             self.teacher_model = self._reference()
 
