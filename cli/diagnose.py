@@ -70,7 +70,7 @@ def command(**options: Any) -> None:
     from em_hf.data import load_prompts
     from em_hf.evaluation.confidence import sample_answers
     from em_hf.evaluation.diagnose import describe, diagnose
-    from em_hf.generation.mixin import stored_settings
+    from em_hf.generation.mixin import settings_of_model, stored_settings
     from em_hf.runs import Diagnosis, write_json
 
     prompts = load_prompts(
@@ -84,8 +84,8 @@ def command(**options: Any) -> None:
     if prompts.answers is None:
         raise ValueError(f"{options['dataset']} has no answers: name their column with --answer-column")
     model, tokenizer = load_chosen_model(options)
-    note_defaults(stored := stored_settings(model))
-    base = {**(stored or EntropyMinConfig()).to_dict(), **given, "method": "logit_optimization"}
+    note_defaults(stored_settings(model))
+    base = settings_of_model(model, {**given, "method": "logit_optimization"}).to_dict()
     with (
         while_decoding(options["model"]),
         tqdm(total=len(prompts), unit="problem", disable=None, file=sys.stderr) as bar,

@@ -9,6 +9,7 @@ from importlib import import_module, metadata
 import click
 
 from em_hf import __version__
+from em_hf.messages import one_line
 
 from .common import note, print_json
 from .options import Command, json_option
@@ -39,7 +40,7 @@ def _verl_plugin() -> str:
             return f"switched off by VERL_USE_EXTERNAL_PLUGINS={policy}"
         import_module("em_hf.training.verl")
     except Exception as error:
-        return f"does not load: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        return f"does not load: {one_line(error, 300)}"
     return "not loaded: this verl has no plug-ins; em-hf needs verl 0.9"
 
 

@@ -131,7 +131,7 @@ def command(prompt: str | None, **options: Any) -> None:
 
 def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> Decoding:
     """Load the model and encode the prompt."""
-    from em_hf.generation.mixin import stored_settings
+    from em_hf.generation.mixin import settings_of_model, stored_settings
     from em_hf.models import context_length, encode_prompts
 
     if is_gguf(options["model"]):
@@ -142,8 +142,8 @@ def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
         model, tokenizer = load_gguf_model(options["model"])
     else:
         model, tokenizer = load_chosen_model(options)
-    note_defaults(stored := stored_settings(model))
-    config = EntropyMinConfig.from_dict({**(stored or EntropyMinConfig()).to_dict(), **settings})
+    note_defaults(stored_settings(model))
+    config = settings_of_model(model, settings)
     answer = None
     if prompt is None:
         prompt, answer = _example(model, tokenizer, config, options)

@@ -21,6 +21,7 @@ class Method:
         source: Where the method was published: "arXiv NUMBER, …".
         rollouts: Whether TRL samples groups of completions per prompt, with a KL penalty `beta`.
         samples: Whether TRL samples from the current policy at each step, with transformers or vLLM.
+        own: The settings of `em-hf train` that this method has and most others have not.
     """
 
     title: str
@@ -32,6 +33,7 @@ class Method:
     source: str = ""
     rollouts: bool = True
     samples: bool = True
+    own: tuple[str, ...] = ()
 
     def builder(self) -> Callable[..., Any]:
         """Import and return what `build` names."""
@@ -48,6 +50,7 @@ METHODS = {
         rollouts=False,
         loop="DistillationTrainer",
         source="arXiv 2505.15134, section 3.1",
+        own=("loss_reduction", "loss_temperature"),
     ),
     "em-rl-sequence": Method(
         title="EM-RL-sequence",
@@ -80,6 +83,7 @@ METHODS = {
         build="em_hf.training.baselines:build_grpo",
         loop="GRPOTrainer",
         source="arXiv 2505.22660",
+        own=("reward_tokens",),
     ),
     "self-certainty": Method(
         title="Self-certainty",
@@ -114,6 +118,7 @@ METHODS = {
         samples=False,
         loop="SFTTrainer",
         source="arXiv 2604.01193",
+        own=("top_p",),
     ),
     "rloo": Method(
         title="RLOO",
@@ -148,15 +153,10 @@ METHODS = {
 
 def unused_settings(method: str) -> set[str]:
     """Return the settings of `em-hf train` that have no part in a method."""
-    unused = set()
-    if method != "em-ft":
-        unused |= {"loss_reduction", "loss_temperature"}
-    if method != "rent":
-        unused |= {"reward_tokens"}
-    if method != "ssd":
-        unused |= {"top_p"}
-    if METHODS[method].needs == "solutions":
+    this = METHODS[method]
+    unused = {name for other in METHODS.values() for name in other.own} - {*this.own}
+    if this.needs == "solutions":
         unused |= {"num_generations", "temperature"}
-    if METHODS[method].loop == "SFTTrainer":
+    if this.loop == "SFTTrainer":
         unused |= {"beta"}
     return unused

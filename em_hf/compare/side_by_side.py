@@ -13,7 +13,7 @@ from em_hf.compare.stream import PieceStream, stream_generate
 from em_hf.compare.verdict import Divergence, divergence, first_difference, verdict
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
-from em_hf.generation.mixin import enable_entropy_min, stored_settings
+from em_hf.generation.mixin import enable_entropy_min, settings_of_model
 from em_hf.generation.processors import EntropyMinLogitsProcessor
 from em_hf.generation.trace import EntropyTrace
 from em_hf.models import encode_prompts, unwrap_model
@@ -264,7 +264,7 @@ def compare_decoding(
         model,
         tokenizer,
         inputs,
-        [None, config or stored_settings(model) or EntropyMinConfig()],
+        [None, config or settings_of_model(model)],
         seed=seed,
         max_new_tokens=max_new_tokens,
         temperature=temperature,

@@ -357,6 +357,12 @@ def stored_settings(model: Any) -> EntropyMinConfig | None:
     return EntropyMinConfig.from_dict(stored)
 
 
+def settings_of_model(model: Any, given: Mapping[str, Any] | None = None) -> EntropyMinConfig:
+    """Return `given` over the settings stored with the model, or over the defaults where none are stored."""
+    stored = stored_settings(model) or EntropyMinConfig()
+    return EntropyMinConfig.from_dict({**stored.to_dict(), **(given or {})})
+
+
 def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> Model:
     """Let this model object's `generate` take `entropy_min`, `entropy_trace` and `coupled`.
 

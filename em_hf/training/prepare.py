@@ -60,8 +60,7 @@ def load_base(settings: RunSettings) -> tuple[Any, Any]:
 
 def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple[Any, Any]:
     """Return the model and tokenizer of that name as this run has them: with its precision, device and EM settings."""
-    from em_hf.generation.config import EntropyMinConfig
-    from em_hf.generation.mixin import store_config, stored_settings
+    from em_hf.generation.mixin import settings_of_model, store_config
     from em_hf.models import load_model, unwrap_model
 
     model, tokenizer = load_model(
@@ -83,8 +82,7 @@ def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple
         except ValueError as error:
             why = one_line(error)
             raise ValueError(f"{name} has a generation_config.json that would not save, so fix it: {why}") from error
-    stored = stored_settings(model) or EntropyMinConfig()
-    store_config(model, EntropyMinConfig.from_dict({**stored.to_dict(), **settings.entropy_min}))
+    store_config(model, settings_of_model(model, settings.entropy_min))
     return model, tokenizer
 
 
@@ -97,22 +95,22 @@ def load_data(settings: RunSettings) -> tuple[Any, Any, Any]:
     from em_hf.data import load_prompts
     from em_hf.settings import POCKET_DATASETS
 
-    assert settings.dataset is not None
-    source: dict[str, Any] = {"prompt_column": settings.prompt_column, "answer_column": settings.answer_column}
+    source: dict[str, Any] = {"name": settings.dataset, "split": settings.split}
+    source |= {"prompt_column": settings.prompt_column, "answer_column": settings.answer_column}
     needs = METHODS[settings.method].needs
     labels: dict[str, Any] = {"with_answers": needs == "answers", "with_solutions": needs == "solutions"}
     watched = settings.probe_problems if settings.guard else 0
     if settings.dataset in POCKET_DATASETS:
         return _pocket_data(settings, source, labels, watched)
     source |= {"config": settings.dataset_config, "limit": settings.limit}
-    everything = load_prompts(settings.dataset, split=settings.split, **labels, **source)
+    everything = load_prompts(**labels, **source)
     if needs and everything.answers is None and everything.solutions is None:
         raise ValueError(f"{settings.method} needs {needs}, but {settings.dataset} has none: give --answer-column")
     measured = min(settings.eval_problems, len(everything) // 10)
     watched = min(watched, len(everything) // 10)
     train, held_out, probe = everything, None, None
     if measured or (watched and settings.early_stopping):
-        answered = load_prompts(settings.dataset, split=settings.split, with_answers=True, **source)
+        answered = load_prompts(with_answers=True, **source)
     if measured:
         (train, _), (answered, held_out) = train.split_off(measured), answered.split_off(measured)
     if watched:
@@ -127,10 +125,9 @@ def load_data(settings: RunSettings) -> tuple[Any, Any, Any]:
 def _pocket_data(settings: RunSettings, source: dict, labels: dict, watched: int) -> tuple[Any, Any, Any]:
     from em_hf.data import load_prompts
 
-    name = settings.dataset or ""
     wanted = settings.steps * settings.batch_size * settings.gradient_accumulation_steps * world_size()
     wanted = min(wanted, settings.limit or wanted)
-    train = load_prompts(name, split=settings.split, limit=wanted, **labels, **source)
+    train = load_prompts(limit=wanted, **labels, **source)
     of = {"measure": "test", "watch": "validation"}
     if settings.eval_problems and settings.split == of["measure"]:
         raise ValueError(
@@ -138,9 +135,9 @@ def _pocket_data(settings: RunSettings, source: dict, labels: dict, watched: int
         )
     probe = held_out = None
     if watched and settings.split != of["watch"]:
-        probe = load_prompts(name, split=of["watch"], limit=watched, with_answers=settings.early_stopping, **source)
+        probe = load_prompts(**{**source, "split": of["watch"]}, limit=watched, with_answers=settings.early_stopping)
     if settings.eval_problems:
-        held_out = load_prompts(name, split=of["measure"], limit=settings.eval_problems, **source)
+        held_out = load_prompts(**{**source, "split": of["measure"]}, limit=settings.eval_problems)
     return train, probe, held_out
 
 

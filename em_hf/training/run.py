@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from em_hf import runs
-from em_hf.generation.config import EntropyMinConfig
 from em_hf.methods import METHODS
 from em_hf.runs import check_folder
 from em_hf.training.checkpoints import (
@@ -60,7 +59,7 @@ def train(
             a run that diverged. The folder can be resumed.
         Interrupted: Ctrl-C; a checkpoint was left.
     """
-    from em_hf.generation.mixin import stored_settings
+    from em_hf.generation.mixin import settings_of_model
 
     check_launched()
     check_extras(settings)
@@ -71,7 +70,7 @@ def train(
     prompts, probe, held_out = load_data(settings)
     check_prompts(settings, prompts)
     model, tokenizer = load_base(settings)
-    em_inf = stored_settings(model) or EntropyMinConfig()
+    em_inf = settings_of_model(model)
     settings = replace(settings, entropy_min=em_inf.to_dict())
     everything = [part for part in (prompts, probe, held_out) if part is not None]
     note = few_held_out(settings, held_out, sum(map(len, everything)))

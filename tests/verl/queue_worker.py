@@ -6,33 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 import transfer_queue as tq
 from hydra import compose, initialize_config_dir
-from tensordict import NonTensorData, NonTensorStack, TensorDict
+from tensordict import TensorDict
 from verl.trainer.ppo.v1.trainer_base import get_trainer_cls
 
 from em_hf.training.verl import REWARDS
+from tests.verl.batches import LENGTHS, batch
 
 RUNS = Path(sys.modules["em_hf.training.verl"].__file__ or "").parent / "verl_runs"
-LENGTHS = (3, 1, 4, 2)
-
-
-def batch() -> TensorDict:
-    """Two samples of each of two prompts, as verl's workers leave them: nested, one row per sample."""
-    generator = torch.Generator().manual_seed(0)
-
-    def nested(make: Any) -> torch.Tensor:
-        return torch.nested.as_nested_tensor([make(length) for length in LENGTHS], layout=torch.jagged)
-
-    fields = {
-        "entropy": nested(lambda n: torch.rand(n, generator=generator)),
-        "old_log_probs": nested(lambda n: -torch.rand(n, generator=generator)),
-        "response_mask": nested(lambda n: torch.ones(n, dtype=torch.int64)),
-        "rm_scores": nested(lambda n: torch.full((n,), 7.0)),  # of the reward of the texts
-        "uid": NonTensorStack(*(NonTensorData(uid) for uid in ("a", "a", "b", "b"))),
-    }
-    return TensorDict(fields, batch_size=len(LENGTHS))
 
 
 def rows(data: TensorDict, name: str) -> list[list[float]]:

@@ -18,9 +18,9 @@ from verl.trainer.ppo.v1.trainer_base import get_trainer_cls
 
 from em_hf.training import rewards
 from em_hf.training import verl as plugin
+from tests.verl.batches import batch
 
 RUNS = Path(plugin.__file__).parent / "verl_runs"
-LENGTHS = (3, 1, 4, 2)
 
 
 def test_importing_verl_alone_registers_the_trainer() -> None:
@@ -47,27 +47,10 @@ def config(**em_hf: Any) -> Any:
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """What verl's queue holds for a batch: nested tensors by field, without Ray."""
-    generator = torch.Generator().manual_seed(0)
-
-    def nested(make: Any) -> torch.Tensor:
-        return torch.nested.as_nested_tensor([make(length) for length in LENGTHS], layout=torch.jagged)
-
-    held = {
-        "entropy": nested(lambda n: torch.rand(n, generator=generator)),
-        "old_log_probs": nested(lambda n: -torch.rand(n, generator=generator)),
-        "rollout_log_probs": nested(lambda n: -torch.rand(n, generator=generator)),
-        "response_mask": nested(lambda n: torch.ones(n, dtype=torch.int64)),
-        "rm_scores": nested(lambda n: torch.full((n,), 7.0)),
-    }
+    held: dict[str, Any] = dict(batch().items())
 
     def get(keys: Any, partition_id: Any, select_fields: list[str]) -> TensorDict:
-        fields = {name: held[name] for name in select_fields if name in held}
-        data = TensorDict(fields, batch_size=len(keys))
-        if "uid" in select_fields:
-            from tensordict import NonTensorData, NonTensorStack
-
-            data["uid"] = NonTensorStack(*(NonTensorData(uid) for uid in ("a", "a", "b", "b")))
-        return data
+        return TensorDict({name: held[name] for name in select_fields if name in held}, batch_size=len(keys))
 
     def put(keys: Any, partition_id: Any, fields: TensorDict) -> Any:
         held.update({name: fields[name] for name in fields.keys()})
