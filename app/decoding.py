@@ -1,7 +1,7 @@
 """What a visitor sets off: a live decode, the API's comparison, repeats, and a base model beside its trained run."""
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from itertools import zip_longest
 from typing import Any
@@ -24,7 +24,7 @@ def _seconds(sources: Sequence[str], request: DecodeRequest, *others: Any) -> in
 
 
 @on_gpu(_seconds)
-def batches(sources: Sequence[str], request: DecodeRequest) -> Iterator[list[Step]]:
+def batches(sources: Sequence[str], request: DecodeRequest) -> Generator[list[Step], None, None]:
     """The steps of a decode as they come, the first at once, then those of each twelfth of a second together.
 
     One source: its two rows are plain and with EM-INF. Two: each is a row, decoded plain.
@@ -77,7 +77,9 @@ def comparison(sources: Sequence[str], request: DecodeRequest) -> dict[str, Any]
 
 
 @on_gpu(_seconds)
-def repeats(sources: Sequence[str], request: DecodeRequest, n: int, answer: str | None) -> Iterator[Repeated]:
+def repeats(
+    sources: Sequence[str], request: DecodeRequest, n: int, answer: str | None
+) -> Generator[Repeated, None, None]:
     """`n` samples of the prompt with and without EM-INF; what there is after each batch."""
     one = loaded(sources[0])
     inputs, room = one.encode(request.prompt, request.max_new_tokens)

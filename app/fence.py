@@ -3,7 +3,8 @@
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, MutableMapping
+from contextlib import closing
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -88,25 +89,27 @@ class NobodyListens(Exception):
     """The client of an event has read nothing for `UNHEARD_SECONDS`."""
 
 
-def while_heard(items: Iterable[Item]) -> Iterator[Item]:
+def while_heard(items: Generator[Item, None, None]) -> Iterator[Item]:
     """Pass items on for as long as the client of the event under way reads what the server sends.
 
     A client may join the queue and never open the stream of its messages, or stop reading it; its decode would keep
-    the only place until it ends. Called inside a gradio event; elsewhere it passes everything on.
+    the only place until it ends. Called inside a gradio event; elsewhere it passes everything on. The items are closed
+    before the error leaves: whoever keeps the error keeps its frames, and a decode that is open in one of them runs on.
 
     Raises:
         NobodyListens: the messages of the client's session have waited for `UNHEARD_SECONDS`.
     """
     waiting = _unread()
     least, heard_at = waiting(), time.monotonic()
-    for item in items:
-        unread = waiting()
-        if unread == 0 or unread < least:
-            heard_at = time.monotonic()
-        least = unread
-        if time.monotonic() - heard_at > UNHEARD_SECONDS:
-            raise NobodyListens
-        yield item
+    with closing(items):
+        for item in items:
+            unread = waiting()
+            if unread == 0 or unread < least:
+                heard_at = time.monotonic()
+            least = unread
+            if time.monotonic() - heard_at > UNHEARD_SECONDS:
+                raise NobodyListens
+            yield item
 
 
 def _unread() -> Callable[[], int]:

@@ -1,9 +1,11 @@
 """What the server refuses: uploads, foreign frames, and decodes for clients that do not listen."""
 
+from collections.abc import Generator
 from typing import Any
 
 import httpx
 import pytest
+from em_hf.app import fence
 from em_hf.app.fence import allowed, headers
 from gradio_client import Client
 
@@ -76,6 +78,23 @@ def test_a_client_that_never_listens_loses_its_place(served: Served, slow_steps:
     assert found["seed"] == 0
     assert wait_until(lambda: not decoding(), 60)
     assert 2 < len(slow_steps) < 1024, "one of them was decoded to its end"
+
+
+def test_what_nobody_listens_to_has_ended_by_the_time_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gradio keeps the error, and with it every frame that could still hold an open decode."""
+    monkeypatch.setattr(fence, "_unread", lambda: lambda: 1)
+    monkeypatch.setattr(fence, "UNHEARD_SECONDS", -1.0)
+    closed = []
+
+    def decode() -> Generator[int, None, None]:
+        try:
+            yield from range(1024)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(fence.NobodyListens) as kept:
+        list(fence.while_heard(decode()))
+    assert closed and kept.value.__traceback__ is not None
 
 
 def test_a_client_that_listens_gets_all(served: Served, slow_steps: list[float]) -> None:

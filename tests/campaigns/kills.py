@@ -52,7 +52,7 @@ class Work:
         state: all that it leaves, but for times and memory.
         prepare: what is there before.
         broken: what is wrong with what a kill has left; None where nothing is.
-        logs: files within `out` that are appended to.
+        logs: the files within `out` that the command as far as it has come may be appending to.
         saves: records that are moved into place, about; a command without any cannot be killed there.
     """
 
@@ -60,7 +60,7 @@ class Work:
     state: Callable[[Path], dict[str, Any]]
     prepare: Callable[[Path], Any] = lambda place: None
     broken: Callable[[Path], str | None] = lambda place: None
-    logs: tuple[str, ...] = ()
+    logs: Callable[[Path], tuple[str, ...]] = lambda place: ()
     saves: int = 0
 
 
@@ -88,8 +88,18 @@ def train_work(method: str, folder: Path) -> Work:
     given |= {"batch_size": 4, "learning_rate": 1e-2, "max_completion_length": 4, "eval_problems": 4, "save_steps": 2}
     given |= {"probe_every": 2, "probe_problems": 4, "chat_template": False, "method": method, **METHODS[method]}
     settings = RunSettings.resolve(given)
-    logs = ("log.jsonl", "probe.jsonl")
-    return Work(lambda place: train_on(settings, place / OUT), run_state, logs=logs, saves=2 * STEPS)
+    return Work(lambda place: train_on(settings, place / OUT), run_state, logs=logs_of_run, saves=2 * STEPS)
+
+
+def logs_of_run(place: Path) -> tuple[str, ...]:
+    """A run that is trained, and has its results to measure or nothing at all, appends to neither any more."""
+    from em_hf.runs import RunFileError, read_facts
+
+    try:
+        trained = read_facts(place / OUT).trained
+    except RunFileError:  # killed before there was a record
+        trained = False
+    return () if trained else ("log.jsonl", "probe.jsonl")
 
 
 def train_on(settings: Any, run: Path) -> None:
@@ -188,7 +198,9 @@ def eval_work(folder: Path) -> Work:
     words = ["eval", "--model", str(folder / "model"), "--dataset", str(folder / "prompts.jsonl"), "--device", "cpu"]
     words += ["--limit", "6", "--samples", "2", "--batch-size", "3", "--max-new-tokens", "4", "--compare", "sampling"]
     answers = tuple(f"answers/{name}.jsonl" for name in ("greedy", "sampling"))
-    return Work(lambda place: command(*words, "--output", str(place / OUT)), eval_state, logs=answers, saves=10)
+    return Work(
+        lambda place: command(*words, "--output", str(place / OUT)), eval_state, logs=lambda place: answers, saves=10
+    )
 
 
 def eval_state(place: Path) -> dict[str, Any]:
@@ -294,7 +306,7 @@ def new_place(work: Work, place: Path) -> Path:
 
 def half_a_line(work: Work, place: Path, rng: random.Random) -> None:
     """What a kill in the middle of an append leaves."""
-    for name in work.logs:
+    for name in work.logs(place):
         if (place / OUT / name).is_file() and rng.random() < 0.3:
             with (place / OUT / name).open("a") as file:
                 file.write('{"step": 3, "ent')
