@@ -20,6 +20,7 @@ import torch
 import transformers
 
 import em_hf
+from em_hf.markdown import markdown_table
 
 
 def environment(module: str) -> dict[str, Any]:
@@ -93,15 +94,8 @@ def spread(q: Mapping[str, float], scale: float = 1.0, digits: int = 2) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned table that is Markdown too; the first column to the left, the others to the right."""
-    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        return f"| {' | '.join(padded)} |"
-
-    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    return "\n".join([line(header), rule, *map(line, rows)])
+    """A Markdown table of figures."""
+    return markdown_table(header, rows, numbers=True)
 
 
 def write(output: Path | None, record: Mapping[str, Any], text: str) -> None:

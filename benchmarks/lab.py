@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from em_hf.evaluation.results import markdown
 from em_hf.lab.format import points, share
 from em_hf.lab.report import write_report
+from em_hf.markdown import markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -36,7 +36,7 @@ def docs_block(record: dict[str, Any]) -> str:
     ]
     missing = len(record["missing"])
     unfinished = [f"Of this lab {missing} jobs were not done yet."] if missing else []
-    return "\n\n".join([markdown(head, rows), *unfinished])
+    return "\n\n".join([markdown_table(head, rows), *unfinished])
 
 
 def quoted_in(page: str) -> str:

@@ -15,8 +15,9 @@ import click
 from em_hf.cli.main import COMMANDS, cli
 
 import em_hf
+from em_hf.markdown import markdown_table
 from em_hf.methods import METHODS, Method, unused_settings
-from em_hf.settings import markdown_table
+from em_hf.settings import settings_table
 from em_hf.training.settings import RunSettings, recipe_settings
 
 from .notebooks import notebook_page
@@ -61,18 +62,17 @@ def settings_page() -> str:
     """Return a table of the settings of a training run."""
     return (
         "# Settings of a training run\n\nEach is an option of `em-hf train` and a key of its `--config` file.\n\n"
-        f"{markdown_table(RunSettings)}\n"
+        f"{settings_table(RunSettings)}\n"
     )
 
 
 def methods_page() -> str:
     """Return the overview of the training methods, with a link to the page of each."""
-    lines = ["# Training methods\n", "| method | what it does | labels |", "| --- | --- | --- |"]
-    lines += [
-        f"| [{method.title}](methods/{name}.md) | {method.summary} | {method.needs or 'none'} |"
+    rows = [
+        (f"[{method.title}](methods/{name}.md)", method.summary, method.needs or "none")
         for name, method in METHODS.items()
     ]
-    return "\n".join(lines) + "\n"
+    return f"# Training methods\n\n{markdown_table(('method', 'what it does', 'labels'), rows, aligned=False)}\n"
 
 
 def method_page(name: str, method: Method, lab: dict[str, dict]) -> str:
@@ -88,21 +88,20 @@ def method_page(name: str, method: Method, lab: dict[str, dict]) -> str:
     }[method.needs]
     settings = recipe_settings("default", name)
     unused = unused_settings(name) | {"method"}
-    table = "\n".join(f"| `{key}` | {value} |" for key, value in settings.items() if key not in unused)
+    used = [(f"`{key}`", value) for key, value in settings.items() if key not in unused]
     parts = [
         f"# {method.title}",
         f"{method.summary[0].upper()}{method.summary[1:]}.",
         f"```bash\nem-hf train --method {name}\n```",
         f"- **Objective**: {method.objective}.\n- **Labels**: {labels}.\n- **Loop**: {loop}.\n- **Source**: {linked}.",
         "## Settings\n\nThe defaults for models other than the pocket reasoner ([all settings](../settings.md)):"
-        f"\n\n| setting | value |\n| --- | --- |\n{table}",
+        f"\n\n{markdown_table(('setting', 'value'), used, aligned=False)}",
     ]
     if row := lab.get(name):
-        base = lab["base"]
+        measured = {"before training": lab["base"], f"after, {row['seeds']} seeds": row}
+        rows = [(name, share(found["sampled"]), share(found["greedy"])) for name, found in measured.items()]
         parts.append(
-            "## On the pocket reasoner\n\n| | sampled at temperature 1 | greedy |\n| --- | --- | --- |\n"
-            f"| before training | {share(base['sampled'])} | {share(base['greedy'])} |\n"
-            f"| after, {row['seeds']} seeds | {share(row['sampled'])} | {share(row['greedy'])} |\n\n"
+            f"## On the pocket reasoner\n\n{markdown_table(('', 'sampled at temperature 1', 'greedy'), rows)}\n\n"
             "Brackets are 95% intervals over problems and seeds. [Results](../../results.md) has the other methods on "
             "the same problems."
         )
@@ -131,8 +130,13 @@ def versions_page() -> str:
             allowed.setdefault(plain(found[1]), (found[2] or "any").strip())
     tested, beside_vllm = pins("constraints.txt"), pins("constraints-vllm.txt")
     rows = [
-        f"| {name} | {extra} | {allowed.get(plain(name.removesuffix('-cpu')), 'any')} "
-        f"| {tested.get(plain(name), '-')} | {beside_vllm.get(plain(name), '-')} |"
+        (
+            name,
+            extra,
+            allowed.get(plain(name.removesuffix("-cpu")), "any"),
+            tested.get(plain(name), "-"),
+            beside_vllm.get(plain(name), "-"),
+        )
         for extra, names in LIBRARIES.items()
         for name in names
     ]
@@ -142,8 +146,7 @@ def versions_page() -> str:
         f"The workflows test em-hf {project['version']} on Python {', '.join(pythons)} and {newest} with the versions "
         "in `constraints.txt`, and beside vLLM with those in `constraints-vllm.txt`. Once a week they also run against "
         "the newest releases. `python -m docs.reference` makes this page from the two files.\n\n"
-        "| library | extra | allowed | tested | tested beside vLLM |\n| --- | --- | --- | --- | --- |\n"
-        + "\n".join(rows)
+        + markdown_table(("library", "extra", "allowed", "tested", "tested beside vLLM"), rows)
         + "\n\nInstall exactly these with `pip install -c constraints.txt '.[all]'`.\n"
     )
 

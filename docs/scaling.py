@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from em_hf.flops import inference_flops
+from em_hf.markdown import markdown_table
 from em_hf.training.cluster import Cluster, card_of
 from em_hf.training.plan import USABLE, Plan
 from em_hf.training.settings import RunSettings, lora_config, recipe_settings
@@ -92,43 +93,40 @@ def cell(found: Plan) -> str:
 
 def training_table(name: str) -> str:
     server = "colocate" if 2 * shape(name).parameters < 0.3 * card_of(CARD).memory else "server"
-    header = f"| GPUs, `--vllm {server}` | EM-FT | EM-FT, LoRA | EM-RL | EM-RL, LoRA |"
-    lines = [header, "|---:|---:|---:|---:|---:|"]
+    rows = []
     for gpus in GPUS:
         cells = [
             cell(plan(name, recipe, gpus, **changes))
             for recipe in ("paper-em-ft", "paper-em-rl-token")
             for changes in ({"vllm": server}, {"vllm": server, "lora": True})
         ]
-        lines.append(f"| {gpus:,} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([f"{gpus:,}", *cells])
+    header = [f"GPUs, `--vllm {server}`", "EM-FT", "EM-FT, LoRA", "EM-RL", "EM-RL, LoRA"]
+    return markdown_table(header, rows, numbers=True)
 
 
 def compute_table() -> str:
-    lines = [
-        "| model | parameters | EM-FT | EM-RL | a prompt and step, EM-RL over EM-FT | with the steps |",
-        "|---|" + "---:|" * 5,
-    ]
+    rows = []
     for name in configs():
         ft, rl = plan(name, "paper-em-ft", 1), plan(name, "paper-em-rl-token", 1)
         whole = [found.flops["rule"] * found.settings.steps for found in (ft, rl)]
         ratio = rl.rule_flops_a_prompt / ft.rule_flops_a_prompt
         steps = ratio * rl.settings.steps / ft.settings.steps
-        lines.append(
-            f"| {name} | {ft.shape.parameters / 1e9:.2f}e9 | {whole[0]:.2e} | {whole[1]:.2e} | {ratio:g} | {steps:g} |"
-        )
-    return "\n".join(lines)
+        size = f"{ft.shape.parameters / 1e9:.2f}e9"
+        rows.append((name, size, *(f"{one:.2e}" for one in whole), f"{ratio:g}", f"{steps:g}"))
+    header = ["model", "parameters", "EM-FT", "EM-RL", "a prompt and step, EM-RL over EM-FT", "with the steps"]
+    return markdown_table(header, rows, numbers=True)
 
 
 def batch_table() -> str:
     """EM-FT with LoRA on one GPU with vLLM beside it: how many samples are trained on at once."""
-    lines = ["| batch | batches a step | peak | in all |", "|---:|---:|---:|---:|"]
+    rows = []
     for batch in (1, 4, 8, 16, 32):
         found = plan("Qwen2.5-7B", "paper-em-ft", 1, lora=True, batch_size=batch, vllm="colocate")
         found = replace(found, settings=replace(found.settings, gradient_accumulation_steps=SAMPLES // batch))
         size, hours = cell(found).split(", ") if found.fits else (cell(found), "-")
-        lines.append(f"| {batch} | {SAMPLES // batch} | {size} | {hours} |")
-    return "\n".join(lines)
+        rows.append((batch, SAMPLES // batch, size, hours))
+    return markdown_table(["batch", "batches a step", "peak", "in all"], rows, numbers=True)
 
 
 @dataclass(frozen=True)
@@ -161,24 +159,19 @@ class Replica:
 
 
 def decoding_table() -> str:
-    lines = [
-        "| model | batch | GPUs | memory of a GPU | a step of decoding, ms | EM-INF adds, ms | share |",
-        "|---|" + "---:|" * 6,
-    ]
+    rows = []
     for name in configs():
         for batch in BATCHES:
             found = Replica.of(name, batch)
-            figures = f"{found.seconds * 1e3:.1f} | {found.em_inf * 1e3:.3f} | {found.share:.2%}"
-            lines.append(f"| {name} | {batch} | {found.gpus} | {found.memory / 1e9:.0f} GB | {figures} |")
-    return "\n".join(lines)
+            figures = (f"{found.seconds * 1e3:.1f}", f"{found.em_inf * 1e3:.3f}", f"{found.share:.2%}")
+            rows.append((name, batch, found.gpus, f"{found.memory / 1e9:.0f} GB", *figures))
+    header = ["model", "batch", "GPUs", "memory of a GPU", "a step of decoding, ms", "EM-INF adds, ms", "share"]
+    return markdown_table(header, rows, numbers=True)
 
 
 def fleet_table() -> str:
     """Tokens a second of as many replicas as there is room for, without EM-INF and with it, and PFLOP/s."""
-    lines = [
-        f"| GPUs | {' | '.join(configs())} |",
-        "|---:|" + "---:|" * len(configs()),
-    ]
+    rows = []
     for gpus in GPUS:
         cells = []
         for name in configs():
@@ -189,8 +182,8 @@ def fleet_table() -> str:
             cells.append(
                 f"{plain / 1e3:,.1f} → {ours / 1e3:,.1f}; {pflops:,.1f}" if replicas else f"{found.gpus} needed"
             )
-        lines.append(f"| {gpus:,} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([f"{gpus:,}", *cells])
+    return markdown_table(["GPUs", *configs()], rows, numbers=True)
 
 
 def tables() -> dict[str, str]:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from em_hf.markdown import markdown_table
 from em_hf.messages import did_you_mean, shown
 
 POCKET_DATASET, FEWER_DATASET = POCKET_DATASETS = ("pocket", "pocket-fewer")  # the problems that come with em-hf
@@ -317,15 +318,14 @@ def _text_problem(text: str) -> str | None:
     return "must be text without null characters" if "\0" in text else None
 
 
-def markdown_table(declared: type) -> str:
+def settings_table(declared: type) -> str:
     """Return a Markdown table of a settings dataclass for the docs: setting, option, default, allowed, meaning."""
-    lines = ["| setting | default | allowed | meaning |", "|---|---|---|---|"]
+    rows = []
     for name, one in settings_of(declared).items():
         unit = f" {one.unit}" if one.unit and one.default not in (None, REQUIRED) else ""
         allowed = one.allowed() + (f"; {one.unit}" if one.unit else "")
-        cells = (f"`{name}`", f"{one.shown_default()}{unit}", allowed, one.help)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append((f"`{name}`", f"{one.shown_default()}{unit}", allowed, one.help))
+    return markdown_table(("setting", "default", "allowed", "meaning"), rows, aligned=False)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 # A part may import the parts of the lines above its own, and itself.
 LAYERS = [
     {"messages"},
+    {"markdown"},
     {"entropy", "answers", "stats", "flops", "methods", "settings", "runs", "tables"},
     {"generation", "data", "pocket", "models"},
     {"sampling"},

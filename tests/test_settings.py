@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.messages import did_you_mean, one_line, shown
-from em_hf.settings import GROUPS, check, from_dict, markdown_table, setting, settings_of
+from em_hf.settings import GROUPS, check, from_dict, setting, settings_of, settings_table
 from em_hf.training.settings import RunSettings
 
 
@@ -161,7 +161,7 @@ def test_a_long_or_deep_value_is_shown_short() -> None:
 
 
 def test_the_table_has_a_row_per_setting_with_default_range_and_meaning() -> None:
-    rows = markdown_table(Toy).splitlines()
+    rows = settings_table(Toy).splitlines()
     assert len(rows) == 2 + len(settings_of(Toy))
     assert "| `size` | 4 tokens | a whole number, at least 1; tokens | Size. |" in rows
     assert "| `limit` | all | a whole number, at least 1 | Limit. |" in rows

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from em_hf.evaluation.confidence import MEASURES, Sample
-from em_hf.evaluation.results import Figure, markdown
+from em_hf.evaluation.results import Figure
+from em_hf.markdown import markdown_table
 from em_hf.stats import bootstrap_interval, share_interval
 
 # The measure of confidence that each method raises; training methods have their names of `em_hf.methods`. EM-INF and
@@ -245,20 +246,20 @@ def describe(found: Diagnosis) -> str:
     parts = [
         f"{found.sentence}\n\n{found.problems} problems, {found.samples} answers each at temperature 1; right: "
         f"{_percent(found.accuracy)}; {found.mixed} problems have right and wrong answers.",
-        markdown(
+        markdown_table(
             ["confidence", "AUROC, all", "AUROC, within a problem", *(f"surest {c:.0%}" for c in COVERAGES)],
             [
                 [name, _shown(m.overall), _shown(m.within), *(f"{100 * v:.0f}%" for v in m.risk_coverage.values())]
                 for name, m in found.measures.items()
             ],
         ),
-        markdown(
+        markdown_table(
             ["method", "goes by", "advice"], [[name, METHODS[name], advice] for name, advice in found.advice.items()]
         ),
     ]
     if found.predictions:
         parts.append(
-            markdown(
+            markdown_table(
                 ["EM-INF threshold, nats", "predicted accuracy", "predicted gain, points", "answers in effect"],
                 [
                     [

@@ -6,6 +6,7 @@ from typing import Any
 
 from em_hf.evaluation.strategy import Completion
 from em_hf.flops import inference_flops
+from em_hf.markdown import markdown_table
 from em_hf.runs import EvaluationRow, Figure
 from em_hf.stats import bootstrap_interval, paired_interval, share_interval
 
@@ -161,7 +162,7 @@ def table(rows: Sequence[Row]) -> str:
         cells += [_cell(row.figure("tokens"), 1, 1), _cell(row.figure("entropy"), 1, 3)]
         cells += [_cell(row.figure("flops"), 1e-9, 3), _cell(row.figure("seconds"), 1, 2)]
         lines.append(cells)
-    return markdown(header, lines)
+    return markdown_table(header, lines)
 
 
 def pairs_table(pairs: Sequence[Pair]) -> str:
@@ -175,7 +176,7 @@ def pairs_table(pairs: Sequence[Pair]) -> str:
         ]
         for pair in pairs
     ]
-    return markdown(["task", "paired difference", "points", "FLOPs, times"], lines)
+    return markdown_table(["task", "paired difference", "points", "FLOPs, times"], lines)
 
 
 def narrow(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
@@ -195,7 +196,9 @@ def narrow(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
             for row in group
         ]
         title = f"{task}: {len(group[0])} problems, {group[0].samples} answer{'s'[: group[0].samples > 1]} each"
-        parts.append(f"{title}\n\n{markdown(['strategy', 'accuracy, %', 'tokens', 'nats', 'GFLOPs', 's'], lines)}")
+        parts.append(
+            f"{title}\n\n{markdown_table(['strategy', 'accuracy, %', 'tokens', 'nats', 'GFLOPs', 's'], lines)}"
+        )
         if theirs := [pair for pair in pairs if pair.task == task]:
             parts.append(_differences(theirs))
     return "\n\n".join(parts)
@@ -206,7 +209,7 @@ def _differences(pairs: Sequence[Pair]) -> str:
     found = {(pair.strategy, pair.base): _cell(pair.difference, 100, 1, sign="+") for pair in pairs}
     names = dict.fromkeys(pair.strategy for pair in pairs)
     lines = [[_short(name), *(found.get((name, base), "") for base in bases)] for name in names]
-    return markdown(["points of accuracy", *(f"minus {_short(base)}" for base in bases)], lines)
+    return markdown_table(["points of accuracy", *(f"minus {_short(base)}" for base in bases)], lines)
 
 
 def _short(name: str, width: int = 34) -> str:
@@ -222,13 +225,3 @@ def _cell(figure: Figure | None, scale: float, digits: int, sign: str = "") -> s
         return ""
     low, high = (f"{value * scale:{sign}.{digits}f}" for value in (figure.low, figure.high))
     return f"{figure.mean * scale:{sign}.{digits}f} ({low} to {high})"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return an aligned Markdown table."""
-    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))} |"
-
-    return "\n".join([line(header), f"|{'|'.join('-' * (width + 2) for width in widths)}|", *map(line, rows)])

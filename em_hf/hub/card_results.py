@@ -5,7 +5,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
-from em_hf.messages import one_line
+from em_hf.markdown import markdown_table
 from em_hf.runs import ResultRow, Run, evaluations
 
 FEW_PROBLEMS = 100  # with fewer, a 95% interval is 20 points wide
@@ -127,14 +127,5 @@ def settings_table(settings: dict[str, Any]) -> str:
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    """A Markdown table, or "" without rows. Bars and line breaks in cells are kept from splitting it."""
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) if rows else ""
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(_cell(item) for item in value)
-    return one_line(str(value).replace("|", "\\|"))
+    """A table, or "" without rows."""
+    return markdown_table(header, rows, aligned=False) if rows else ""

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from em_hf.evaluation.results import markdown
 from em_hf.lab.format import KINDS, Record, bullets, model_title, point, points, share
 from em_hf.lab.plan import EM_INF, MISLED
 from em_hf.lab.plots import write_plots
+from em_hf.markdown import markdown_table
 
 NOTHING = "Not measured yet."
 QUESTIONS = (
@@ -83,7 +83,7 @@ def training(record: Record) -> str:
         ]
         for row in record["methods"]
     ]
-    table = markdown([*head, "TFLOPs of a run", "seconds of a run"], cells)
+    table = markdown_table([*head, "TFLOPs of a run", "seconds of a run"], cells)
     said = (
         "Differences are in points. Seconds are wall-clock time of a run with one thread, beside other runs: compare "
         "FLOPs. The base model gave several answers to each problem, a run one."
@@ -106,7 +106,7 @@ def _guards(rows: list[Record]) -> list[str]:
         for row in rows
     ]
     head = ["with the collapse guard", "stopped after step", "why", "weights of step", "sampled", "without the guard"]
-    return [markdown(head, cells)]
+    return [markdown_table(head, cells)]
 
 
 def decoding(record: Record) -> str:
@@ -128,7 +128,7 @@ def decoding(record: Record) -> str:
             for name, row in rows.items()
         ]
         parts.append(f"On {model_title(model)}, `{model}`:")
-        parts.append(markdown(head, cells))
+        parts.append(markdown_table(head, cells))
         parts.append(bullets([f"{name}: {row['settings']}" for name, row in rows.items()]))
     if parts:
         parts.append(
@@ -154,7 +154,7 @@ def passes(record: Record) -> str:
     ]
     k = rows[0]["k"]
     head = ["model", "strategy", "pass@1", f"pass@{k}", "pass@1 over the base", f"pass@{k} over the base"]
-    return markdown(head, cells) + f"\n\nFrom the same {k} answers to each problem; differences in points."
+    return markdown_table(head, cells) + f"\n\nFrom the same {k} answers to each problem; differences in points."
 
 
 def misled(record: Record) -> str:
@@ -173,7 +173,7 @@ def misled(record: Record) -> str:
         f'{MISLED} is the pocket reasoner, taught on one kind of problem to read "fewer" as "more" '
         "(scripts/mislead.py); EM-FT is trained on pocket problems of all kinds, with no answers."
     )
-    table = markdown(["problems", MISLED, "models", "accuracy", "over sampling, points"], cells)
+    table = markdown_table(["problems", MISLED, "models", "accuracy", "over sampling, points"], cells)
     return "\n\n".join([about, table, *([bullets(lines)] if lines else [])])
 
 
@@ -183,11 +183,11 @@ def sensitivity(record: Record) -> str:
         rows = [row for row in record["sweep"] if row["model"] == model]
         cells = [[point(row), share(row["sampled"]), points(row["over_sampling"])] for row in rows]
         parts.append(f"On {model_title(model)}, `{model}`:")
-        parts.append(markdown(["EM-INF", "accuracy", "over sampling, points"], cells))
+        parts.append(markdown_table(["EM-INF", "accuracy", "over sampling, points"], cells))
         means = [
             [f"{name} {value:g}", f"{100 * mean:.1f}%"] for name in EM_INF for value, mean in means_along(rows, name)
         ]
-        parts.append(markdown(["EM-INF", "mean over the grid's other setting"], means))
+        parts.append(markdown_table(["EM-INF", "mean over the grid's other setting"], means))
     if parts:
         fixed = ", ".join(f"{name} {value:g}" for name, value in EM_INF.items())
         parts.append(f"What a row does not name is {fixed}.")
