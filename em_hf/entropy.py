@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from em_hf.messages import shown
+
 TILE_TOKENS = 256
 
 
@@ -16,13 +18,28 @@ def token_entropy(logits: Tensor) -> Tensor:
 
     Computed in float32 (float64 for float64 input). A banned token (`-inf`) weighs nothing. A row with NaN or +inf,
     or of `-inf` alone, has no distribution: its entropy is NaN.
+
+    Raises:
+        ValueError: `logits` is no tensor, or has no entries in its last dimension.
     """
+    check_tensors(1, logits=logits)
+    if logits.shape[-1] == 0:
+        raise ValueError(f"logits has shape {list(logits.shape)}, but must be [..., V] with V at least 1")
     logits = logits if logits.dtype == torch.float64 else logits.float()
     z = logits - logits.detach().amax(-1, keepdim=True)
     log_p = z - z.logsumexp(-1, keepdim=True)
     p = log_p.exp()
     # A banned token gives 0 · -inf; masking before the product keeps the NaN out of the gradient as well.
     return -(p * log_p.masked_fill(p == 0, 0)).sum(-1)
+
+
+def check_tensors(dims: int, **values: Any) -> None:
+    """Raise a ValueError that names the first of the arguments that is no tensor of at least so many dimensions."""
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} must be a tensor, not {shown(value)}")
+        if value.dim() < dims:
+            raise ValueError(f"{name} has shape {list(value.shape)}, but must have at least {dims} dimensions")
 
 
 def linear_entropy(
@@ -57,6 +74,10 @@ def linear_entropy(
     Raises:
         ValueError: shapes that do not fit, or a temperature, softcap or tile that is not above 0.
     """
+    optional = {"bias": bias, "token_weight": token_weight}
+    given = {name: value for name, value in optional.items() if value is not None}
+    check_tensors(0, **given)
+    check_tensors(1, hidden=hidden, weight=weight)
     if hidden.shape[-1] != weight.shape[-1] or weight.dim() != 2:
         raise ValueError(
             f"hidden {list(hidden.shape)} does not fit weight {list(weight.shape)}: [..., H] and [V, H] do"

@@ -13,6 +13,7 @@ This is the plain way, for every device. `backends.py` knows the faster ones; a 
 import math
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,9 @@ Result = tuple[Tensor, Tensor, Tensor]  # new rows [N, V], the entropies they ha
 BACKENDS: dict[str, Callable[[Tensor, Tensor, EntropyMinConfig], Result | None]] = {}
 
 
-def minimize_entropy(logits: Tensor, config: EntropyMinConfig | None = None, active: Tensor | None = None) -> Tensor:
+def minimize_entropy(
+    logits: Tensor, config: EntropyMinConfig | dict[str, Any] | None = None, active: Tensor | None = None
+) -> Tensor:
     """Lower the entropy of each row of logits by a few gradient steps (EM-INF by logit optimization).
 
     Minimizes `H(softmax(z)) + kl_weight · KL(p_0 ‖ p)` over the logits `z` of each row on its own, stopping before the
@@ -43,7 +46,7 @@ def minimize_entropy(logits: Tensor, config: EntropyMinConfig | None = None, act
 
     Args:
         logits (Tensor): `[..., V]`, any floating dtype. Computed in float32 and rounded once to the dtype that came.
-        config (EntropyMinConfig, optional): The settings, by default `EntropyMinConfig()`. `method` is not looked at.
+        config (EntropyMinConfig or dict, optional): The settings, or some of them. `method` is not looked at.
         active (Tensor, optional): bool `[...]`, the rows to treat; all by default.
 
     Returns:
@@ -51,7 +54,7 @@ def minimize_entropy(logits: Tensor, config: EntropyMinConfig | None = None, act
         distribution (NaN, +inf, only -inf) come back bit for bit; `-inf` stays `-inf`.
 
     Raises:
-        ValueError: `logits` is not floating point or has no last dimension, or `active` has another shape.
+        ValueError: `logits` is no floating-point tensor `[..., V]`, `active` has another shape, or `config` is wrong.
 
     Example:
 
@@ -64,11 +67,11 @@ def minimize_entropy(logits: Tensor, config: EntropyMinConfig | None = None, act
     ```
     """
     rows, live = _rows(logits, active)
-    return _optimize(rows, live, config or EntropyMinConfig())[0].view(logits.shape)
+    return _optimize(rows, live, EntropyMinConfig.from_dict({} if config is None else config))[0].view(logits.shape)
 
 
 def adaptive_temperature(
-    logits: Tensor, config: EntropyMinConfig | None = None, active: Tensor | None = None
+    logits: Tensor, config: EntropyMinConfig | dict[str, Any] | None = None, active: Tensor | None = None
 ) -> Tensor:
     """Divide each row by the largest τ in [tmin, tmax] with `H(softmax(z/τ)) <= max(target_ratio · H, threshold)`.
 
@@ -76,7 +79,7 @@ def adaptive_temperature(
     where even `tmin` does not reach it.
 
     Args:
-        logits (Tensor), config (EntropyMinConfig, optional), active (Tensor, optional): As in `minimize_entropy`.
+        logits (Tensor), config (optional), active (Tensor, optional): As in `minimize_entropy`.
 
     Returns:
         New logits `[..., V]`; special rows as in `minimize_entropy`.
@@ -96,7 +99,7 @@ def adaptive_temperature(
     ```
     """
     rows, live = _rows(logits, active)
-    return _temper(rows, live, config or EntropyMinConfig())[0].view(logits.shape)
+    return _temper(rows, live, EntropyMinConfig.from_dict({} if config is None else config))[0].view(logits.shape)
 
 
 def entropy_min_step(
@@ -114,15 +117,18 @@ def entropy_min_step(
 
 def _rows(logits: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
     """`logits` as `[N, V]` and `active` as bool `[N]`."""
-    if not logits.is_floating_point() or logits.dim() == 0 or logits.shape[-1] == 0:
-        raise ValueError(f"logits must be floating point of shape [..., V], not {logits.dtype} {list(logits.shape)}")
+    if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.dim() == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must be floating point of shape [..., V], not {_kind(logits)}")
     rows = logits.detach().reshape(-1, logits.shape[-1])
-    if active is None:
-        return rows, torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
+    active = torch.ones(logits.shape[:-1], dtype=torch.bool, device=rows.device) if active is None else active
     shape = list(logits.shape[:-1])
-    if active.dtype != torch.bool or list(active.shape) != shape:
-        raise ValueError(f"active must be bool of shape {shape}, not {active.dtype} {list(active.shape)}")
+    if not isinstance(active, Tensor) or active.dtype != torch.bool or list(active.shape) != shape:
+        raise ValueError(f"active must be bool of shape {shape}, not {_kind(active)}")
     return rows, active.reshape(-1).to(rows.device)
+
+
+def _kind(value: Any) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def measure(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -28,6 +28,7 @@ from em_hf.generation.coupling import CoupledSampling, CoupledSamplingLogitsProc
 from em_hf.generation.one_call import OneCall, Watch, WatchedCriteria
 from em_hf.generation.processors import EntropyMinLogitsProcessor, checked_trace
 from em_hf.generation.trace import EntropyTrace
+from em_hf.messages import shown
 from em_hf.models import is_peft_model, unwrap_model
 
 Model = TypeVar("Model")
@@ -424,7 +425,8 @@ def disable_entropy_min(model: Model) -> Model:
         The same model.
 
     Raises:
-        ValueError: Its own class was written with `EntropyMinGenerationMixin` as a base, so there is no other.
+        ValueError: It is no model, or its own class was written with `EntropyMinGenerationMixin` as a base, so that
+            there is no other.
 
     Example:
 
@@ -439,6 +441,8 @@ def disable_entropy_min(model: Model) -> Model:
     ```
     """
     base = unwrap_model(model)
+    if not (isinstance(base, torch.nn.Module) or can_generate(base)):
+        raise ValueError(f"disable_entropy_min needs a model, not {shown(base)}")
     for module in getattr(base, "modules", lambda: [base])():
         _take_out(module, EntropyMinGenerationMixin)
     if isinstance(base, EntropyMinGenerationMixin):

@@ -1,5 +1,6 @@
 """From sampled completions to the entropy of their tokens."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial
 from torch.utils.checkpoint import checkpoint
 
-from em_hf.entropy import TILE_TOKENS, linear_entropy, token_entropy
+from em_hf.entropy import TILE_TOKENS, check_tensors, linear_entropy, token_entropy
+from em_hf.messages import shown
 
 
 @dataclass(frozen=True)
@@ -186,12 +188,20 @@ def entropy_loss(outputs: Any, labels: Tensor | None, num_items_in_batch: Tensor
             the result is the sum divided by it; else the mean over the tokens that count here.
 
     Raises:
-        ValueError: without labels.
+        ValueError: without labels, without logits, or with logits of other samples and tokens than the labels'.
     """
     if labels is None:
         raise ValueError(
             "entropy_loss needs labels: give the dataset a labels column, -100 where a token does not count"
         )
+    logits = outputs.get("logits") if isinstance(outputs, Mapping) else None
+    if logits is None:
+        raise ValueError(f"entropy_loss needs the model's output with its logits, not {shown(outputs)}")
+    check_tensors(1, labels=labels, logits=logits)
+    if logits.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"labels has shape {list(labels.shape)}, but must be {list(logits.shape[:-1])}, as the logits are"
+        )
     counts = labels[..., 1:] != -100
-    total = token_entropy(outputs["logits"][..., :-1, :][counts]).sum()
+    total = token_entropy(logits[..., :-1, :][counts]).sum()
     return total / (counts.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
