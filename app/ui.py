@@ -12,7 +12,7 @@ from em_hf.settings import MAX_SEED
 
 from .about import about_tab
 from .decoding import comparison
-from .examples import POCKET_ONLY, from_address, opening
+from .examples import POCKET_ONLY, from_address, opening, settings_for
 from .fence import middleware
 from .fields import ERRORS, FIELDS, ON_MODEL, QUIET, example_table, notify_js, one_line, settings_fields
 from .models import Models
@@ -115,8 +115,8 @@ def compare_api(models: Models) -> Any:
         seed: int = 0,
         max_new_tokens: int = 128,
         temperature: float = 1.0,
-        threshold: float = 0.3,
-        n_grad_steps: int = 3,
+        threshold: float | None = None,
+        n_grad_steps: int | None = None,
         entropy_min: bool = True,
     ) -> dict:
         """Decode a prompt twice from the same random numbers, plain and with EM-INF, and return both token by token.
@@ -127,17 +127,19 @@ def compare_api(models: Models) -> Any:
             seed: of the random numbers, 0 to 4294967295.
             max_new_tokens: 1 to 1024.
             temperature: 0 (greedy) to 2.
-            threshold: entropy in nats from which EM-INF acts.
-            n_grad_steps: EM-INF's gradient steps per token, 0 to 100.
+            threshold: entropy in nats from which EM-INF acts; by default the model's own setting.
+            n_grad_steps: EM-INF's gradient steps per token, 0 to 100; by default the model's own setting.
             entropy_min: False decodes both rows plain.
 
         Returns:
             plain and em (each text, tokens, entropy_before, entropy_after, adjusted), diverges_at, seed.
         """
         values = (prompt, model, seed, max_new_tokens, temperature, threshold, n_grad_steps, entropy_min)
+        given = {name: value for name, value in zip(FIELDS, values) if value is not None}
         try:
-            request = DecodeRequest.checked(**dict(zip(FIELDS, values)))
-            return comparison([models.source(request.model)], request)
+            source = models.source(model)
+            request = DecodeRequest.checked(**{**settings_for(source), **given})
+            return comparison([source], request)
         except ERRORS as error:
             raise gr.Error(one_line(error), print_exception=False) from error
 

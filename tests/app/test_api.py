@@ -15,7 +15,7 @@ from gradio_client import Client
 from em_hf.compare.side_by_side import compare_decoding
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import encode_prompts, load_model
-from em_hf.pocket import problems
+from em_hf.pocket import em_inf_settings, problems
 from tests.app.conftest import PROMPT, Served
 
 FIELDS = ("prompt", "model", "seed", "max_new_tokens", "temperature", "threshold", "n_grad_steps", "entropy_min")
@@ -27,10 +27,10 @@ def client(served: Served) -> Client:
 
 
 def alone(prompt: str, seed: int, config: EntropyMinConfig | None = None) -> dict[str, Any]:
-    """The same comparison without the app."""
+    """The same comparison without the app; by default with the settings stored with the model."""
     model, tokenizer = load_model("pocket-reasoner")
     inputs = encode_prompts(tokenizer, [prompt])
-    return compare_decoding(model, tokenizer, inputs, config or EntropyMinConfig(), seed=seed).to_dict()
+    return compare_decoding(model, tokenizer, inputs, config or EntropyMinConfig(**em_inf_settings()), seed=seed).to_dict()
 
 
 def test_compare_is_typed_and_gives_what_the_library_gives(client: Client) -> None:
@@ -44,13 +44,13 @@ def test_compare_is_typed_and_gives_what_the_library_gives(client: Client) -> No
         "seed": 0,
         "max_new_tokens": 128,
         "temperature": 1.0,
-        "threshold": 0.3,
-        "n_grad_steps": 3,
+        "threshold": None,
+        "n_grad_steps": None,
         "entropy_min": True,
     }
     assert client.predict(PROMPT, api_name="/compare") == alone(PROMPT, 0)
-    config = EntropyMinConfig(threshold=0.1, n_grad_steps=10)
-    changed = client.predict(PROMPT, seed=4, threshold=0.1, n_grad_steps=10, api_name="/compare")
+    config = EntropyMinConfig(threshold=0.05, n_grad_steps=4)
+    changed = client.predict(PROMPT, seed=4, threshold=0.05, n_grad_steps=4, api_name="/compare")
     assert changed == alone(PROMPT, 4, config) and changed["diverges_at"] is not None
 
 
