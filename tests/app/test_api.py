@@ -30,7 +30,9 @@ def alone(prompt: str, seed: int, config: EntropyMinConfig | None = None) -> dic
     """The same comparison without the app; by default with the settings stored with the model."""
     model, tokenizer = load_model("pocket-reasoner")
     inputs = encode_prompts(tokenizer, [prompt])
-    return compare_decoding(model, tokenizer, inputs, config or EntropyMinConfig(**em_inf_settings()), seed=seed).to_dict()
+    return compare_decoding(
+        model, tokenizer, inputs, config or EntropyMinConfig(**em_inf_settings()), seed=seed
+    ).to_dict()
 
 
 def test_compare_is_typed_and_gives_what_the_library_gives(client: Client) -> None:

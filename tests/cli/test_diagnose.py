@@ -1,19 +1,14 @@
 """`em-hf diagnose` as a user runs it."""
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-RUN = "import sys; from em_hf.cli.main import main; main()"
+from tests import command
 
-
-def em_hf(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", RUN, "diagnose", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=dict(os.environ))
+em_hf = partial(command.em_hf, "diagnose")
 
 
 def test_it_says_yes_to_the_pocket_reasoner_as_json_and_from_a_file(tmp_path: Path) -> None:

@@ -1,29 +1,29 @@
 """`em-hf eval` as a user runs it: tables, JSON, interruption and resumption, and wrong input as one line."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from em_hf.pocket import POCKET_REASONER
+from tests import command
 
 RUN = "import sys; from em_hf.cli.main import main; main()"
 
 
-def em_hf(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", RUN, "eval", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
+em_hf = partial(command.em_hf, "eval")
 
 
 def test_without_a_strategy_three_are_compared_on_the_pocket_problems_and_files_are_written(tmp_path: Path) -> None:
-    done = em_hf("--limit", "30", "--output", "out", "--samples", "2", cwd=tmp_path)
+    asked = ["eval", "--limit", "30", "--output", "out", "--samples", "2"]
+    done = subprocess.run([sys.executable, "-c", RUN, *asked], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "pocket: 30 problems, 2 answers each" and max(map(len, lines)) <= 100
@@ -79,8 +79,8 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_table(tmp_path: Path) -> 
     arguments = ["--compare", "sampling,self-consistency", "--n", "2", "--limit", "20", "--batch-size", "2", "--json"]
     whole = em_hf(*arguments, "--output", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    command = [sys.executable, "-c", RUN, "eval", *arguments, "--output", "cut"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    cut = [sys.executable, "-c", RUN, "eval", *arguments, "--output", "cut"]
+    process = subprocess.Popen(cut, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     answers = tmp_path / "cut" / "answers" / "sampling.jsonl"
     deadline = time.monotonic() + 600
     while not (answers.is_file() and len(answers.read_text().split("\n")) > 4) and time.monotonic() < deadline:

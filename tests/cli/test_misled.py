@@ -1,18 +1,13 @@
 """The misled model is a model by name in every command."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-RUN = "import sys; from em_hf.cli.main import main; main()"
+from tests import command
 
 
 def em_hf(*arguments: str, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *arguments], cwd=cwd, capture_output=True, text=True, env=dict(os.environ)
-    )
+    done = command.em_hf(*arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
