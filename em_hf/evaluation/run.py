@@ -152,6 +152,7 @@ def evaluate(
 
 def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bool) -> dict[str, Any]:
     from lm_eval import evaluator, simple_evaluate
+    from lm_eval.tasks import TaskManager
 
     evaluator.get_git_commit_hash = _git_commit  # its own lets git complain on the terminal
     groups = list((tasks.get("groups") or {}).values())
@@ -168,6 +169,8 @@ def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bo
         torch_random_seed=settings.seed,
         fewshot_random_seed=settings.seed,
         bootstrap_iters=0,
+        # The tasks are made: without one of its own lm-eval reads its thousands of task files for every strategy.
+        task_manager=TaskManager(include_defaults=False),
         confirm_run_unsafe_code=allow_code,
     )
     assert results is not None  # None on the other processes of a distributed run, which this is not
