@@ -134,7 +134,8 @@ def list_all() -> str:
     check_extra("em-hf eval --list", "eval", "lm_eval")
     from em_hf.evaluation.listing import listing
 
-    strategies = [f"{name:<24} {entry.summary}" for name, entry in STRATEGIES.items()]
+    width = max(map(len, STRATEGIES))
+    strategies = [f"{name:<{width}}  {entry.summary}" for name, entry in STRATEGIES.items()]
     return "\n".join([listing(), "", "Strategies:", *strategies])
 
 

@@ -104,7 +104,10 @@ def test_the_list_shows_every_task_with_size_metric_and_source() -> None:
     for name, size in (("math500", "500"), ("olympiadbench", "675"), ("leetcode", "180"), ("mmlu_pro", "12032")):
         line = next(line for line in done.stdout.splitlines() if line.startswith(name))
         assert size in line.split() and "Hub" in line
-    assert "the Hub and the paper say 674" in done.stdout and "self-consistency" in done.stdout
+    assert "the Hub and the paper say 674" in done.stdout
+    strategies = [line.partition("  ") for line in done.stdout.partition("Strategies:\n")[2].splitlines()]
+    assert "em-inf+weighted-self-consistency" in [name for name, _, _ in strategies]
+    assert len({len(name + gap + rest) - len((gap + rest).lstrip()) for name, gap, rest in strategies}) == 1, "a column"
 
 
 def test_the_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) -> None:
