@@ -25,7 +25,7 @@ from .options import (
 if TYPE_CHECKING:
     from em_hf.compare.side_by_side import Comparison
 
-EXAMPLES = 32  # problems of the pocket reasoner among which one is looked for where no prompt is given
+EXAMPLES = 160  # problems of the pocket reasoner among which one is looked for where no prompt is given
 DRAW = ("seed", "temperature", "top_k", "top_p")
 SMALL = 20_000_000  # parameters of a model that decodes all of them in a moment
 
