@@ -1,10 +1,12 @@
 """`em-hf generate`: one prompt, with and without EM-INF, from the same random numbers."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -24,6 +26,8 @@ from .options import (
 
 if TYPE_CHECKING:
     from em_hf.compare.side_by_side import Comparison
+
+Item = TypeVar("Item")
 
 EXAMPLES = 160  # problems of the pocket reasoner among which one is looked for where no prompt is given
 DRAW = ("seed", "temperature", "top_k", "top_p")
@@ -186,16 +190,19 @@ def _pair(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
 
     model, config, draw = decoding.model, decoding.config, decoding.draw
     live = is_live(console := Console()) and not options["as_json"]
-    _begin(decoding.prompt, options)
-    with closing(decode_steps(model, decoding.tokenizer, decoding.inputs, [None, config], **draw)) as steps:
+    with closing(decode_steps(model, decoding.tokenizer, decoding.inputs, [None, config], **draw)) as decoded:
+        steps = _begun(decoded, decoding.prompt, options)
         done = show_live(steps, console) if live else list(steps)
     result = collect(done, seed=options["seed"], answer=decoding.answer)
     _end(result, decoding.prompt, config, draw, options, shown=live)
 
 
-def _begin(prompt: str, options: dict[str, Any]) -> None:
+def _begun(decoded: Iterator[Item], prompt: str, options: dict[str, Any]) -> Iterator[Item]:
+    """Pass on what is decoded after printing the prompt; a model that cannot decode fails before that."""
+    first = list(islice(decoded, 1))
     if not options["as_json"]:
         click.echo(f"Prompt: {prompt}\n")
+    return chain(first, decoded)
 
 
 def _end(
@@ -232,10 +239,10 @@ def _samples(prompt: str | None, settings: dict[str, Any], options: dict[str, An
 
     from .decoding_view import samples_table
 
-    _begin(decoding.prompt, options)
     what, n, answer = (decoding.model, decoding.tokenizer, decoding.inputs), options["samples"], decoding.answer
+    drawn = _begun(repeat(*what, decoding.config, n=n, answer=answer, **decoding.draw), decoding.prompt, options)
     with tqdm(total=n, unit="sample", disable=None, file=sys.stderr) as bar:
-        for result in repeat(*what, decoding.config, n=n, answer=answer, **decoding.draw):
+        for result in drawn:
             bar.update(result.n - bar.n)
     if options["as_json"]:
         facts = _facts(decoding.prompt, decoding.config, decoding.draw)

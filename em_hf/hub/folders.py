@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _STAGING = "em-hf-push"
@@ -37,8 +37,8 @@ def recover(folder: Path, *, mark: str) -> None:
     for old in (path for path in left if path.suffix == ".old"):
         if not folder.exists():
             old.rename(folder)
-    for path in left:
-        shutil.rmtree(path, ignore_errors=True)
+    for path in reversed(left):  # the parts first, whose names the old ones take while they are removed
+        _remove(path)
 
 
 @contextmanager
@@ -79,7 +79,15 @@ def _replace(folder: Path, part: Path) -> None:
     except OSError:
         old.rename(folder)
         raise
-    shutil.rmtree(old)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Remove what is no longer wanted, as a part from the start: one that is killed over it leaves no half `.old`."""
+    part = path.with_suffix(".part")
+    with suppress(OSError):
+        path.rename(part)
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def _is_orphan(path: Path, *, name: str) -> bool:

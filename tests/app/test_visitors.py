@@ -28,3 +28,13 @@ def test_the_campaign_notices_what_must_not_be_told_and_an_honest_visitor_who_is
     (fault,) = found["examples of faults"]
     said = " ".join(fault["wrong"])
     assert "'Traceback'" in said and SECRETS[0] in said and "the honest visitor got None" in said
+
+
+def test_the_campaign_tells_em_hfs_own_tracebacks_from_those_of_libraries() -> None:
+    root = Path(__file__).parents[2]
+    theirs = (
+        f'Traceback (most recent call last):\n  File "{root}/.venv/lib/site-packages/gradio/a.py", line 1, in f\nE\n'
+    )
+    ours = f'Traceback (most recent call last):\n  File "{root}/app/ui.py", line 1, in f\nValueError: x\n'
+    refused, found = visitors.tracebacks("started\n" + theirs + "a line\n" + ours + theirs)
+    assert refused == 2 and len(found) == 1 and "ValueError: x" in found[0]

@@ -93,7 +93,7 @@ def test_a_model_surer_of_its_wrong_answers_is_told_that_em_would_harm_it() -> N
     assert "No threshold" in describe(found)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(8))
 def test_the_verdict_agrees_with_the_advice_and_the_sentence_names_the_methods(seed: int) -> None:
     rng = random.Random(seed)
     lean, weight = rng.choice([-1.0, 0.0, 0.15, 0.3, 1.0]), rng.choice([None, -1.0, 0.0, 0.05, 1.0])

@@ -597,6 +597,29 @@ class TestKilledPushes:
         write_repository(run, tmp_path / "out", overwrite=True)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
+    def test_killed_over_the_removal_of_the_old_repository_nothing_lies_beside_the_new_one(
+        self, run: Path, tmp_path: Path
+    ) -> None:
+        """With the file gone that says whose it is, an old repository could not be told from a user's folder."""
+        write_repository(run, tmp_path / "out")
+        code = """if True:
+            import os, shutil, sys
+            from pathlib import Path
+            from em_hf.hub import write_repository
+            remove = shutil.rmtree
+            def half(path, *args, **kwargs):
+                if Path(path).name.startswith(".out."):
+                    (Path(path) / "em_hf.json").unlink()
+                    os._exit(9)
+                remove(path, *args, **kwargs)
+            shutil.rmtree = half
+            write_repository(sys.argv[1], sys.argv[2], overwrite=True)
+        """
+        died = subprocess.run([sys.executable, "-c", code, run, tmp_path / "out"], check=False)
+        assert died.returncode == 9 and len(list(tmp_path.iterdir())) == 3
+        write_repository(run, tmp_path / "out", overwrite=True)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
     def test_what_belongs_to_a_living_process_or_to_another_folder_stays(self, run: Path, tmp_path: Path) -> None:
         left = [f".out.{os.getppid()}.part", f".other.{self.GONE}.part", f".out.{self.GONE}.txt", ".out.x.part"]
         for name in left:
