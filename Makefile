@@ -44,10 +44,11 @@ app: setup
 lab: setup
 	$(BIN)/em-hf lab --output lab
 
-# One process per worker, each with one thread; the tests of a file share their fixtures and so their worker.
+# One process per worker, each with one thread; the tests of a file share their fixtures and so their worker. The files
+# come in the order that tests/conftest.py gives them.
 WORKERS ?= 2
 test: setup $(VENV)/.smollm2
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 # Kills, wrong inputs, attacks on the sandbox, visitors: each at full size, with its figures in benchmarks/results.
 CAMPAIGNS := $(filter-out __init__ test_%,$(basename $(notdir $(wildcard tests/campaigns/*.py))))

@@ -25,6 +25,29 @@ settings.load_profile("same")
 collect_ignore = [name for name in ("vllm", "verl") if find_spec(name) is None]
 
 
+# The files that take longest. They come first, so that at the end no worker waits for another that has one of them.
+LONGEST = (
+    "training/test_smollm2.py",
+    "app/test_browser.py",
+    "cli/test_lab.py",
+    "hub/test_end_to_end.py",
+    "benchmarks/test_bench.py",
+    "training/test_resume.py",
+    "cli/test_train.py",
+    "training/test_plan.py",
+    "training/test_processes.py",
+    "hub/test_publish_failures.py",
+    "cli/test_eval.py",
+    "app/test_api.py",
+    "evaluation/test_diagnose.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def missing(what: str) -> None:
     """Skip for want of `what`, or fail where everything is required."""
     if os.environ.get("EM_HF_REQUIRE_ALL") == "1":
