@@ -36,5 +36,6 @@ def test_the_campaign_tells_em_hfs_own_tracebacks_from_those_of_libraries() -> N
         f'Traceback (most recent call last):\n  File "{root}/.venv/lib/site-packages/gradio/a.py", line 1, in f\nE\n'
     )
     ours = f'Traceback (most recent call last):\n  File "{root}/app/ui.py", line 1, in f\nValueError: x\n'
-    refused, found = visitors.tracebacks("started\n" + theirs + "a line\n" + ours + theirs)
+    through = theirs + f'  File "{root}/app/fence.py", line 9, in __call__\n'
+    refused, found = visitors.tracebacks("started\n" + theirs + "a line\n" + ours + through)
     assert refused == 2 and len(found) == 1 and "ValueError: x" in found[0]
