@@ -20,8 +20,8 @@ WHAT = {
 }
 INTRO = """Campaigns try the commands at random; `make campaigns` runs them again, and a part of each is in `make test`.
 A fault is: something lost, changed or left over after a kill; a traceback, more than one line or files changed by a
-wrong input; something outside the sandbox reached;
-an honest visitor not served, a path or traceback told, or files left."""
+wrong input; something outside the sandbox reached; an honest visitor not served, a path or traceback told, a traceback
+of em-hf's in the log, or files left."""
 
 
 def report(records: dict[str, dict[str, Any]]) -> str:
