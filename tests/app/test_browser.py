@@ -394,8 +394,7 @@ def test_base_and_trained_run_stand_side_by_side(opened: Opened) -> None:
     assert trained != em
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1024, 1600])
+@pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1024, "dark"), (1600, "light")])
 def test_nothing_sticks_out_and_the_panes_stand_side_by_side(opened: Opened, width: int, theme: str) -> None:
     page = opened(width=width, theme=theme)
     generate(page)
