@@ -88,8 +88,8 @@ test-vllm: vllm-venv $(VENV)/.smollm2
 	@$(BIN)/python -m tests.smollm2
 	$(VLLM_BIN)/python -m pytest tests/vllm
 
-# verl, ms-swift, OpenRLHF, skypilot and SGLang on a CPU, for what em-hf has for them. They are installed without the versions
-# that they pin, beside those that em-hf is tested with.
+# verl, ms-swift, OpenRLHF, skypilot and SGLang on a CPU, for what em-hf has for them. They are installed without the
+# versions that they pin, beside those that em-hf is tested with.
 ENGINES := verl==0.9.1 ray==2.60.0 tensordict==0.15.3 torchdata==0.11.0 TransferQueue==0.1.11 hydra-core==1.3.8 \
 	omegaconf==2.4.0 antlr4-python3-runtime==4.9.3 ms-swift==4.6.0 openrlhf==0.11.2 skypilot==0.14.1 \
 	sglang==0.5.23

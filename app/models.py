@@ -11,6 +11,7 @@ from typing import Any
 from em_hf.generation.gguf import load_gguf_model
 from em_hf.generation.mixin import enable_entropy_min
 from em_hf.hub.redact import path_in
+from em_hf.messages import shown
 from em_hf.models import POCKET_NAME, context_length, encode_prompts, load_model
 from em_hf.settings import is_gguf
 
@@ -106,9 +107,8 @@ class Models:
         Raises:
             ValueError: the name is not on the list.
         """
-        if name not in self._sources:
-            shown = name if len(name) <= 60 else name[:57] + "..."
-            raise ValueError(f"model is {shown!r}, but this app has {', '.join(self._sources)}")
+        if not isinstance(name, str) or name not in self._sources:
+            raise ValueError(f"model is {shown(name)}, but this app has {', '.join(self._sources)}")
         return self._sources[name]
 
 

@@ -135,11 +135,12 @@ def compare_api(models: Models) -> Any:
             plain and em (each text, tokens, entropy_before, entropy_after, adjusted), diverges_at, seed.
         """
         values = (prompt, model, seed, max_new_tokens, temperature, threshold, n_grad_steps, entropy_min)
-        given = {name: value for name, value in zip(FIELDS, values) if value is not None}
+        asked = dict(zip(FIELDS, values))
         try:
             source = models.source(model)
-            request = DecodeRequest.checked(**{**settings_for(source), **given})
-            return comparison([source], request)
+            if threshold is None or n_grad_steps is None:
+                asked |= {name: value for name, value in settings_for(source).items() if asked[name] is None}
+            return comparison([source], DecodeRequest.checked(**asked))
         except ERRORS as error:
             raise gr.Error(one_line(error), print_exception=False) from error
 

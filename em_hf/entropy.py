@@ -75,8 +75,7 @@ def linear_entropy(
         ValueError: shapes that do not fit, or a temperature, softcap or tile that is not above 0.
     """
     optional = {"bias": bias, "token_weight": token_weight}
-    given = {name: value for name, value in optional.items() if value is not None}
-    check_tensors(0, **given)
+    check_tensors(0, **{name: value for name, value in optional.items() if value is not None})
     check_tensors(1, hidden=hidden, weight=weight)
     if hidden.shape[-1] != weight.shape[-1] or weight.dim() != 2:
         raise ValueError(

@@ -25,6 +25,9 @@ def markdown_table(
     """
     lines = [[_cell(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[i]) for line in lines) if aligned else 0 for i in range(len(header))]
+    rule = "|".join("-" * (width + 1) + (":" if numbers and i else "-") for i, width in enumerate(widths))
+    if not aligned:
+        rule = "|".join([" --- "] * len(header))
 
     def shown(line: Sequence[str]) -> str:
         cells = [
@@ -33,7 +36,6 @@ def markdown_table(
         ]
         return f"| {' | '.join(cells)} |"
 
-    rule = "|".join("-" * (max(width, 1) + 1) + (":" if numbers and i else "-") for i, width in enumerate(widths))
     return "\n".join([shown(lines[0]), f"|{rule}|", *map(shown, lines[1:])])
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from em_hf.cli.main import main
 from em_hf.cli.progress import beside_greedy
 
 from em_hf.models import load_model
@@ -20,25 +19,20 @@ from em_hf.pocket import problems
 from em_hf.runs import ResultRow, to_json
 from em_hf.settings import settings_of
 from em_hf.training.settings import RunSettings
+from tests.command import em_hf as run_here
 
 SHORT = ["--steps", "2", "--batch-size", "2", "--eval-problems", "0"]
 
 
 @pytest.fixture
-def em_hf(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
+def em_hf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
     """Runs the command line in an empty folder: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["em-hf", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err
-        return int(stop.value.code or 0), told.out, told.err
+        done = run_here(*map(str, words))
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

@@ -225,7 +225,7 @@ def test_a_dataset_that_is_a_file_or_a_benchmark_name_is_not_linked(name: str, t
 def test_without_known_answers_the_table_has_no_accuracy(tmp_path: Path) -> None:
     rows = [{"name": "base", "accuracy": None, "low": None, "high": None, "entropy": 0.5, "seconds": None}]
     card = model_card(read_run(record(tmp_path / "run", results={"n": 9, "rows": rows})), files=MODEL)
-    assert "|  | token entropy (nats) |\n|---|---|\n| base | 0.500 |" in card.text
+    assert "|  | token entropy (nats) |\n| --- | --- |\n| base | 0.500 |" in card.text
     assert "accuracy" not in card.text
     assert "Measured on 9 problems by sampling. The entropy is" in card.text
 

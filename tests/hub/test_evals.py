@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from em_hf.hub import read_run, staged
+from tests.command import em_hf
 
 
 def evaluated(folder: Path, *, name: str = "eval", **changes: Any) -> None:
@@ -76,20 +77,14 @@ def test_a_diagnosis_of_the_run_is_quoted(run: Path) -> None:
     assert "Will entropy minimization help it?" not in files(run)["README.md"]
 
 
-def test_the_real_commands_leave_what_the_push_reads(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_commands_leave_what_the_push_reads(run: Path) -> None:
     """`em-hf eval` and `em-hf diagnose` on the pocket reasoner, small: their files have the fields read here."""
-    import sys
-
-    from em_hf.cli.main import main
-
-    def em_hf(*words: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["em-hf", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        assert not stop.value.code
-
-    em_hf("eval", "--limit", "4", "--strategy", "greedy", "--output", str(run / "eval"), "--device", "cpu")
-    em_hf("diagnose", "--limit", "12", "--samples", "4", "--output", str(run / "diagnose.json"), "--device", "cpu")
+    for words in (
+        ["eval", "--limit", "4", "--strategy", "greedy", "--output", str(run / "eval")],
+        ["diagnose", "--limit", "12", "--samples", "4", "--output", str(run / "diagnose.json")],
+    ):
+        done = em_hf(*words, "--device", "cpu")
+        assert done.returncode == 0, done.stderr
     found = files(run)
     assert "| pocket | greedy | pass@1 " in found["README.md"] and "4 problems, 1 each" in found["README.md"]
     assert "Will entropy minimization help it?" in found["README.md"]

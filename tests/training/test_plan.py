@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +10,14 @@ from pathlib import Path
 import click
 import pytest
 import torch
-from em_hf.cli.main import cli, main
+from em_hf.cli.main import cli
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from em_hf.training.cluster import CARDS, Cluster, card_of
 from em_hf.training.plan import Plan
 from em_hf.training.settings import RunSettings, lora_config, recipe_settings
 from em_hf.training.sizes import Shape
+from tests.command import em_hf as run_here
 
 ROOT = Path(__file__).parents[2]
 SIZES = {
@@ -205,16 +205,13 @@ def test_the_pages_commands_are_ones_that_exist() -> None:
 
 
 @pytest.fixture
-def em_hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Callable:
+def em_hf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable:
     """Runs `em-hf train` in an empty folder: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
     def called(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["em-hf", "train", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        told = capsys.readouterr()
-        return int(stop.value.code or 0), told.out, told.err
+        done = run_here("train", *map(str, words))
+        return done.returncode, done.stdout, done.stderr
 
     return called
 

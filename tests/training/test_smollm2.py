@@ -78,7 +78,7 @@ def loaded(smollm2: Path) -> tuple[Any, Any]:
 
 
 # One method per trainer and kind of reward: the others differ in the reward alone (tests/training/test_rewards.py).
-@pytest.mark.parametrize("method", ["em-ft", "em-rl-token", "grpo", "sft"])
+@pytest.mark.parametrize("method", ["em-ft", "em-rl-token", "grpo", "sft", "ssd"])
 def test_every_method_takes_three_steps_with_lora_on_real_prompts(
     method: str, loaded: tuple[Any, Any], smollm2: Path, shared_data: Path, tmp_path: Path
 ) -> None:
