@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ def environment(module: str) -> dict[str, Any]:
     return {
         "command": " ".join(["python", "-m", module, *arguments]),
         "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "load_at_start": round(os.getloadavg()[0], 2),
@@ -39,6 +41,14 @@ def environment(module: str) -> dict[str, Any]:
             "transformers": transformers.__version__,
         },
     }
+
+
+def commit() -> str:
+    """The commit of em_hf in this repository, with "-dirty" where files of em_hf differ from it."""
+    root = Path(__file__).parents[1]
+    named = subprocess.run(["git", "rev-parse", "--short=8", "HEAD"], cwd=root, capture_output=True, text=True)
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "em_hf"], cwd=root, capture_output=True)
+    return (named.stdout.strip() or "unknown") + ("-dirty" if changed.returncode == 1 else "")
 
 
 def cpu_name() -> str:
@@ -111,6 +121,6 @@ def describe(record: Mapping[str, Any]) -> str:
     """The record of `environment` in a few lines, above a table."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return (
-        f"`{record['command']}`, {record['date']}; {record['cpu']}, {record['cores']} cores, load "
-        f"{record['load_at_start']} at the start; {versions}."
+        f"`{record['command']}`, {record['date']}, commit {record['commit']}; {record['cpu']}, {record['cores']} "
+        f"cores, load {record['load_at_start']} at the start; {versions}."
     )
