@@ -1,4 +1,4 @@
-"""What EM-INF costs a vLLM engine: SmolLM2 in bfloat16 with all requests asking for it, and with none.
+"""What EM-INF costs a vLLM engine: SmolLM2 with all requests asking for it, and with none.
 
     .venv-vllm/bin/python -m benchmarks.vllm_overhead [--quick] [--output FILE.json]
 
@@ -23,7 +23,7 @@ import torch
 import vllm
 from vllm import LLM, SamplingParams
 
-from benchmarks.common import describe, environment, quartiles, spread, table, write
+from benchmarks.common import cpu_dtype, describe, environment, quartiles, spread, table, write
 from em_hf.generation.vllm import EntropyMinVLLMProcessor
 from tests.smollm2 import smollm2_folder
 
@@ -146,9 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     record = environment("benchmarks.vllm_overhead")
     record["versions"]["vllm"] = vllm.__version__
+    record["dtype"] = cpu_dtype()
     llm = LLM(
         str(smollm2_folder()),
-        dtype="bfloat16",
+        dtype=record["dtype"],
         max_model_len=512,
         enforce_eager=True,
         max_num_seqs=max(BATCHES),
@@ -158,7 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record["threads"] = torch.get_num_threads()
     runs, tokens = (1, 12) if options.quick else (4, 48)
     results = [line for batch in BATCHES for line in measure(llm, batch, runs, tokens)]
-    text = f"{describe(record)} Threads: {record['threads']}.\n\n{table(HEADER, [row(result) for result in results])}"
+    how = f"{describe(record)} Threads: {record['threads']}; {record['dtype']}."
+    text = f"{how}\n\n{table(HEADER, [row(result) for result in results])}"
     print(text)
     write(options.output, {**record, "results": results}, text)
 

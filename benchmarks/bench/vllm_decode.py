@@ -53,7 +53,9 @@ def measured(folder: str, runs: int, tokens: int, batches: Sequence[int]) -> lis
     """For each batch the seconds of `runs` decodes of each kind, in turn; to be called in vLLM's environment."""
     from vllm import LLM
 
-    llm = LLM(folder, dtype="bfloat16", max_model_len=512, enforce_eager=True, max_num_seqs=32, disable_log_stats=True)
+    from benchmarks.common import cpu_dtype
+
+    llm = LLM(folder, dtype=cpu_dtype(), max_model_len=512, enforce_eager=True, max_num_seqs=32, disable_log_stats=True)
     found = []
     for batch in batches:
         seconds: dict[str, list[float]] = {"plain": [], "ours": []}
