@@ -1,9 +1,9 @@
 """Write the pages that are made from the repository: `python -m docs.reference` (`make docs` calls it).
 
 They are not committed, so they cannot differ from what they describe: the commands from click, the settings from their
-dataclasses, the methods from the registry, the API from the public names, the examples from their notebooks, and
-llms.txt from the pages themselves. versions.md is committed, since README links to it, and a test compares it with
-pyproject.toml and constraints*.txt.
+dataclasses, the methods from the registry, the API from the public names, the examples from their notebooks, the page
+on speed from benchmarks/results, and llms.txt from the pages themselves. versions.md is committed, since README links
+to it, and a test compares it with pyproject.toml and constraints*.txt.
 """
 
 import json
@@ -21,6 +21,7 @@ from em_hf.settings import settings_table
 from em_hf.training.settings import RunSettings, recipe_settings
 
 from .notebooks import notebook_page
+from .speed import speed_page
 
 DOCS = Path(__file__).parent
 ROOT = Path(em_hf.__file__).resolve().parents[1]
@@ -196,6 +197,7 @@ def main() -> None:
     folder = DOCS / "reference"
     lab = lab_rows()
     pages = {"cli": cli_page(), "settings": settings_page(), "methods": methods_page(), "api": api_page()}
+    pages["speed"] = speed_page()
     pages |= {f"methods/{name}": method_page(name, method, lab) for name, method in METHODS.items()}
     pages |= {name.lower(): repository_page(f"{name}.md") for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY")}
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
