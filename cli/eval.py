@@ -262,7 +262,7 @@ def _tuned(
     def say(trial: Any) -> None:
         note(f"tuning {trial.strategy}: {100 * trial.accuracy:.1f}% with {trial.settings}")
 
-    return tune(strategies, options["tune"], accuracy, say)
+    return tune(strategies, options["tune"], accuracy, say, [name for name in KINDS if options.get(name) is not None])
 
 
 def _vllm(options: dict[str, Any]) -> tuple[Any, None, EntropyMinConfig | None]:

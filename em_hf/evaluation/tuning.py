@@ -1,7 +1,7 @@
 """Settings of strategies chosen on held-out validation problems, the same number of trials for each strategy."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ class Trial:
     accuracy: float
 
 
-def trials_of(strategy: Strategy, n: int) -> list[Strategy]:
+def trials_of(strategy: Strategy, n: int, given: Collection[str] = ()) -> list[Strategy]:
     """Return `n` versions of a strategy: as it stands, then with settings spread evenly over its space.
 
     What the user set is kept. A strategy with nothing left to tune (greedy, sampling) is returned alone.
@@ -44,6 +44,7 @@ def trials_of(strategy: Strategy, n: int) -> list[Strategy]:
     Args:
         strategy: of `make_strategies`.
         n: at least 1.
+        given: names of settings that the user gave for all strategies.
 
     Raises:
         ValueError: `n` is below 1.
@@ -51,7 +52,7 @@ def trials_of(strategy: Strategy, n: int) -> list[Strategy]:
     if n < 1:
         raise ValueError(f"tune is {n!r}, but must be at least 1")
     name, own = parse_strategy(strategy.name)
-    space = {key: range_ for key, range_ in SPACES.get(name, {}).items() if key not in own}
+    space = {key: range_ for key, range_ in SPACES.get(name, {}).items() if key not in own and key not in given}
     if not space:
         return [strategy]
     made = [strategy]
@@ -83,6 +84,7 @@ def tune(
     n: int,
     accuracy: Callable[[Strategy], float],
     on_trial: Callable[[Trial], None] = lambda trial: None,
+    given: Collection[str] = (),
 ) -> tuple[list[Strategy], list[Trial]]:
     """Return each strategy with the settings that did best among `n`, and all trials; of equal ones the first wins.
 
@@ -91,10 +93,11 @@ def tune(
         n: settings tried per strategy that has any to tune.
         accuracy: of a strategy on the validation problems.
         on_trial: called with each trial as it is done.
+        given: as in `trials_of`.
     """
     chosen, done = [], []
     for strategy in strategies:
-        versions = trials_of(strategy, n)
+        versions = trials_of(strategy, n, given)
         if len(versions) == 1:
             chosen.append(strategy)
             continue

@@ -248,6 +248,16 @@ def test_every_strategy_is_tuned_with_as_many_trials_over_what_the_user_left_ope
     assert min(c.n_grad_steps for c in configs) <= 2 and max(c.n_grad_steps for c in configs) >= 12
 
 
+def test_what_the_user_gave_for_all_strategies_is_not_tuned() -> None:
+    strategies = make_strategies(["temperature", "em-inf"], {"temperature": 0.5, "threshold": 0.2})
+    chosen, trials = tune(strategies, 5, lambda one: one.entropy_min is not None, given=["temperature", "threshold"])
+    assert chosen[0] == strategies[0] and len(trials) == 5
+    assert {one.threshold for one in [c.entropy_min for c in trials_of(strategies[1], 5, ["threshold"])] if one} == {
+        0.2
+    }
+    assert trials_of(strategies[0], 5, ["temperature"]) == [strategies[0]]
+
+
 @pytest.mark.parametrize("name", sorted(SPACES))
 @pytest.mark.parametrize("n", [1, 2, 40])
 def test_trials_stay_in_their_space_and_differ(name: str, n: int) -> None:
