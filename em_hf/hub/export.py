@@ -215,9 +215,7 @@ def custom_generate_text() -> str:
             elif isinstance(node, ast.ImportFrom):
                 if not str(node.module).startswith("em_hf"):
                     named.setdefault(str(node.module), set()).update(alias.name for alias in node.names)
-            elif node is not None and lines[node.lineno - 1].startswith(
-                '"""'
-            ):  # the module's docstring: a comment here
+            elif lines[node.lineno - 1].startswith('"""'):  # the module's docstring becomes a comment
                 for number in range(node.lineno - 1, node.end_lineno or 0):
                     lines[number] = f"# {lines[number]}".replace('"""', "").rstrip()
                 continue

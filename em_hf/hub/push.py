@@ -255,7 +255,8 @@ class Remote:
     def branch(self, revision: str | None) -> State:
         """The branch, made where it is missing; errors as in `make`."""
         if revision is not None:
-            with_retries(lambda: self.api.create_branch(self.repo_id, branch=revision, exist_ok=True), say=self.say)
+            options: dict[str, Any] = {"branch": revision, "exist_ok": True, "repo_type": self.kind}
+            with_retries(lambda: self.api.create_branch(self.repo_id, **options), say=self.say)
         return self._known(self.look(revision))
 
     def _known(self, state: State | None) -> State:
@@ -297,14 +298,14 @@ class Remote:
         """Name `commit`; a tag that is there already is not moved (ValueError)."""
 
         def attempt() -> None:
-            for ref in self.api.list_repo_refs(self.repo_id).tags:
+            for ref in self.api.list_repo_refs(self.repo_id, repo_type=self.kind).tags:
                 if ref.name == tag:
                     if ref.target_commit == commit:
                         return
                     raise ValueError(
                         f"the tag {tag} of {self.repo_id} names another commit; the run was pushed, name another tag"
                     )
-            self.api.create_tag(self.repo_id, tag=tag, revision=commit)
+            self.api.create_tag(self.repo_id, tag=tag, revision=commit, repo_type=self.kind)
 
         with_retries(attempt, say=self.say)
 
