@@ -1,1 +1,1 @@
-"""The Gradio app: decoding with and without EM-INF side by side, live. Thin over `em_hf.generation`."""
+"""The Gradio app: decoding with and without EM-INF side by side, live; a thin layer over `em_hf.generation`."""

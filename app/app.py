@@ -1,4 +1,4 @@
-"""What a Space runs: the app of the installed package, with the models named in `models.json` beside this file."""
+"""Entry point of a Space: the installed package's app, with the models named in `models.json` beside this file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a visitor sets off: a live decode, the API's comparison, repeats, and a base model beside its trained run."""
+"""Decodes that visitors start: live, the API's comparison, repeats, and a base model beside its trained run."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -15,19 +15,19 @@ from .fence import while_heard
 from .models import loaded
 from .request import DecodeRequest
 
-REDRAW_SECONDS = 0.08  # the panes are redrawn a dozen times a second at most
+REDRAW_SECONDS = 0.08  # the panes are redrawn at most a dozen times a second
 
 
 def _seconds(sources: Sequence[str], request: DecodeRequest, *others: Any) -> int:
-    """For how long to borrow a GPU: half a minute, and a twentieth of a second a token."""
+    """Return how long to borrow a GPU: half a minute, plus a twentieth of a second per token."""
     return 30 + request.max_new_tokens // 20
 
 
 @on_gpu(_seconds)
 def batches(sources: Sequence[str], request: DecodeRequest) -> Generator[list[Step], None, None]:
-    """The steps of a decode as they come, the first at once, then those of each twelfth of a second together.
+    """Yield the steps of a decode as they come: the first at once, then those of each twelfth of a second together.
 
-    One source: its two rows are plain and with EM-INF. Two: each is a row, decoded plain.
+    With one source, the two rows are plain and EM-INF. With two, each source is a row, decoded plain.
     """
     waiting: list[Step] = []
     sent_at = 0.0
@@ -62,7 +62,7 @@ def _rows(source: str, request: DecodeRequest, rows: list[Any]) -> Generator[Ste
 
 
 def _paired(first: Generator[Step, None, None], second: Generator[Step, None, None]) -> Generator[Step, None, None]:
-    """Two decodes of one row each as one of two rows."""
+    """Merge two decodes of one row each into one of two rows."""
     with closing(first), closing(second):
         for left, right in zip_longest(first, second):
             rows = [None if step is None else step.rows[0] for step in (left, right)]
@@ -80,7 +80,7 @@ def comparison(sources: Sequence[str], request: DecodeRequest) -> dict[str, Any]
 def repeats(
     sources: Sequence[str], request: DecodeRequest, n: int, answer: str | None
 ) -> Generator[Repeated, None, None]:
-    """`n` samples of the prompt with and without EM-INF; what there is after each batch."""
+    """Draw `n` samples of the prompt with and without EM-INF, and yield the results so far after each batch."""
     one = loaded(sources[0])
     inputs, room = one.encode(request.prompt, request.max_new_tokens)
     config = request.config()
@@ -102,14 +102,14 @@ def repeats(
 
 
 def step_payload(step: Step) -> list[Any]:
-    """A step for the browser: seconds, milliseconds of EM-INF, and the rows, see `_row_payload`."""
+    """Return a step for the browser: seconds, milliseconds of EM-INF, and the rows, see `_row_payload`."""
     return [round(step.seconds, 4), round(1000 * step.em_seconds, 3), *(_row_payload(row) for row in step.rows)]
 
 
 def _row_payload(token: Any) -> list[Any] | None:
-    """[id, text, special, nats before, nats after, adjusted, [[id, text, before(, after)], ...]]
+    """Return [id, text, special, nats before, nats after, adjusted, [[id, text, before(, after)], ...]].
 
-    A candidate has its probability after EM-INF only where that differs. None for a row that has ended.
+    Candidates have a probability after EM-INF only if the token was adjusted. None for a row that has ended.
     """
     if token is None:
         return None

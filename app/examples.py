@@ -1,4 +1,4 @@
-"""Prompts to begin with, the settings stored with a model, and the settings in a page's address."""
+"""Example prompts, the settings stored with a model, and the settings in a page's address."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +26,7 @@ POCKET_ONLY = (
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt, the model it is for, its answer where that is known, and the seed to begin with."""
+    """A prompt, the model it is for, its answer if known, and the seed to start with."""
 
     prompt: str
     model: str
@@ -35,7 +35,7 @@ class Example:
 
 
 def examples(models: Models) -> list[Example]:
-    """Word problems with answers for the pocket models, open questions for the others, by the models offered."""
+    """Return word problems with answers for the pocket models and open questions for the others, in model order."""
     found = []
     for name in models.names:
         if name in POCKET_NAMES:
@@ -46,34 +46,34 @@ def examples(models: Models) -> list[Example]:
 
 
 def problems_with_answers(n: int = 6) -> list[tuple[str, str]]:
-    """Held-out problems of the pocket reasoner with their answers."""
+    """Return held-out problems of the pocket reasoner with their answers."""
     return [(problem["prompt"], problem["answer"]) for problem in problems("test", n, 3)]
 
 
 def opening(models: Models) -> Example:
-    """The example that the page opens with, for the first model offered."""
+    """Return the example that the page opens with, for the first model offered."""
     name = models.names[0]
     if name not in POCKET_NAMES:
         return Example(OPEN_QUESTIONS[0], name)
-    # With this seed the two rows part, and EM-INF's alone reaches the answer.
+    # With this seed the two rows diverge, and only EM-INF's reaches the answer.
     prompt, answer = problems_with_answers()[OPENING_PROBLEM]
     return Example(prompt, name, answer, OPENING_SEED)
 
 
 OPENING_PROBLEM, OPENING_SEED = 5, 4
-EXAMPLE_TOKENS = 96  # the longest that the opening example gets
+EXAMPLE_TOKENS = 96  # maximum length of the opening example
 
 
 @cache
 def settings_for(source: str) -> dict[str, Any]:
-    """The threshold and number of steps stored with a model, else the defaults.
+    """Return the threshold and number of steps stored with a model, or the defaults if there are none.
 
     Args:
         source: a Hub id, a folder, a GGUF file or a pocket model's name, as `Models.source` returns it.
     """
     from transformers import GenerationConfig
 
-    if is_gguf(source):  # it has no place for them
+    if is_gguf(source):  # it cannot store them
         return {"threshold": EntropyMinConfig.threshold, "n_grad_steps": EntropyMinConfig.n_grad_steps}
     try:
         stored = getattr(GenerationConfig.from_pretrained(resolve_model(source)), "entropy_min_config", None)
@@ -84,7 +84,7 @@ def settings_for(source: str) -> dict[str, Any]:
 
 
 def from_address(search: str, names: list[str]) -> dict[str, Any]:
-    """The settings in the part of an address behind the question mark. What is unknown or out of range is left out."""
+    """Return the settings in the query string of an address, without those that are unknown or out of range."""
     try:
         given = {key: values[-1] for key, values in parse_qs(search.lstrip("?"), max_num_fields=50).items()}
     except ValueError:

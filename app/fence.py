@@ -1,4 +1,4 @@
-"""What stands between the network and gradio: security headers, no uploads, and no decode for a client that left."""
+"""Protection of gradio from the network: security headers, no uploads, and no decode for a client that left."""
 
 import os
 import re
@@ -32,7 +32,7 @@ _HUB = "https://huggingface.co https://*.huggingface.co https://*.hf.space"
 
 
 def headers(*, on_space: bool) -> list[tuple[bytes, bytes]]:
-    """The headers of every answer: only this server's own content, framed by nobody but the Hub on a Space."""
+    """Return the headers of every response: only this server's content, framed only by it or, on a Space, the Hub."""
     policy = {**_POLICY, "frame-ancestors": f"'self' {_HUB}" if on_space else "'self'"}
     found = {
         "content-security-policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
@@ -40,13 +40,13 @@ def headers(*, on_space: bool) -> list[tuple[bytes, bytes]]:
         "referrer-policy": "same-origin",
         "permissions-policy": "camera=(), microphone=(), geolocation=()",
     }
-    if not on_space:  # this older header has no way to name the Hub
+    if not on_space:  # this older header cannot name the Hub
         found["x-frame-options"] = "SAMEORIGIN"
     return [(name.encode(), value.encode()) for name, value in found.items()]
 
 
 def allowed(method: str, path: str) -> bool:
-    """Whether a request is one that the page or the API makes.
+    """Return whether a request is one that the page or the API makes.
 
     gradio serves more than the app needs: uploads and deep links, which leave files behind, recordings, a proxy,
     statistics, an editor.
@@ -57,7 +57,7 @@ def allowed(method: str, path: str) -> bool:
 
 
 class Fence:
-    """ASGI middleware: add the headers, and refuse what nothing on the page needs, uploads above all.
+    """ASGI middleware that adds the headers and refuses what the page does not need, above all uploads.
 
     Args:
         app: the application behind it.
@@ -86,18 +86,18 @@ class Fence:
 
 
 class NobodyListens(Exception):
-    """The client of an event has read nothing for `UNHEARD_SECONDS`."""
+    """Raised when the client of an event has read nothing for `UNHEARD_SECONDS`."""
 
 
 def while_heard(items: Generator[Item, None, None]) -> Iterator[Item]:
-    """Pass items on for as long as the client of the event under way reads what the server sends.
+    """Pass items on for as long as the client of the current event reads what the server sends.
 
-    A client may join the queue and never open the stream of its messages, or stop reading it; its decode would keep
-    the only place until it ends. Called inside a gradio event; elsewhere it passes everything on. The items are closed
-    before the error leaves: whoever keeps the error keeps its frames, and a decode that is open in one of them runs on.
+    A client may join the queue and never open its message stream, or stop reading it; its decode would then hold the
+    only slot until it ends. Outside a gradio event, all items are passed on. The generator is closed before the error
+    propagates: code that keeps the error keeps its frames, and a decode still open in one of them would run on.
 
     Raises:
-        NobodyListens: the messages of the client's session have waited for `UNHEARD_SECONDS`.
+        NobodyListens: the messages of the client's session have been unread for `UNHEARD_SECONDS`.
     """
     waiting = _unread()
     least, heard_at = waiting(), time.monotonic()
@@ -113,7 +113,7 @@ def while_heard(items: Generator[Item, None, None]) -> Iterator[Item]:
 
 
 def _unread() -> Callable[[], int]:
-    """How many messages of the session of this event wait to be read."""
+    """Return a function that counts the unread messages of this event's session."""
     from gradio.context import LocalContext
 
     request, blocks = LocalContext.request.get(None), LocalContext.blocks.get(None)
@@ -130,7 +130,7 @@ def _unread() -> Callable[[], int]:
 
 
 def middleware() -> dict[str, Any]:
-    """What `gr.Blocks.launch(app_kwargs=...)` takes to stand behind the fence."""
+    """Return the argument of `gr.Blocks.launch(app_kwargs=...)` that puts the app behind the fence."""
     from starlette.middleware import Middleware
 
     return {"middleware": [Middleware(Fence)]}

@@ -1,4 +1,4 @@
-"""What the tabs share: the input fields, their names and order, the place in the queue, and errors as one line."""
+"""Shared parts of the tabs: the input fields, their names and order, the queue slot, and one-line errors."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from .fence import NobodyListens
 from .models import Models
 from .request import SETTINGS, SLIDER_THRESHOLD
 
-# Decodes run one at a time: two would fight for the same processor.
+# Decodes run one at a time: two would compete for the same processor.
 ON_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 ERRORS = (ValueError, OSError, NobodyListens)
 FIELDS = ("prompt", "model", "seed", "max_new_tokens", "temperature", "threshold", "n_grad_steps", "entropy_min")
@@ -26,7 +26,7 @@ def slider(name: str, value: float | None = None, **looks: Any) -> gr.Slider:
 
 
 def settings_fields(models: Models, begin: Example) -> dict[str, Any]:
-    """The inputs of a decode but for the prompt, by the names of the API, and `answer`."""
+    """Return the inputs of a decode except the prompt, by their API names, and `answer`."""
     preset = settings_for(models.source(begin.model))
     model = gr.Dropdown(models.names, value=begin.model, label="Model")
     temperature = slider("temperature", step=0.05, label="Temperature", info="0 is greedy decoding")
@@ -39,7 +39,7 @@ def settings_fields(models: Models, begin: Example) -> dict[str, Any]:
         )
         n_grad_steps = slider("n_grad_steps", preset["n_grad_steps"], step=1, label="Gradient steps per token")
         tokens = slider("max_new_tokens", step=1, label="Maximum number of new tokens")
-    model.input(  # by hand; the address may set a model together with other settings
+    model.input(  # only on user input; the address may set a model together with other settings
         lambda name: tuple(settings_for(models.source(name)).values()), model, [threshold, n_grad_steps], **QUIET
     )
     return {
@@ -55,7 +55,7 @@ def settings_fields(models: Models, begin: Example) -> dict[str, Any]:
 
 
 def example_table(models: Models, fields: dict[str, Any]) -> None:
-    """Examples, each with the model it is for; choosing one sets prompt, model, answer and that model's settings."""
+    """Show the examples with their models; choosing one sets prompt, model, answer and that model's settings."""
     found = examples(models)
     table = gr.Dataset(
         components=[gr.Textbox(visible=False), gr.Textbox(visible=False)],
@@ -77,11 +77,11 @@ def example_table(models: Models, fields: dict[str, Any]) -> None:
 
 
 def notify_js(kind: str, event: str) -> str:
-    """The script that tells a view what the server does not: "waiting", "stopped" or "failed"."""
+    """Return the script that tells a view what the server does not: "waiting", "stopped" or "failed"."""
     tell = f"window.dispatchEvent(new CustomEvent('em-{event}', {{ detail: '{kind}' }}))"
     return f"(...all) => {{ {tell}; return all; }}"
 
 
 def one_line(error: Exception) -> str:
-    """An error as a visitor sees it."""
+    """Return an error as a visitor sees it, in one line."""
     return messages.one_line(str(error).replace("EntropyMinConfig: ", ""), 400)

@@ -1,4 +1,4 @@
-"""From a list of models to a running server: for `em-hf app`, and for a Space."""
+"""The app's server for a list of models, for `em-hf app` and for a Space."""
 
 import json
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ MODELS_FILE = "models.json"
 
 
 def main(folder: Path) -> None:
-    """Serve what a Space's folder describes: `models.json` is a list of models, `["pocket-reasoner", "me/my-model"]`.
+    """Serve the models listed in a Space's `models.json`, such as `["pocket-reasoner", "me/my-model"]`.
 
-    Without that file: the pocket reasoner, and SmolLM2 where it can be had. Address and port are gradio's defaults,
-    which a Space sets by environment variables.
+    Without that file: the pocket reasoner, and SmolLM2 if it is available. Address and port are gradio's defaults,
+    which a Space sets with environment variables.
     """
     serve(read_models(folder / MODELS_FILE))
 
 
 def read_models(path: Path) -> list[str]:
-    """The list in a JSON file; empty where there is no such file.
+    """Return the list in a JSON file, or an empty list if there is no such file.
 
     Raises:
         ValueError: it is not a JSON list of names.
@@ -35,10 +35,10 @@ def read_models(path: Path) -> list[str]:
 
 
 def base_of_run(run: str) -> str:
-    """The model that a run folder was trained from, as its `run.json` names it.
+    """Return the model that a run folder was trained from, as named in its `run.json`.
 
     Raises:
-        ValueError: the folder is not one that `em-hf train` wrote.
+        ValueError: the folder was not written by `em-hf train`.
     """
     from em_hf.runs import RunFileError, read_facts
 
@@ -63,19 +63,19 @@ def serve(
     """Build the app and serve it until interrupted.
 
     Args:
-        models: the allow-list; empty: the pocket reasoner, and SmolLM2 where it can be had.
+        models: the allow-list; if empty, the pocket reasoner, and SmolLM2 if it is available.
         run: a run folder of `em-hf train`, to be compared with the model it was trained from.
 
     Raises:
-        ValueError, OSError: a run folder or GGUF file that is none, or two models of one name.
-        ImportError: gradio is missing, llama-cpp-python where a model is a GGUF file, or the `mcp` package for `mcp`.
+        ValueError, OSError: an invalid run folder or GGUF file, or two models with the same name.
+        ImportError: gradio is missing, or llama-cpp-python for a GGUF file, or the `mcp` package for `mcp`.
     """
     if mcp and find_spec("mcp") is None:
         raise ImportError("--mcp needs the mcp package: pip install 'gradio[mcp]'")
     if run is not None:
         base_of_run(run)
     try:
-        from . import zero  # spaces wants to be imported before torch
+        from . import zero  # spaces must be imported before torch
         from .ui import build, launch
     except ImportError as error:
         if error.name and error.name.split(".")[0] == "gradio":
@@ -87,8 +87,8 @@ def serve(
 
     offered = Models(list(models) or default_sources())
     for source in map(offered.source, offered.names):
-        # On ZeroGPU each decode runs in a fork of this process: what is loaded now is loaded once. What is wrong with a
-        # GGUF file is told now.
+        # On ZeroGPU each decode runs in a fork of this process, so models loaded here are loaded only once. Errors in a
+        # GGUF file are reported at startup.
         if zero.spaces is not None or is_gguf(source):
             load(source)
     demo = build(offered, run=run)

@@ -22,7 +22,7 @@ _HUB_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with EM-INF enabled, its tokenizer, and its context in tokens (None: no bound)."""
+    """A model with EM-INF enabled, its tokenizer, and its context in tokens (None if unbounded)."""
 
     model: Any
     tokenizer: Any
@@ -46,9 +46,9 @@ _loading = Lock()
 
 
 def load(source: str) -> Loaded:
-    """Return the model of that Hub id, folder or GGUF file, loaded at the first call and shared by all after it.
+    """Return the model of a Hub id, folder or GGUF file, loaded on the first call and shared afterwards.
 
-    Never called with what a visitor sent: `Models.source` stands between.
+    Never called with a visitor's input directly: `Models.source` checks it first.
 
     Raises:
         OSError, ValueError, ImportError: As `load_model` and `load_gguf_model`, for whoever runs the app.
@@ -61,15 +61,15 @@ def load(source: str) -> Loaded:
 
 
 def loaded(source: str) -> Loaded:
-    """Return the same for a visitor, who learns no path of the server.
+    """Return the same as `load`, with errors that reveal no path of the server to visitors.
 
     Raises:
-        OSError, ValueError, ImportError: The model cannot be loaded; where the reason names a path, or the model is a
-            folder or a file, it is in the server's log alone.
+        OSError, ValueError, ImportError: The model cannot be loaded; if the reason names a path, or the model is a
+            folder or a file, the reason is only in the server's log.
     """
     try:
         return load(source)
-    except Exception as error:  # whatever a broken folder leads to
+    except Exception as error:  # a broken folder can raise anything
         is_plain = isinstance(error, OSError | ValueError | ImportError) and path_in(str(error)) is None
         if is_plain and shown_name(source) == source:
             raise
@@ -78,13 +78,13 @@ def loaded(source: str) -> Loaded:
 
 
 class Models:
-    """The names that visitors see, and what each stands for. A folder or file is shown by its last part alone.
+    """The model names that visitors see, and their sources. Of a folder or file, only the last part is shown.
 
     Args:
         sources: Hub ids, folders, GGUF files or `pocket-reasoner`.
 
     Raises:
-        ValueError: none, or two that would be shown under one name.
+        ValueError: no source, or two that would be shown under the same name.
     """
 
     def __init__(self, sources: Sequence[str]) -> None:
@@ -102,7 +102,7 @@ class Models:
         return list(self._sources)
 
     def source(self, name: str) -> str:
-        """What a name on the list stands for.
+        """Return the source of a name on the list.
 
         Raises:
             ValueError: the name is not on the list.
@@ -113,13 +113,13 @@ class Models:
 
 
 def shown_name(source: str) -> str:
-    """Return what visitors see of a model: of a folder or a file its last part alone."""
+    """Return the name of a model that visitors see: for a folder or a file, only its last part."""
     path = Path(os.path.abspath(os.path.expanduser(source)))
     return path.name if is_gguf(source) or path.is_dir() else source
 
 
 def default_sources() -> list[str]:
-    """The pocket reasoner, and SmolLM2 where it is in the cache or the Hub answers."""
+    """Return the pocket reasoner, and SmolLM2 if it is in the cache or the Hub answers."""
     return [POCKET_NAME, SMOLLM2] if _can_be_had(SMOLLM2) else [POCKET_NAME]
 
 

@@ -1,4 +1,4 @@
-"""The result of a repeat as HTML. Every text from outside is escaped."""
+"""The result of a repeat as HTML. All text from outside is escaped."""
 
 from collections import Counter
 from html import escape
@@ -18,7 +18,7 @@ def report(
     busy: bool = False,
     error: bool = False,
 ) -> str:
-    """The tables of what there is so far; before there is anything, the note alone."""
+    """Return the tables of the results so far, or only the note if there are none."""
     if result is None:
         note = note or "Draws 32 samples with and 32 without EM-INF, and compares their answers."
     elif busy:
@@ -35,7 +35,7 @@ def report(
 
 
 def _sentence(result: Repeated) -> str:
-    """What a visitor reads first: how often each is right, or how far the samples agree where no answer is known."""
+    """Return the headline: how often each is right, or how many answers differ if no answer is known."""
     rows = (("plain sampling", result.plain), ("EM-INF", result.em))
     if result.plain.accuracy is None:
         said = " and ".join(f"{name} gives {_counted(tally.distinct, 'different answer')}" for name, tally in rows)
@@ -49,7 +49,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _right(result: Repeated) -> str:
-    """Bars of the share of right answers, each with its 95% interval as a line."""
+    """Return bars of the share of right answers, each with its 95% interval as a line."""
     rows = ""
     for name, tally, kind in (("Plain", result.plain, "em-before"), ("EM-INF", result.em, "em-after")):
         if tally.accuracy is None or tally.low is None or tally.high is None:

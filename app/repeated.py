@@ -1,4 +1,4 @@
-"""The section that draws many samples with and without EM-INF and compares what they come to."""
+"""The section that draws many samples with and without EM-INF and compares their answers."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +18,7 @@ from .repeat_report import report
 from .request import DecodeRequest, known_answer
 
 SAMPLES = 32
-# What there is stays on the page, with the reason why no more comes.
+# Results so far stay on the page, with the reason why no more will come.
 SAY = """() => {{
   const status = document.querySelector("#em-repeat-out .em-status.busy");
   if (!status) return;
@@ -29,10 +29,10 @@ SAY = """() => {{
 
 
 def repeat_section(first: str) -> Callable[[Models, list[Any]], None]:
-    """Put the button and the report on the page; returns what connects them to the fields of the decode.
+    """Put the button and the report on the page, and return a function that connects them to the decode's fields.
 
     Args:
-        first: the report that stands there when the page opens.
+        first: the report shown when the page opens.
     """
     with gr.Row():
         start = gr.Button(f"Run it {SAMPLES} times", elem_id="em-repeat", min_width=120, scale=2)
@@ -56,7 +56,7 @@ def repeat_section(first: str) -> Callable[[Models, list[Any]], None]:
 
 
 def repeated_example(models: Models) -> str:
-    """Return the report of the example that the page opens with; without samples where these would take long."""
+    """Return the report of the example that the page opens with, without samples if they would take long."""
     begin = opening(models)
     if begin.model not in POCKET_NAMES or zero.spaces is not None:
         return report(None)

@@ -1,4 +1,4 @@
-"""What a visitor asks for, checked: whatever reaches the server leaves here as a right value or as a one-line error."""
+"""Checked requests of visitors: all input to the server becomes a valid value or a one-line error here."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -9,9 +9,9 @@ from em_hf.messages import shown
 from em_hf.settings import POCKET_NAME, DrawSettings, ModelSettings, like, setting, settings_of
 
 MAX_PROMPT_CHARACTERS = 20_000
-MAX_NEW_TOKENS = 1024  # a server's own limits, of time and memory
+MAX_NEW_TOKENS = 1024  # the server's limits, for time and memory
 MAX_TEMPERATURE = 2.0
-SLIDER_THRESHOLD = 5.0  # nats, where the threshold's slider ends
+SLIDER_THRESHOLD = 5.0  # nats, the maximum of the threshold's slider
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class DecodeRequest:
         return request
 
     def config(self) -> EntropyMinConfig | None:
-        """Return EM-INF's settings; None where it is off."""
+        """Return EM-INF's settings, or None if it is off."""
         if not self.entropy_min:
             return None
         return EntropyMinConfig(threshold=self.threshold, n_grad_steps=self.n_grad_steps)
@@ -56,7 +56,7 @@ SETTINGS = settings_of(DecodeRequest)
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Return a value that is in the range of a setting; 3.0 counts as 3, as browsers send it."""
+    """Return a value checked against the range of a setting; 3.0 counts as 3, since browsers send it."""
     one = SETTINGS[name]
     if one.kind is int and isinstance(value, float) and math.isfinite(value) and value.is_integer():
         value = int(value)
@@ -67,10 +67,10 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def known_answer(value: Any) -> str | None:
-    """Return the known answer of a prompt, None where the field was left empty.
+    """Return the known answer of a prompt, or None if the field was left empty.
 
     Raises:
-        ValueError: It is no text, or longer than an answer is.
+        ValueError: It is not text, or too long for an answer.
     """
     text = _text("answer", "" if value is None else value).strip()
     if len(text) > 200:

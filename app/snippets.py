@@ -1,4 +1,4 @@
-"""The Python program and the command that repeat, elsewhere, what the panes show."""
+"""The Python program and the command that reproduce elsewhere what the panes show."""
 
 import shlex
 
@@ -8,7 +8,7 @@ from .request import DecodeRequest
 
 
 def python_program(request: DecodeRequest, room: int) -> str:
-    """A program that prints both texts; `room` is how many new tokens the model's context allowed."""
+    """Return a program that prints both texts; `room` is how many new tokens the model's context allowed."""
     config = request.config()
     rows = "[False, False]"
     imports = ["CoupledSampling", "enable_entropy_min"]
@@ -43,7 +43,7 @@ print(*tokenizer.batch_decode(new, skip_special_tokens=True), sep="\\n\\n")
 
 
 def command_line(request: DecodeRequest) -> str | None:
-    """The `em-hf generate` call; None for greedy decoding, which that command does not do."""
+    """Return the `em-hf generate` call, or None for greedy decoding, which that command does not support."""
     if request.temperature == 0:
         return None
     words = ["em-hf", "generate", "--model", request.model, "--seed", str(request.seed)]

@@ -48,7 +48,7 @@ def trained_tab(run: str) -> None:
 def live_models(base: str, run: str, name: str, *values: Any) -> Iterator[str]:
     """Yield the view's messages for both models.
 
-    What is wrong with the run's folder is for the owner's log: its path is not for visitors.
+    Errors in the run's folder go only to the owner's log: visitors must not see its path.
     """
     try:
         for source in (base, run):

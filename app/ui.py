@@ -1,4 +1,4 @@
-"""The page: one prompt in two panes, then many samples of it; what uses the model shares one place in the queue."""
+"""The page: one prompt in two panes, then many samples of it; all uses of the model share one queue slot."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -28,10 +28,10 @@ TITLE = "# Decoding with and without entropy minimization (EM-INF): same model, 
 
 
 def build(models: Models, *, run: str | None = None) -> gr.Blocks:
-    """The app for an allow-list of models; with `run`, a tab that compares a run folder with its base model.
+    """Return the app for an allow-list of models; `run` adds a tab that compares a run folder with its base model.
 
     Raises:
-        ValueError, OSError: `run` is no run folder.
+        ValueError, OSError: `run` is not a run folder.
     """
     with gr.Blocks(title="EM-INF, side by side", analytics_enabled=False, fill_width=True) as demo:
         gr.Markdown(TITLE, elem_id="em-title")
@@ -91,13 +91,13 @@ def compare_tab(demo: gr.Blocks, models: Models) -> None:
 
 
 def fill(search: str, models: Models) -> list[Any]:
-    """What the address sets; fields that it does not name stay."""
+    """Return updates of the fields that the address sets; the others stay as they are."""
     found = from_address(search, models.names) if isinstance(search, str) else {}
     return [gr.update(value=found[name]) if name in found else gr.skip() for name in FIELDS]
 
 
 def live_rows(models: Models, *values: Any) -> Iterator[str]:
-    """Yield the view's messages for what the fields and the known answer hold; an error is a message too."""
+    """Yield the view's messages for the values of the fields and the known answer; errors are messages too."""
     try:
         request = DecodeRequest.checked(**dict(zip(FIELDS, values)))
         answer = known_answer(values[len(FIELDS)]) if len(values) > len(FIELDS) else None
@@ -107,7 +107,7 @@ def live_rows(models: Models, *values: Any) -> Iterator[str]:
 
 
 def compare_api(models: Models) -> Any:
-    """The function behind `/compare`."""
+    """Return the function behind `/compare`."""
 
     def compare(
         prompt: str,
@@ -148,7 +148,7 @@ def compare_api(models: Models) -> Any:
 
 
 def launch(demo: gr.Blocks, *, host: str | None, port: int | None, share: bool, mcp: bool) -> None:
-    """Serve until interrupted. Errors that are not ours to explain show as "Error" and stay in the log.
+    """Serve until interrupted. Unexpected errors show only as "Error"; their details stay in the log.
 
     Raises:
         OSError: the port is taken.
@@ -157,7 +157,7 @@ def launch(demo: gr.Blocks, *, host: str | None, port: int | None, share: bool, 
 
 
 def theme() -> gr.themes.Base:
-    """gradio's own theme, with the contrast that WCAG asks for where it has less."""
+    """Return gradio's own theme, with its contrast raised where it is below WCAG's requirement."""
     made = gr.themes.Default(primary_hue="blue", font=[FONT, "ui-sans-serif", "system-ui", "sans-serif"])
     return made.set(
         button_primary_background_fill="*primary_700",
@@ -176,7 +176,7 @@ def theme() -> gr.themes.Base:
 
 
 def launch_options() -> dict[str, Any]:
-    """What every way to serve the app has in common."""
+    """Return the options common to every way of serving the app."""
     return {
         # As "css" it would be rewritten rule by rule, and some would be lost.
         "head": f"<style>{asset('view.css')}</style>",

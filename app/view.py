@@ -1,8 +1,8 @@
 """The component that shows a decode: a gr.HTML whose browser half is `assets/*.js`, fed with increments.
 
-Each message is a JSON string. `start` opens a run; `steps` brings the new steps and repeats those of the message
-before, since a busy browser may miss one; `done` brings all steps and the verdict; `error` ends a run too. So what is
-sent per step does not grow with the length. `example` is a whole run in one message, shown when the page opens.
+Each message is a JSON string. `start` opens a run; `steps` brings the new steps and repeats those of the previous
+message, since a busy browser may miss one; `done` brings all steps and the verdict; `error` also ends a run. The amount
+sent per step thus does not grow with the length. `example` is a whole run in one message, shown when the page opens.
 """
 
 import json
@@ -37,7 +37,7 @@ def asset(name: str) -> str:
 
 
 def view(kind: str, value: str = "") -> gr.HTML:
-    """The view; `kind` is "rows" (one model, plain and EM-INF) or "models" (two models), `value` its first message."""
+    """Return a view of "rows" (one model, plain and EM-INF) or "models" (two models); `value` is its first message."""
     return gr.HTML(
         value=value,
         html_template=f'<div class="em-view" data-kind="{kind}"></div>',
@@ -48,7 +48,7 @@ def view(kind: str, value: str = "") -> gr.HTML:
 
 
 def message(kind: str, **content: Any) -> str:
-    # Never a tag in the text, whoever may read it as markup on its way.
+    # No tags in the text, in case something on the way reads it as markup.
     return json.dumps({"kind": kind, **content}, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -75,7 +75,7 @@ def live(sources: Sequence[str], request: DecodeRequest, answer: str | None = No
 
 
 def example(models: Models) -> str:
-    """The run that stands on the page when it opens, as one message; empty where a GPU has to be borrowed first."""
+    """Return the run shown when the page opens, as one message; empty if a GPU would have to be borrowed first."""
     if zero.spaces is not None:
         return ""
     begin = opening(models)
@@ -91,7 +91,7 @@ def example(models: Models) -> str:
 
 
 def _head(sources: Sequence[str], request: DecodeRequest) -> dict[str, Any]:
-    """What a run's first message says of it."""
+    """Return the content of a run's first message."""
     one = loaded(sources[0])
     room = one.encode(request.prompt, request.max_new_tokens)[1]
     two = len(sources) > 1

@@ -1,4 +1,4 @@
-"""ZeroGPU: what uses the model is announced to `spaces` where that is installed. Imported before torch."""
+"""ZeroGPU: functions that use the model are registered with `spaces` if it is installed. Imported before torch."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,9 +12,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def on_gpu(seconds: Callable[..., int]) -> Callable[[Function], Function]:
-    """A decorator: on ZeroGPU a call has a GPU for `seconds(*arguments)`; elsewhere the function stays as it is.
+    """Return a decorator: on ZeroGPU a call has a GPU for `seconds(*arguments)`; elsewhere the function is unchanged.
 
-    Arguments and results cross a process border there: they must pickle, and hold no model.
+    On ZeroGPU, arguments and results cross a process boundary: they must be picklable and hold no model.
     """
     if spaces is None:
         return lambda function: function

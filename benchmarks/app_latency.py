@@ -1,9 +1,9 @@
-"""What the app adds to a decode: SmolLM2 without it, as a live decode, over HTTP, and in a page of Chromium.
+"""The time the app adds to a decode: SmolLM2 without it, as a live decode, over HTTP, and in a page of Chromium.
 
     python -m benchmarks.app_latency [--quick] [--no-page] [--output FILE.json]
 
 All decode the same prompts from the same noise, two rows (plain and EM-INF) of the same steps, in turn. A long run of
-1,000 steps then shows whether what is sent, and the time between two messages, grow with the length.
+1,000 steps then shows whether the bytes sent and the time between messages grow with the length.
 """
 
 import argparse
@@ -34,7 +34,7 @@ KINDS = {
     "page": "app in Chromium",
 }
 LONG = 1000
-# Presses the button; milliseconds until the first token stands in a pane, and until the view says it is done.
+# Presses the button, and returns milliseconds until the first token is in a pane and until the view says it is done.
 CLOCK_IN_PAGE = """() => new Promise((resolve) => {
   const view = document.querySelector("#em-rows .em-view"), start = performance.now();
   let first = null, busy = false;
@@ -53,7 +53,7 @@ CLOCK_IN_PAGE = """() => new Promise((resolve) => {
 
 @dataclass
 class Taken:
-    """Seconds of each decode: to its first token, and in all."""
+    """Seconds of each decode: to its first token, and in total."""
 
     first: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
@@ -77,7 +77,7 @@ def served(folder: str) -> Iterator[tuple[str, Any]]:
 
 
 def over_http(url: str, demo: Any, asked: DecodeRequest, session: str) -> list[Message]:
-    """Every line of the event stream that carries something of this decode, with its time of arrival."""
+    """Return every line of the event stream that belongs to this decode, with its time of arrival."""
     fn = next(f for f in demo.fns.values() if f.api_name == "live")
     body = {"data": [*asked.to_dict().values(), ""], "fn_index": fn._id, "session_hash": session}
     found = []
@@ -91,7 +91,7 @@ def over_http(url: str, demo: Any, asked: DecodeRequest, session: str) -> list[M
 
 
 class Clocks:
-    """One decode of each kind, timed."""
+    """Timed decodes, one method for each kind."""
 
     def __init__(self, folder: str, url: str, demo: Any, page: Any) -> None:
         self.one = loaded(folder)
@@ -148,7 +148,7 @@ def measure(
 
 
 def long_run(folder: str, url: str, demo: Any, tokens: int) -> dict[str, Any]:
-    """Bytes a step and seconds between messages in the first and the last fifth of a run that does not end itself."""
+    """Return bytes per message and seconds between messages in the first and last fifth of a run without early end."""
     one = loaded(folder)
     kept, one.model.generation_config.eos_token_id = one.model.generation_config.eos_token_id, None
     try:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the record of a run, paired clocks, quartiles, tables and the files written."""
+"""Shared helpers of the benchmarks: the record of a run, paired clocks, quartiles, tables and the files written."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from typing import Any
 # SmolLM2 comes from the local cache or from its package; nothing is fetched while a benchmark runs.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # torch's profiler, used to count memory, is silent
+os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # silences torch's profiler, which is used to count memory
 
 import torch
 import transformers
@@ -25,7 +25,7 @@ from em_hf.markdown import markdown_table
 
 
 def environment(module: str) -> dict[str, Any]:
-    """What a reader needs to judge or repeat the run; no names of hosts or folders."""
+    """Return what a reader needs to judge or repeat the run, without names of hosts or folders."""
     arguments = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
     return {
         "command": " ".join(["python", "-m", module, *arguments]),
@@ -44,7 +44,7 @@ def environment(module: str) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of em_hf in this repository, with "-dirty" where files of em_hf differ from it."""
+    """Return the commit of em_hf in this repository, with "-dirty" if files of em_hf differ from it."""
     root = Path(__file__).parents[1]
     named = subprocess.run(["git", "rev-parse", "--short=8", "HEAD"], cwd=root, capture_output=True, text=True)
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "em_hf"], cwd=root, capture_output=True)
@@ -52,7 +52,7 @@ def commit() -> str:
 
 
 def cpu_name() -> str:
-    """The processor's model name, as Linux knows it, or its architecture."""
+    """Return the processor's model name as Linux reports it, or its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -61,28 +61,28 @@ def cpu_name() -> str:
 
 
 def cpu_dtype() -> str:
-    """The precision that is fast in vLLM: bfloat16 where this CPU multiplies in it, else float32."""
+    """Return the dtype that is fast in vLLM: bfloat16 if this CPU multiplies in it, else float32."""
     return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 
 def quartiles(values: Sequence[float]) -> dict[str, float]:
-    """First quartile, median and third quartile."""
+    """Return the first quartile, median and third quartile."""
     q1, median, q3 = torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.25, 0.5, 0.75]).double())
     return {"q1": q1.item(), "median": median.item(), "q3": q3.item()}
 
 
 @dataclass
 class Times:
-    """Seconds of every repeat: by the clock on the wall, and of all this process's threads on a processor."""
+    """Seconds of every repeat: wall-clock time, and CPU time of all threads of this process."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
 
 def interleaved(calls: Mapping[str, Callable[[Any], object]], inputs: Sequence[Any]) -> dict[str, Times]:
-    """Times of every call on every input: all calls on the first input, then all on the next, in turning order.
+    """Time every call on every input: all calls on the first input, then all on the next, in rotating order.
 
-    What slows the machine down for a while so meets all of them, and a ratio taken input by input is hardly touched.
+    A temporary slowdown of the machine thus affects all calls, and ratios taken input by input hardly change.
     """
     times = {name: Times() for name in calls}
     for call in calls.values():
@@ -99,22 +99,22 @@ def interleaved(calls: Mapping[str, Callable[[Any], object]], inputs: Sequence[A
 
 
 def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
-    """Quartiles of the ratio, pair by pair."""
+    """Return quartiles of the ratio, taken pair by pair."""
     return quartiles([a / b for a, b in zip(numerator, denominator, strict=True)])
 
 
 def spread(q: Mapping[str, float], scale: float = 1.0, digits: int = 2) -> str:
-    """`median (q1-q3)`."""
+    """Return quartiles as `median (q1-q3)`."""
     return f"{q['median'] * scale:.{digits}f} ({q['q1'] * scale:.{digits}f}-{q['q3'] * scale:.{digits}f})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of figures."""
+    """Return a Markdown table of figures."""
     return markdown_table(header, rows, numbers=True)
 
 
 def write(output: Path | None, record: Mapping[str, Any], text: str) -> None:
-    """The record as JSON at `output` and the printed text beside it as Markdown; nothing if `output` is None."""
+    """Write the record as JSON to `output` and the text beside it as Markdown; do nothing if `output` is None."""
     if output is None:
         return
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def write(output: Path | None, record: Mapping[str, Any], text: str) -> None:
 
 
 def describe(record: Mapping[str, Any]) -> str:
-    """The record of `environment` in a few lines, above a table."""
+    """Return the record of `environment` in a few lines, to go above a table."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return (
         f"`{record['command']}`, {record['date']}, commit {record['commit']}; {record['cpu']}, {record['cores']} "

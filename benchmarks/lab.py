@@ -1,6 +1,6 @@
 """Record a lab: `python -m benchmarks.lab FOLDER` writes its report to results/, and its first table into the docs.
 
-FOLDER is one that `em-hf lab --output FOLDER` made, with its lab.json. Of results/ itself, it writes both anew.
+FOLDER was made by `em-hf lab --output FOLDER` and holds its lab.json. If it is results/ itself, both are rewritten.
 """
 
 import json
@@ -20,7 +20,7 @@ BEGIN, END = "<!-- lab: written by python -m benchmarks.lab -->", "<!-- /lab -->
 
 
 def docs_block(record: dict[str, Any]) -> str:
-    """Return what docs/results.md quotes of a lab's record."""
+    """Return the text that docs/results.md quotes from a lab's record."""
     head = ["method", "labels", "seeds", "sampled", "over base, points", "greedy", "TFLOPs of a run"]
     rows = [
         [
@@ -40,7 +40,7 @@ def docs_block(record: dict[str, Any]) -> str:
 
 
 def quoted_in(page: str) -> str:
-    """Return the block as it stands in the page's text."""
+    """Return the block as it is in the page's text."""
     return page.split(BEGIN, 1)[1].split(END, 1)[0].strip()
 
 

@@ -1,4 +1,4 @@
-"""What EM-INF costs llama.cpp, and what it does to the text: gemma-3-270m (base) from its GGUF file.
+"""The cost of EM-INF in llama.cpp, and its effect on the text: gemma-3-270m (base) from its GGUF file.
 
     python -m benchmarks.llama_cpp [--quick] [--output FILE.json]
 
@@ -30,13 +30,13 @@ DRAW = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
 
 def asked(name: str, tokens: int, seed: int) -> dict[str, Any]:
-    """What a contender gives to `complete`."""
+    """Return the arguments that a contender passes to `complete`."""
     idle: dict[str, Any] = {"logits_processor": [lambda ids, scores: scores]} if name == NAMES[1] else {}
     return {**DRAW, "max_tokens": tokens, "seed": seed, "entropy_min": SETTINGS.get(name, False), **idle}
 
 
 def per_token(llm: Any, prompt: str, settings: dict[str, Any]) -> float:
-    """Seconds per token drawn, without the first, which may read the prompt. A text may end before its length."""
+    """Return seconds per sampled token, without the first, which may read the prompt. A text may end early."""
     count, start = 0, 0.0
     for _ in complete(llm, prompt, stream=True, **settings):
         start = start or time.perf_counter()
@@ -45,7 +45,7 @@ def per_token(llm: Any, prompt: str, settings: dict[str, Any]) -> float:
 
 
 def measure(llm: Any, runs: int, tokens: int) -> list[dict[str, Any]]:
-    """`runs` decodes of each prompt by each contender, in turn; one result for each contender."""
+    """Run `runs` decodes of each prompt by each contender in turn; return one result for each contender."""
     seconds: dict[str, list[float]] = {name: [] for name in NAMES}
     turn = 0
     for prompt in PROMPTS:

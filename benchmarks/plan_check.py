@@ -1,10 +1,10 @@
-"""What `em-hf train --plan` foretells, against EM-FT and EM-RL steps that are run: FLOPs and peak memory on SmolLM2.
+"""Predictions of `em-hf train --plan` against EM-FT and EM-RL steps as run: FLOPs and peak memory on SmolLM2.
 
     python -m benchmarks.plan_check [--quick] [--output FILE.json]
 
-Every measurement is a process of its own, in float32 on one thread: two steps, whose samples are all as long as
-planned. FLOPs are those that torch's FlopCounterMode counts in the second step (with attention as plain matrix
-products, which it knows). Memory is what the process rose to above what it held with everything imported and no model.
+Every measurement is a separate process, in float32 on one thread: two steps, whose samples all have the planned length.
+FLOPs are those that torch's FlopCounterMode counts in the second step (with attention as plain matrix products, which
+it can count). Memory is the peak of the process above its baseline with everything imported and no model.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from benchmarks.rows import QUESTIONS
 
 @dataclass(frozen=True)
 class Case:
-    """A run of two steps: prompts at once, batches a step, tokens of a sample, and how it is trained."""
+    """A run of two steps: prompts per batch, batches per step, tokens per sample, and how it is trained."""
 
     batch: int
     completion: int
@@ -68,7 +68,7 @@ def settings_of(case: Case) -> Any:
 
 
 def trainer_of(case: Case, model: Any, tokenizer: Any, folder: str) -> Any:
-    """The trainer of such a run, with samples that never end before their time."""
+    """Return the trainer of such a run, with samples that never end early."""
     from em_hf.data import Prompts
     from em_hf.methods import METHODS
 
@@ -81,7 +81,7 @@ def trainer_of(case: Case, model: Any, tokenizer: Any, folder: str) -> Any:
 
 
 def measured(kind: str, case: Case) -> dict[str, float]:
-    """The second step's FLOPs, or the bytes of both steps above the process's own, in this process."""
+    """Return the second step's FLOPs, or the peak bytes of both steps above the baseline, run in this process."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import TrainerCallback
@@ -119,7 +119,7 @@ def measured(kind: str, case: Case) -> dict[str, float]:
 
 
 def warm_up() -> None:
-    """Two steps of a model of 4 kB, so that what the first step loads is there before the baseline is read."""
+    """Run two steps of a 4 kB model, so that what a first step loads is loaded before the baseline is read."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -134,7 +134,7 @@ def warm_up() -> None:
 
 
 def planned(kind: str, case: Case, prompt: int) -> float:
-    """The plan's figure for the same thing: peak bytes, or FLOPs, by the rule where the run does what it counts."""
+    """Return the plan's figure for the same run: peak bytes, or FLOPs, by the rule if that covers all of the run."""
     from transformers import AutoConfig
 
     from em_hf.training.cluster import Cluster, card_of
@@ -156,7 +156,7 @@ def planned(kind: str, case: Case, prompt: int) -> float:
 
 def compare(kind: str, case: Case) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.plan_check", "--worker", kind, json.dumps(asdict(case))]
-    # glibc keeps freed tensors of up to 32 MB in its heap, in pieces; so it gives back every tensor of 1 MB or more.
+    # glibc keeps freed tensors of up to 32 MB in its fragmented heap; with this it returns those of 1 MB or more.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], env=environment)
     if done.returncode:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.pocket_recipes [--work FOLDER] [--output FILE.json] [--problems N]
 
-Every run has the recipe's other settings and no guard. Test problems are never looked at. Runs and measurements that
-stand under `--work` are not done again.
+Every run has the recipe's other settings and no guard. Test problems are never used. Runs and measurements that are
+already under `--work` are not repeated.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def decoded(options: argparse.Namespace, threshold: float, steps: int) -> dict[str, Any]:
-    """The untrained model with EM-INF."""
+    """Measure the untrained model with EM-INF."""
     config = EntropyMinConfig(threshold=threshold, n_grad_steps=steps)
     setting = f"threshold {threshold:g}, {steps} steps"
     return measured(options, "EM-INF", setting, "pocket-reasoner", f"em-inf-{threshold:g}-{steps}", config)

@@ -25,7 +25,7 @@ of em-hf's in the log, or files left."""
 
 
 def report(records: dict[str, dict[str, Any]]) -> str:
-    """The table, a row per campaign."""
+    """Return the table, with a row per campaign."""
     header = ["campaign", "tries", "faults", "date", "machine", "seconds", "command"]
     rows = []
     for name, one in records.items():

@@ -49,16 +49,16 @@ OPENINGS = [
 
 
 def smollm2() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """SmolLM2-135M-Instruct in float32 on the CPU, and its tokenizer."""
+    """Return SmolLM2-135M-Instruct in float32 on the CPU, and its tokenizer."""
     return load_model(str(smollm2_folder()), dtype="float32", device="cpu")
 
 
 def decoded_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, chat: bool, steps: int, seed: int = 0
 ) -> Tensor:
-    """The next-token logits `[rows, V]` of sampling at temperature 1, up to `steps` tokens for each of 16 prompts.
+    """Return the next-token logits `[rows, V]` of sampling 16 prompts at temperature 1, up to `steps` tokens each.
 
-    `chat`: questions in the chat template; otherwise bare openings of texts, where the model runs on like a base model.
+    `chat`: questions in the chat template; otherwise bare openings of texts, continued as by a base model.
     """
     kept: list[Tensor] = []
 
@@ -72,11 +72,11 @@ def decoded_rows(
 
 
 def stretched(rows: Tensor, vocabulary: int, seed: int = 0) -> Tensor:
-    """Rows `[N, V]` as a model with a larger vocabulary could have given them: `[N, vocabulary]`.
+    """Return rows `[N, V]` as a model with a larger vocabulary could have given them: `[N, vocabulary]`.
 
-    A row's sorted logits are a curve over log rank; the curve is stretched so that its ends stay (rank 1 and the last
+    A row's sorted logits are a curve over log rank; the curve is stretched with its ends fixed (rank 1 and the last
     rank), normal noise of 0.1 is added, and the entries are put in random order. In a real vocabulary likely tokens
-    stand together at low numbers; random order is the harder case for a method that works in blocks.
+    cluster at low ids; random order is the harder case for a method that works in blocks.
     """
     generator = torch.Generator().manual_seed(seed)
     size = rows.shape[1]
@@ -91,12 +91,12 @@ def stretched(rows: Tensor, vocabulary: int, seed: int = 0) -> Tensor:
 
 
 def flat_rows(count: int, vocabulary: int, seed: int = 0) -> Tensor:
-    """Normal noise of 0.01, `[count, vocabulary]`: an entropy of log V."""
+    """Return normal noise of 0.01, `[count, vocabulary]`: an entropy of log V."""
     return 0.01 * torch.randn(count, vocabulary, generator=torch.Generator().manual_seed(seed))
 
 
 def by_entropy(rows: Tensor, threshold: float = 0.3) -> dict[str, Tensor]:
-    """The rows in three groups by their entropy in nats."""
+    """Return the rows in three groups by their entropy in nats."""
     h = torch.stack([entropy(row) for row in rows])
     return {
         f"H < {threshold}": rows[h < threshold],

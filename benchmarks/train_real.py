@@ -1,4 +1,4 @@
-"""What EM training does to real pretrained models, measured on held-out problems; a table and JSON.
+"""The effect of EM training on real pretrained models, measured on held-out problems; a table and JSON.
 
     python -m benchmarks.train_real smollm2 [--data-dir DIR] [--work FOLDER] [--output FILE.json]
     python -m benchmarks.train_real gemma   [--data-dir DIR] [--work FOLDER] [--output FILE.json] [--problems N]
@@ -6,10 +6,10 @@
 `smollm2`: SmolLM2-135M-Instruct with LoRA on GSM8K prompts, 30 steps of each EM method, the collapse guard on: entropy,
 log-probability and length on held-out prompts before and after.
 `gemma`: gemma-3-270m (base), 4-shot, LoRA on unlabeled MAWPS prompts; accuracy, sampled and greedy, on MAWPS problems
-that training never saw and on SVAMP. One run too fast, for the guard to catch, and gentle ones.
+that training never saw and on SVAMP. One learning rate is too high, for the guard to catch; the other is gentle.
 
-Training never sees a label. Every run is a run folder under `--work`, and every measurement a file beside it: what
-stands there already is not done again.
+Training never sees a label. Every run is a run folder under `--work`, and every measurement a file beside it: what is
+already there is not repeated.
 """
 
 import argparse
@@ -118,7 +118,7 @@ def gemma(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
         facts = to_json(read_facts(run))
         kept = {key: facts.get(key) for key in ("guard", "compute", "steps_done")}
         best = (kept["guard"] or {}).get("best_step")
-        if best == 0:  # stopped before anything good came: what is left is the base model, which is measured
+        if best == 0:  # stopped before any improvement: the base model is left, which is already measured
             found: dict[str, Any] = {
                 "name": name,
                 "measured": [m for m in results[0]["measured"] if m["decoding"] != EM],
@@ -140,7 +140,7 @@ def gemma(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
 
 
 def problems(data_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Single-operation MAWPS, and SVAMP, each shuffled once, as questions and answers."""
+    """Return single-operation MAWPS and SVAMP as questions and answers, each shuffled once."""
 
     def plain(value: float) -> str:
         return str(int(value)) if float(value).is_integer() else str(value)
@@ -156,7 +156,7 @@ def problems(data_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str
 
 
 def trained(folder: Path, settings: RunSettings) -> Path:
-    """The finished run, gone on with where it was interrupted."""
+    """Finish the run, resuming it where it was interrupted, and return its folder."""
     if holds_run(folder) and read_facts(folder).status == "finished":
         return folder
     train(settings, folder, resume=holds_run(folder), on_step=lambda line: print(folder.name, line, flush=True))
@@ -166,7 +166,7 @@ def trained(folder: Path, settings: RunSettings) -> Path:
 def measured(
     work: Path, name: str, model: Path, sets: dict[str, list[tuple[str, str]]], *, em_inf: bool
 ) -> dict[str, Any]:
-    """Greedy and sampled (and, for the base, with EM-INF) on each set; kept in a file of its own."""
+    """Measure greedy and sampled decoding (for the base also EM-INF) on each set; results are kept in a file."""
     from em_hf.models import load_model
     from em_hf.training.measure import measure
 

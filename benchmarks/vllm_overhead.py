@@ -1,10 +1,10 @@
-"""What EM-INF costs a vLLM engine: SmolLM2 with all requests asking for it, and with none.
+"""The cost of EM-INF in a vLLM engine: SmolLM2 with all requests using it, and with none.
 
     .venv-vllm/bin/python -m benchmarks.vllm_overhead [--quick] [--output FILE.json]
 
-Runs where vLLM is (`make vllm-venv`). All kinds of batch go through one engine in this process, in turn. Each engine
-step is clocked whole (scheduling, forward pass, EM-INF, draw, detokenizing) and, within it, the processor. Steps that
-read a prompt are left out. vLLM takes all cores, or as many threads as OMP_NUM_THREADS says with
+Runs in the environment with vLLM (`make vllm-venv`). All kinds of batch go through one engine in this process, in turn.
+The clocks time each whole engine step (scheduling, forward pass, EM-INF, draw, detokenizing) and, within it, the
+processor. Prefill steps are left out. vLLM uses all cores, or OMP_NUM_THREADS threads with
 VLLM_CPU_OMP_THREADS_BIND=nobind.
 """
 
@@ -48,7 +48,7 @@ class Clock:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Clock `update_state` and `apply` while it lasts."""
+        """Run the block with `update_state` and `apply` timed."""
         kept = {name: getattr(EntropyMinVLLMProcessor, name) for name in ("update_state", "apply")}
         for name, method in kept.items():
             setattr(EntropyMinVLLMProcessor, name, self._clocked(method))
@@ -69,7 +69,7 @@ class Clock:
 
 
 def decode(llm: LLM, clock: Clock, batch: int, value: Any, tokens: int, seed: int) -> list[tuple[float, float]]:
-    """(seconds of the step, seconds of the processor in it) of every step that decodes a token of all requests."""
+    """Return (seconds of the step, seconds of the processor) of every step that decodes a token of all requests."""
     engine = llm.llm_engine
     for i in range(batch):
         extra = None if value is None else {"entropy_min": value}
@@ -81,7 +81,7 @@ def decode(llm: LLM, clock: Clock, batch: int, value: Any, tokens: int, seed: in
         start = time.perf_counter()
         engine.step()
         steps.append((time.perf_counter() - start, clock.take()))
-    # The prompts' own steps come first and the last step only ends the requests.
+    # The prefill steps come first, and the last step only ends the requests.
     return steps[-tokens + 2 : -1]
 
 

@@ -1,1 +1,1 @@
-"""The `em-hf` command line: one module a command, thin over `em_hf`."""
+"""The `em-hf` command line: one module per command, a thin layer over `em_hf`."""

@@ -1,4 +1,4 @@
-"""`python -m em_hf.cli` is `em-hf`."""
+"""Run `em-hf` as `python -m em_hf.cli`."""
 
 from .main import main
 

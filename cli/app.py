@@ -14,7 +14,7 @@ from .options import Command, setting_options
 
 @dataclass(frozen=True)
 class AppOptions:
-    """What `em-hf app` shows, and where."""
+    """Options for what `em-hf app` shows, and where it listens."""
 
     run: Path | None = setting(None, help="Run folder, compared with its base model.", group="model", exists="folder")
     host: str = setting("127.0.0.1", help="Address to listen on; 0.0.0.0: every address.", group="output")
@@ -55,7 +55,7 @@ def command(models: tuple[str, ...], run: Path | None, host: str, port: int, sha
 
 
 def check_mcp() -> None:
-    """Raise ImportError where gradio's MCP server cannot be started."""
+    """Raise ImportError if gradio's MCP server cannot be started."""
     from importlib.util import find_spec
 
     if find_spec("mcp") is None:

@@ -1,4 +1,4 @@
-"""Checks that need no heavy import: names of models, devices, files, tasks, extras and ports."""
+"""Checks that need no heavy imports: model names, devices, files, tasks, extras and ports."""
 
 import difflib
 import json
@@ -19,8 +19,8 @@ from em_hf.settings import POCKET_NAME, POCKET_NAMES, is_gguf
 DEVICES = ("cpu", "cuda", "mps", "xpu", "npu", "hpu", "mlu", "mtia")
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 HUB_SECONDS = 3
-QUICK_BYTES = 5_000_000  # a file that is read twice, once to check it
-PACKAGES = {  # by the name that is imported
+QUICK_BYTES = 5_000_000  # files up to this size are read twice, the first time to check them
+PACKAGES = {  # by import name
     "trl": "TRL",
     "peft": "PEFT",
     "lm_eval": "lm-eval",
@@ -37,8 +37,8 @@ def check_model(name: str, *, gguf: bool = False) -> None:
         gguf: Whether it may be a GGUF file.
 
     Raises:
-        OSError: There is no such folder (near names are suggested), or it holds no model.
-        ValueError: The name is empty, or that of a GGUF file where none is taken.
+        OSError: There is no such folder (similar names are suggested), or it holds no model.
+        ValueError: The name is empty, or that of a GGUF file although none is accepted.
     """
     if not name.strip():
         raise ValueError(f"model is empty: give a Hub id, a folder, or {POCKET_NAME}")
@@ -47,7 +47,7 @@ def check_model(name: str, *, gguf: bool = False) -> None:
     try:
         path = Path(name).expanduser()
         there = path.exists()
-    except (OSError, RuntimeError, ValueError):  # a name too long for the file system, or ~nobody
+    except (OSError, RuntimeError, ValueError):  # a name too long for the file system, or an unknown ~user
         path, there = Path(name), False
     if there:
         if not is_gguf(name):
@@ -82,10 +82,10 @@ def _check_folder(path: Path, name: str) -> None:
 
 
 def check_gguf(name: str) -> None:
-    """Raise if a file is no GGUF file, or llama.cpp is not installed.
+    """Raise if a file is not a GGUF file, or llama.cpp is not installed.
 
     Raises:
-        ValueError: It is another file, or cut off.
+        ValueError: The file has another format, or is truncated.
         ImportError: llama-cpp-python is missing.
     """
     gguf_architecture(Path(name).expanduser())
@@ -105,7 +105,7 @@ def is_hub_id(name: str | None) -> bool:
 
 
 def check_device(name: str | None) -> None:
-    """Raise ValueError if this machine cannot have the device; torch says later whether it does."""
+    """Raise ValueError if this machine cannot have the device; torch reports later whether it does."""
     if name is None:
         return
     kind, _, index = name.partition(":")

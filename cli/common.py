@@ -1,4 +1,4 @@
-"""What the commands share: output to the right stream, and how the heavy libraries are loaded."""
+"""Shared helpers of the commands: output to the right stream, and loading of the heavy libraries."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from .checks import POCKET_NAMES, hub_is_reachable, is_hub_id
 
 
 def note(message: str) -> None:
-    """Print something that is not a result, to stderr."""
+    """Print a message that is not a result to stderr."""
     click.echo(message, err=True)
 
 
 def note_defaults(stored: object) -> None:
-    """Say that EM-INF's defaults hold, if `stored`, the settings stored with the model, is None."""
+    """Say that EM-INF's defaults apply if `stored`, the settings stored with the model, is None."""
     if stored is None:
         note("No EM-INF settings are stored with the model: the paper's code's defaults fill in what you leave out.")
 
@@ -32,11 +32,11 @@ def print_json(value: Any) -> None:
 
 
 def load_libraries(*sources: str | None) -> None:
-    """Import PyTorch and transformers, behind a line that says so, with their progress bars and chatter off.
+    """Import PyTorch and transformers after a notice, with their progress bars and log messages off.
 
     Args:
-        sources: The models and datasets that will be loaded. Where one comes from the Hub and the Hub does not answer,
-            only the local cache is used from here on, instead of waiting through every library's retries.
+        sources: The models and datasets that will be loaded. If one comes from the Hub and the Hub does not answer,
+            only the local cache is used from here on, instead of waiting for every library's retries.
     """
     if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":
         note("Loading PyTorch and transformers …")
@@ -64,7 +64,7 @@ def load_chosen_model(options: Mapping[str, Any]) -> tuple[Any, Any]:
 
 @contextmanager
 def while_decoding(name: str) -> Iterator[None]:
-    """Within, what the libraries raise where a model's files do not fit together is one line that says so.
+    """Run the block with library errors caused by mismatched model files reported in one line.
 
     Files can be damaged in ways that show only once the model decodes: a token id as text, a number out of range.
 
@@ -72,7 +72,7 @@ def while_decoding(name: str) -> Iterator[None]:
         name: The model, as the user named it; a pocket model's files are ours.
 
     Raises:
-        ValueError: Decoding failed, and no library said why in its own words.
+        ValueError: Decoding failed, and no library gave a clear reason.
     """
     try:
         yield

@@ -17,7 +17,7 @@ MARK = "# em-hf completion"
 
 @dataclass(frozen=True)
 class CompletionOptions:
-    """For which shell, and whether to install it."""
+    """Options for the shell, and whether to install the script."""
 
     shell: Literal["bash", "zsh", "fish"] | None = setting(
         None, help="Shell to complete in.", group="output", unset="that of $SHELL"
@@ -51,15 +51,15 @@ def completion_script(shell: str) -> str:
     from .main import cli
 
     found = get_completion_class(shell)
-    assert found is not None  # one of click's own three
+    assert found is not None  # click supports all three
     made = found(cli, {}, "em-hf", "_EM_HF_COMPLETE")
     return made.source_template % made.source_vars()
 
 
 def install_script(shell: str, script: str, home: Path) -> list[Path]:
-    """Write the script where a shell finds it, and return the files written; twice changes nothing more.
+    """Write the script where the shell finds it, and return the files written; a second call changes nothing more.
 
-    fish reads its folder of completions; bash and zsh read a line in their start file.
+    fish reads its completions folder; bash and zsh load the script from a line in their startup file.
     """
     if shell == "fish":
         target = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "fish" / "completions" / "em-hf.fish"

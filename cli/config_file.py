@@ -14,7 +14,7 @@ MAX_BYTES = 1_000_000
 
 
 def config_option(command: Any) -> Any:
-    """Add `--config`: a YAML file of options, over which those on the command line win."""
+    """Add `--config`, a YAML file of options; those on the command line take precedence."""
     return click.option(
         "--config",
         cls=Option,
@@ -64,15 +64,15 @@ def _by_key(command: click.Command) -> dict[str, tuple[Option, bool]]:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file of settings: no key twice, no aliases.
+    """Return the mapping in a YAML file of settings, which may have no duplicate keys and no aliases.
 
     Raises:
-        click.UsageError: The file holds something else.
+        click.UsageError: The file holds anything else.
     """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Without aliases, by which a short file grows without bound, and without repeated keys."""
+        """A loader that rejects duplicate keys, and aliases, which let a short file expand without bound."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):

@@ -1,4 +1,4 @@
-"""Decoded text on a terminal: as it is drawn, coloured by entropy, both texts side by side where there is room."""
+"""Decoded text on a terminal: shown live, coloured by entropy, both texts side by side if there is room."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TITLES = ("Plain", "EM-INF")
 SIDE_BY_SIDE = 100  # columns
 SMALLEST_SCREEN = 10  # lines
-# From this many nats on, a token has this style.
+# Each style with the lowest entropy, in nats, that it marks.
 STYLES = ((1.5, "red"), (0.5, "yellow"), (0.1, "cyan"), (0.0, ""))
 UNDERLINED = "Underlined: EM-INF acted."
 LEGEND = f"Entropy of each token: uncoloured under 0.1 nats, cyan, yellow from 0.5, red from 1.5. {UNDERLINED}"
@@ -37,7 +37,7 @@ class View:
                 text.append(token.text, f"{style} underline".strip() if token.adjusted else style)
 
     def render(self, lines: int | None = None) -> RenderableType:
-        """Return both texts, or what their ends show of them in so many lines of the screen."""
+        """Return both texts, or only as much of their ends as fits in `lines` lines of the screen."""
         if self.console.width < SIDE_BY_SIDE:
             room = None if lines is None else (lines - 4) // 2
             parts = [
@@ -59,12 +59,12 @@ class View:
 
 
 def is_live(console: Console) -> bool:
-    """Return whether text can be drawn anew in a console: it is a terminal that moves its cursor."""
+    """Return whether a console can redraw text: it must be a terminal with cursor control."""
     return console.is_terminal and not console.is_dumb_terminal
 
 
 def show_live(steps: "Iterable[Step]", console: Console) -> "list[Step]":
-    """Show the steps of a decode as they come, and return them all."""
+    """Show the steps of a decode as they arrive, and return them all."""
     done, view, lines = [], View(console), max(SMALLEST_SCREEN, console.height)
     with Live(view.render(lines), console=console, auto_refresh=False, transient=True) as live:
         for step in steps:
@@ -94,7 +94,7 @@ def _mean(values: list[float]) -> float:
 
 
 def trace_table(result: "Comparison") -> str:
-    """Return a line per token: both tokens, their entropies in nats, and what EM-INF left of the second."""
+    """Return a line per token: both tokens, their entropies in nats, and the second's after EM-INF."""
     lines = [f"{'':>5} {'plain':<26} {'nats':>5}    {'EM-INF':<26} {'nats':>5}    after"]
     for i in range(max(len(result.plain.tokens), len(result.em.tokens))):
         mark = ">" if i == result.diverges_at else " "

@@ -1,4 +1,4 @@
-"""`em-hf diagnose`: will EM help this model on such problems? From a small labelled sample, before any training."""
+"""`em-hf diagnose`: predict from a small labelled sample, before any training, whether EM will help a model."""
 
 import sys
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .options import Command, entropy_min_options, entropy_min_settings, json_op
 
 @dataclass(frozen=True)
 class DiagnoseOptions:
-    """How many answers are sampled, and what is predicted from them."""
+    """Options for how many answers to sample, and what to predict from them."""
 
     samples: int = setting(8, help="Answers to each problem.", group="sampling", low=2, high=1024)
     max_new_tokens: int = setting(256, help="Longest answer, in tokens.", group="sampling", low=1)

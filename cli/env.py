@@ -1,4 +1,4 @@
-"""`em-hf env`: what a bug report needs."""
+"""`em-hf env`: versions and devices for a bug report."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ def _verl_plugin() -> str:
     if not any(entry.name == "em_hf" for entry in metadata.entry_points(group="verl.plugins")):
         return "not found: install em-hf again"
     try:
-        import_module("verl")  # which loads its plug-ins
+        import_module("verl")  # loads its plug-ins
         if "em_hf.training.verl" in sys.modules:
             return "loads"
         policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")

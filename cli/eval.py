@@ -1,4 +1,4 @@
-"""`em-hf eval`: benchmarks under inference-time strategies, through lm-eval, every figure with its interval."""
+"""`em-hf eval`: run benchmarks under inference-time strategies through lm-eval, with intervals for all figures."""
 
 import os
 import shlex
@@ -38,7 +38,7 @@ EM_FIELDS = tuple(name for name in settings_of(EntropyMinConfig) if name != "met
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Under which strategies a model is evaluated, and where the results go."""
+    """Options for the strategies to evaluate a model under, and where the results go."""
 
     strategy: str | None = setting(
         None, help="One strategy alone, such as greedy or temperature=0.6.", unset="those of --compare"
@@ -109,12 +109,12 @@ class EvalOptions:
 def strategies_of(
     names: tuple[str, ...], options: dict[str, Any], stored: EntropyMinConfig | None = None
 ) -> list[Strategy]:
-    """Return the strategies with the options given, over the EM-INF settings stored with the model."""
+    """Return the strategies with the given options, which override the EM-INF settings stored with the model."""
     return make_strategies(names, {name: options.get(name) for name in KINDS}, stored)
 
 
 def names_of(options: dict[str, Any], compared: bool) -> tuple[str, ...]:
-    """Return the strategies asked for; of several, greedy and sampling are the ones that all are compared with.
+    """Return the names of the chosen strategies; several always include greedy and sampling as baselines.
 
     Raises:
         click.UsageError: Both --strategy and --compare are given.
@@ -124,13 +124,13 @@ def names_of(options: dict[str, Any], compared: bool) -> tuple[str, ...]:
             raise click.UsageError("give --strategy for one strategy or --compare for several, not both")
         return (options["strategy"],)
     names = tuple(options["compare"] or DEFAULT_STRATEGIES)
-    if options["backend"] == "openai" and not compared:  # whose API cannot do EM-INF
+    if options["backend"] == "openai" and not compared:  # its API cannot do EM-INF
         names = BASES
     return (*(base for base in BASES if base not in names), *names)
 
 
 def list_all() -> str:
-    """Return tasks and strategies, a line each."""
+    """Return a listing of tasks and strategies, one per line."""
     check_extra("em-hf eval --list", "eval", "lm_eval")
     from em_hf.evaluation.listing import listing
 
@@ -211,7 +211,7 @@ def command(ctx: click.Context, **options: Any) -> None:
 
 
 def _own(options: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the task of the user's own problems, None where benchmarks are asked for."""
+    """Return the task made from the user's own problems, or None if benchmarks are evaluated."""
     if options["dataset"] is None:
         return None
     from em_hf.data import load_prompts
@@ -279,7 +279,7 @@ def _vllm(options: dict[str, Any]) -> tuple[Any, None, EntropyMinConfig | None]:
 
 
 def _server(options: dict[str, Any]) -> Any:
-    """Return the lm-eval model that asks the server at --base-url."""
+    """Return the lm-eval model that queries the server at --base-url."""
     from em_hf.evaluation.server import ServerLM
 
     return ServerLM(
@@ -288,12 +288,12 @@ def _server(options: dict[str, Any]) -> Any:
 
 
 def _readable_errors(options: dict[str, Any]) -> AbstractContextManager[None]:
-    """Within, a damaged model's errors are one line; vLLM and servers have errors of their own."""
+    """Run the block with a damaged model's errors in one line; vLLM and servers report their own errors."""
     return while_decoding(options["model"]) if options["backend"] == "transformers" else nullcontext()
 
 
 def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[str | None, ...]) -> None:
-    os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's and datasets' bars; the one below is asked for
+    os.environ.setdefault("TQDM_DISABLE", "1")  # hides lm-eval's and datasets' bars; the one below sets `disable`
     local = options["data_dir"] or os.environ.get("EM_HF_DATA_DIR")
     hub_tasks = [task for task in options["tasks"] if task != "pocket" and not local and not options["dataset"]]
     model_source = None if options["backend"] == "openai" else options["model"]

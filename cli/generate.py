@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-EXAMPLES = 160  # problems of the pocket reasoner among which one is looked for where no prompt is given
+EXAMPLES = 160  # problems of the pocket reasoner to search for an example if no prompt is given
 DRAW = ("seed", "temperature", "top_k", "top_p")
-SMALL = 20_000_000  # parameters of a model that decodes all of them in a moment
+SMALL = 20_000_000  # parameters; models up to this size decode all examples in a moment
 
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """What `em-hf generate` decodes, and how much of it."""
+    """Options for what `em-hf generate` decodes, and how much."""
 
     file: Path | None = setting(None, help="Read the prompt from this file.", group="data", exists="file")
     chat_template: bool = setting(True, help="Put the prompt into the tokenizer's chat template.", group="data")
@@ -53,7 +53,7 @@ class GenerateOptions:
 
 @dataclass(frozen=True)
 class Decoding:
-    """A loaded model with a prompt, its answer where it is known, and how to decode it."""
+    """A loaded model with a prompt, its answer if known, and how to decode it."""
 
     model: Any
     tokenizer: Any
@@ -65,11 +65,11 @@ class Decoding:
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str | None:
-    """Return the prompt given: as an argument, on standard input (`-`), or in a file; None where none is.
+    """Return the prompt given as an argument, on standard input (`-`) or in a file, or None if there is none.
 
     Raises:
-        click.UsageError: Two were given, or an empty one.
-        ValueError: What was read is not UTF-8 text.
+        click.UsageError: Two prompts were given, or an empty one.
+        ValueError: The input is not UTF-8 text.
     """
     if prompt is not None and file is not None:
         raise click.UsageError("give PROMPT or --file, not both")
@@ -169,7 +169,7 @@ def _problems(n: int) -> list[tuple[str, str]]:
 
 
 def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict[str, Any]) -> tuple[str, str]:
-    """Return the problem to decode where no prompt is given, and its answer."""
+    """Return the problem to decode if no prompt is given, and its answer."""
     from em_hf.compare.side_by_side import first_divergent
 
     problems = _problems(EXAMPLES)
@@ -180,7 +180,7 @@ def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict
 
 
 def _pair(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:
-    """Decode one pair, live where stdout is a terminal, and show it."""
+    """Decode one pair, live if stdout is a terminal, and show it."""
     decoding = _load(prompt, settings, options)
     from rich.console import Console
 
@@ -198,7 +198,7 @@ def _pair(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
 
 
 def _begun(decoded: Iterator[Item], prompt: str, options: dict[str, Any]) -> Iterator[Item]:
-    """Pass on what is decoded after printing the prompt; a model that cannot decode fails before that."""
+    """Print the prompt and pass on what is decoded; a model that cannot decode fails before the prompt is printed."""
     first = list(islice(decoded, 1))
     if not options["as_json"]:
         click.echo(f"Prompt: {prompt}\n")
@@ -214,7 +214,7 @@ def _end(
     *,
     shown: bool,
 ) -> None:
-    """Print what a pair came to, its texts too unless they were shown."""
+    """Print the result of a pair, with its texts unless they were already shown."""
     from .decoding_view import summary, trace_table
 
     if options["as_json"]:

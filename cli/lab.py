@@ -1,4 +1,4 @@
-"""`em-hf lab`: every method and every strategy on the pocket reasoner, and a report of what came out."""
+"""`em-hf lab`: every method and every strategy on the pocket reasoner, and a report of the results."""
 
 import os
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .options import Command, dry_run_option, json_option, setting_options
 
 @dataclass(frozen=True)
 class LabOptions:
-    """How much the lab does, and where."""
+    """Options for how much the lab does, and where."""
 
     quick: bool = setting(False, help="A sketch in minutes: few steps, few problems, one seed.")
     full: bool = setting(False, help="Every strategy on every trained model.")

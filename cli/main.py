@@ -1,4 +1,4 @@
-"""`em-hf`: the group. Commands are imported when they are named, and heavy libraries only when a command runs."""
+"""The `em-hf` command group. Commands are imported when named, and heavy libraries only when a command runs."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import click
 
 from em_hf.messages import did_you_mean, one_line
 
-COMMANDS = {  # with what `em-hf --help` says of each, so that it imports none of them
+COMMANDS = {  # with their summaries in `em-hf --help`, which therefore imports none of them
     "train": "Train a model without labels, and measure it before and after.",
     "push": "Publish a training run on the Hub, or into a folder.",
     "generate": "Decode a prompt with and without EM-INF, and say where the two differ.",
@@ -21,7 +21,7 @@ COMMANDS = {  # with what `em-hf --help` says of each, so that it imports none o
     "env": "Print versions and devices, for a bug report.",
     "completion": "Print the shell completion script, or install it.",
 }
-# What a user can cause and the message explains; anything else is shown with its type.
+# Errors that users can cause and whose message suffices; all others are shown with their type.
 EXPLAINED = (ValueError, OSError, ImportError)
 LONGEST_MESSAGE = 1000
 
@@ -29,8 +29,8 @@ LONGEST_MESSAGE = 1000
 class Group(click.Group):
     """A click group whose commands are modules of this package, and whose errors are one line each.
 
-    Overrides `format_commands`, so that it imports nothing, and `main`: 0 done, 1 failed, 2 wrong usage, 130
-    interrupted. The traceback of an error is shown with `--debug` or EM_HF_DEBUG=1 only.
+    Overrides `format_commands`, so that it imports nothing, and `main`, which exits with 0 on success, 1 on failure, 2
+    on wrong usage and 130 on interruption. Tracebacks are shown only with `--debug` or EM_HF_DEBUG=1.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -68,7 +68,7 @@ class Group(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt) as stop:
-            if isinstance(stop.__cause__, EOFError):  # click takes the end of any file for Ctrl-D
+            if isinstance(stop.__cause__, EOFError):  # click treats the end of any file as Ctrl-D
                 fail(stop.__cause__, words)
             click.echo("Interrupted.", err=True)
             sys.exit(130)
@@ -77,7 +77,7 @@ class Group(click.Group):
 
 
 def check_utf8(words: Sequence[str]) -> None:
-    """Raise UsageError where an argument is no UTF-8 text, which nothing after this could print or store."""
+    """Raise UsageError if an argument is not UTF-8 text, which no later code could print or store."""
     for place, word in enumerate(words, 1):
         try:
             word.encode("utf-8")
@@ -94,7 +94,7 @@ def fail(error: BaseException, words: Sequence[str]) -> NoReturn:
 
 
 def explain(error: BaseException) -> str:
-    """Return an error as one line."""
+    """Return a description of an error in one line."""
     text = one_line(str(error), LONGEST_MESSAGE)
     if isinstance(error, EXPLAINED) and text:
         return text

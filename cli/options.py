@@ -1,4 +1,4 @@
-"""Options made from the fields of settings dataclasses, and help in groups."""
+"""Options made from the fields of settings dataclasses, and grouped help."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH", dict: "JSON"}
 
 
 class SettingType(click.ParamType):
-    """The type of an option that a setting describes: words become its values, everything else is one line."""
+    """The type of an option described by a setting: words are parsed into values, anything else is a one-line error."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -50,10 +50,10 @@ class SettingType(click.ParamType):
 
 
 def read_value(one: Setting, value: Any) -> Any:
-    """Return what a setting has where a command line or a file says `value`.
+    """Return the value of a setting that is given as `value` on the command line or in a file.
 
     Raises:
-        ValueError: It cannot be that; the message begins with `must be`.
+        ValueError: The value is not allowed; the message begins with `must be`.
     """
     if isinstance(value, str):
         value = one.parse(value)
@@ -89,7 +89,7 @@ def typed(value: Any) -> str:
 
 
 class Option(click.Option):
-    """A click option with a heading in the help, and the setting it is made from, where it is."""
+    """A click option with a heading in the help, and the setting it is made from, if any."""
 
     def __init__(
         self,
@@ -138,9 +138,9 @@ def setting_options(
         declared: The settings' dataclass.
         names: The fields to take; all of them by default.
         without: Fields to leave out.
-        defaults: Other defaults than the fields'.
+        defaults: Defaults that replace the fields' own.
         shown_default: Called with a field's name for the default to show; None for the field's own.
-        unset: Give None where an option is not used, so that something else can fill it.
+        unset: Use None for an option that is not given, so that its value can come from elsewhere.
     """
     known = settings_of(declared)
 
@@ -180,7 +180,7 @@ def _option(one: Setting, *, unset: bool, shown_default: Any) -> Callable[[Any],
 
 
 class Command(click.Command):
-    """A command whose help has groups: the options most people need, and the rest under `--help-all`.
+    """A command with grouped help: the options most people need, and the rest under `--help-all`.
 
     Args:
         first: Names of the options in `--help`; None for all.
@@ -233,7 +233,7 @@ def _help_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 def listing_option(words: str, show: Callable[[], str], help: str, group: str = "method") -> Callable[[Any], Any]:
-    """Return the decorator for an option that prints something and ends."""
+    """Return the decorator for an option that prints something and exits."""
 
     def callback(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         if value:
@@ -246,7 +246,7 @@ def listing_option(words: str, show: Callable[[], str], help: str, group: str = 
 
 
 def entropy_min_options(command: Any = None, *, without: Sequence[str] = ()) -> Any:
-    """Add the fields of EntropyMinConfig as options; one that is not given leaves what is stored with the model."""
+    """Add the fields of EntropyMinConfig as options; one that is not given keeps the value stored with the model."""
     from em_hf.generation.config import EntropyMinConfig
 
     known = settings_of(EntropyMinConfig)
@@ -260,10 +260,10 @@ def entropy_min_options(command: Any = None, *, without: Sequence[str] = ()) -> 
 
 
 def entropy_min_settings(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the EM-INF settings that were given, checked: fields of EntropyMinConfig.
+    """Return the EM-INF settings that were given, as checked fields of EntropyMinConfig.
 
     Raises:
-        click.UsageError: They cannot be, alone or together.
+        click.UsageError: A value is not allowed, alone or together with the others.
     """
     from em_hf.generation.config import EntropyMinConfig
 
@@ -273,7 +273,7 @@ def entropy_min_settings(options: dict[str, Any]) -> dict[str, Any]:
         EntropyMinConfig.from_dict(given)
     except ValueError as error:
         text = str(error).removeprefix("EntropyMinConfig: ")
-        for name in names:  # the option's name for the field's
+        for name in names:  # replace the field's name with the option's
             if text.startswith(f"{name} "):
                 text = f"--{name.replace('_', '-')}{text.removeprefix(name)}"
         raise click.UsageError(text) from error

@@ -1,4 +1,4 @@
-"""What `em-hf train --plan` asks and prints."""
+"""Options and output of `em-hf train --plan`."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from .common import note, print_json
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What `--plan` plans for."""
+    """Options for what `--plan` plans for."""
 
     plan: bool = setting(False, help="Print the memory, compute and time this run would need.", group="scale")
     gpu: str | None = setting(
@@ -38,14 +38,14 @@ class PlanOptions:
 
 
 def check_alone(options: dict[str, Any]) -> None:
-    """Refuse an option of --plan without it."""
+    """Raise UsageError if an option of --plan is given without it."""
     for name in settings_of(PlanOptions):
         if name != "plan" and options[name] is not None and not options["plan"]:
             raise click.UsageError(f"--{name.replace('_', '-')} describes what to plan for: give --plan too")
 
 
 def show_plan(settings: Any, options: dict[str, Any]) -> None:
-    """Print the plan; a warning where the run does not fit goes to stderr too."""
+    """Print the plan; warnings, such as that the run does not fit, go to stderr."""
     from em_hf.training.plan import Plan
     from em_hf.training.sizes import Shape
 
@@ -80,7 +80,7 @@ def config_of(settings: Any) -> Any:
 
 
 def cluster_of(options: dict[str, Any]) -> Cluster:
-    """The GPUs asked for, as many as processes, laid out as the accelerate config says."""
+    """Return the requested GPUs, one per process, laid out as in the accelerate config."""
     gpus, sharding = 1, "none"
     if options["accelerate_config"] is not None:
         gpus, sharding = layout(options["accelerate_config"])
@@ -94,7 +94,7 @@ def cluster_of(options: dict[str, Any]) -> Cluster:
 
 
 def layout(file: Path) -> tuple[int, str]:
-    """Processes and sharding of an accelerate config."""
+    """Return the number of processes and the sharding of an accelerate config."""
     import yaml
 
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ def layout(file: Path) -> tuple[int, str]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that reads best."""
+    """Return seconds as text, in the most readable unit."""
     for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"
@@ -124,7 +124,7 @@ def count(parameters: int) -> str:
 
 
 def text(plan: Any) -> str:
-    """The plan for people."""
+    """Return the plan as human-readable text."""
     memory, flops, seconds, work = plan.memory, plan.flops, plan.seconds, plan.work
     decode, shape, cluster = plan.decode_step(), plan.shape, plan.cluster
     whole_run = flops["rule"] * plan.settings.steps

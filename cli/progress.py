@@ -1,4 +1,4 @@
-"""What `em-hf train` shows: a line per step, one progress bar, the table at the end and the next command."""
+"""Output of `em-hf train`: a line per step, one progress bar, the table at the end and the next command."""
 
 import shlex
 import sys
@@ -11,7 +11,7 @@ from em_hf.training.settings import RunSettings
 
 from .common import note
 
-# What a step's line shows of the log, and what it means.
+# The logged figures that a step's line shows, and what they mean.
 SHOWN = {
     "loss": ("loss {:.4f}", "what the optimizer lowers"),
     "reward": ("reward {:.3f}", "what RL raises"),
@@ -23,11 +23,11 @@ SHOWN = {
 
 
 class Progress:
-    """Prints a run's progress to stderr: phases, a line per step, and on a terminal a bar with the time left.
+    """Progress of a run on stderr: phases, a line per step, and on a terminal a bar with the time left.
 
     Args:
         settings: The run's settings.
-        silent: Print nothing, as every process but the main one.
+        silent: Print nothing, as in every process but the main one.
     """
 
     def __init__(self, settings: RunSettings, *, silent: bool = False) -> None:
@@ -51,7 +51,7 @@ class Progress:
             self.bar.refresh()
 
     def on_step(self, line: dict[str, float]) -> None:
-        """Print a step's line; before the first one, what its numbers mean."""
+        """Print a step's line, and before the first one what its numbers mean."""
         known = {name: text for name, text in SHOWN.items() if line.get(name) is not None}
         if not self.explained:
             self.explained = True
@@ -71,7 +71,7 @@ class Progress:
             self.bar.set_postfix_str(f"measuring {row}: {done} of {total} prompts")
 
     def save_plot(self, folder: Path) -> Path | None:
-        """Save the picture of the run beside it; a run whose records cannot be read back has none."""
+        """Save the run's plot in its folder and return its path, or None if the run's records cannot be read."""
         from em_hf.training.plot import plot_run
 
         try:
@@ -82,9 +82,9 @@ class Progress:
 
 
 def next_command(settings: RunSettings, folder: Path) -> str:
-    """Return the command that comes after training: publish the run, here into a folder.
+    """Return the command to run after training: publish the run, here into a folder.
 
-    An adapter of a base model that only this machine has is merged into it: alone it would load nowhere else.
+    An adapter whose base model is only on this machine is merged into it: by itself it would not load elsewhere.
     """
     local = settings.model in POCKET_NAMES or Path(settings.model).expanduser().exists()
     merge = ["--merge"] if settings.lora and local else []
@@ -122,7 +122,7 @@ def results_table(results: dict[str, Any]) -> str:
 
 
 def beside_greedy(rows: list[dict[str, Any]]) -> str:
-    """Return in a sentence what EM gained over greedy decoding of the untouched model; empty where it has no row."""
+    """Return a sentence on what EM gained over greedy decoding of the untouched model; empty if it has no row."""
     greedy = next((row for row in rows if row["greedy"] and not row["trained"]), None)
     drawn = [row for row in rows if not row["greedy"]]
     base = next((row for row in drawn if not row["trained"] and not row["em_inf"]), None)

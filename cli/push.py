@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PushOptions:
-    """Where a run is published, and what beside it."""
+    """Options for where to publish a run, and what to publish with it."""
 
     repo: str | None = setting(
         None, help="Repository on the Hub.", group="output", metavar="OWNER/NAME", unset="your login/the run's name"
@@ -82,7 +82,7 @@ def command(run: Path | None, **options: Any) -> None:
 
 
 def _check_usage(run: Path | None, options: dict[str, Any]) -> None:
-    """What excludes what: --to FOLDER and the Hub's options, --recipe-only and a run."""
+    """Raise UsageError for options that do not go together, such as --to and the Hub's, or --recipe-only and a run."""
     hub_only = ("repo", "public", "revision", "create_pr", "tag", "commit_message", "space", "completions")
     given = [name for name in hub_only if options[name]]
     if options["to"] is not None and given:
@@ -162,7 +162,7 @@ def _to_hub(source: "Run | Recipe", options: dict[str, Any]) -> None:
 
 
 def _beside(source: "Run | Recipe", model: str, options: dict[str, Any]) -> dict[str, str]:
-    """The dataset of completions and the Space, where they are asked for: what each is and where it stands."""
+    """Publish the dataset of completions and the Space if requested, and return the URL of each by its kind."""
     from em_hf.hub import Run, publish_completions, publish_space
 
     pushed = {}
@@ -193,7 +193,7 @@ def _show(facts: dict[str, Any], sizes: dict[str, int], *, as_json: bool, card: 
 
 
 def _readable(size: int) -> str:
-    """A size in bytes in the largest unit that leaves at least 1."""
+    """Return a size in bytes as text, in the largest unit that gives at least 1."""
     for unit, bytes_in in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= bytes_in:
             return f"{size / bytes_in:.1f} {unit}"

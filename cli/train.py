@@ -1,4 +1,4 @@
-"""`em-hf train`: train a model without labels, measure it before and after, and leave a run folder."""
+"""`em-hf train`: train a model without labels, measure it before and after, and write a run folder."""
 
 import os
 import shlex
@@ -30,7 +30,7 @@ WITH_RESUME = ("resume", "as_json", "dry_run", "num_processes", "accelerate_conf
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Where a run is written, and in how many processes it runs."""
+    """Options for where a run is written, and in how many processes it runs."""
 
     output: Path | None = setting(
         None, help="Run folder.", group="output", unset="runs/<method>-<model>-<time>", metavar="FOLDER"
@@ -66,7 +66,7 @@ def _recipes() -> tuple[dict[str, Any], ...]:
 
 
 def shown_default(name: str) -> str | None:
-    """Return a setting's default as the recipes have it: that of most models, the pocket models', and RL's."""
+    """Return a setting's default in the recipes: for most models, for the pocket models, and for RL."""
     one = settings_of(RunSettings)[name]
     default, pocket, rl = (recipe.get(name, one.default) for recipe in _recipes())
     if name in ("method", "model", "dataset", "entropy_min") or default is None:
@@ -111,7 +111,7 @@ def command(ctx: click.Context, **options: Any) -> None:
     if resume is not None:
         settings, folder = _of_earlier_run(ctx, resume), resume
         if options["vllm_server"]:
-            settings = replace(settings, vllm_server=options["vllm_server"])  # which may run elsewhere by now
+            settings = replace(settings, vllm_server=options["vllm_server"])  # it may have moved
     else:
         settings = _settings(ctx, options)
         folder = options["output"] or Path("runs") / default_name(settings)
@@ -133,7 +133,7 @@ def command(ctx: click.Context, **options: Any) -> None:
 
 
 def accelerate_config(value: str | None) -> Path | None:
-    """Return the file of that name, or the config of that name that comes with em-hf."""
+    """Return the file with that name, or the config with that name that ships with em-hf."""
     if value is None or Path(value).is_file():
         return None if value is None else Path(value)
     from importlib import resources
@@ -151,7 +151,7 @@ def accelerate_config(value: str | None) -> Path | None:
 
 
 def _check(settings: RunSettings, folder: Path, options: dict[str, Any]) -> None:
-    """Check all that needs no heavy import: model, device, dataset, extras, and the folder to write to."""
+    """Check everything that needs no heavy import: model, device, dataset, extras, and the folder to write to."""
     check_model(settings.model)
     check_device(settings.device)
     check_dataset(settings.dataset)
@@ -166,14 +166,14 @@ def _check(settings: RunSettings, folder: Path, options: dict[str, Any]) -> None
         from em_hf.training.vllm import check_vllm
 
         check_vllm(settings.vllm, settings.vllm_server, settings.model)
-    if options["resume"] is None and "WORLD_SIZE" not in os.environ:  # the run checks it once more when it begins
+    if options["resume"] is None and "WORLD_SIZE" not in os.environ:  # the run checks it again when it starts
         from em_hf.runs import check_folder
 
         check_folder(folder, overwrite=options["overwrite"])
 
 
 def _arguments() -> list[str]:
-    """Return the words of this command without those that say where and in how many processes it runs."""
+    """Return this command's arguments without those that say where and in how many processes it runs."""
     own = ("--num-processes", "--accelerate-config", "--output", "--launch", "--nodes")
     arguments, skip = [], False
     for word in sys.argv[1:]:
@@ -188,7 +188,7 @@ def _arguments() -> list[str]:
 
 
 def launch_script(settings: RunSettings, folder: Path, options: dict[str, Any], config: str | None) -> str:
-    """Return the file that runs this training on a cluster; a vLLM server runs beside it unless one is named."""
+    """Return the text of a file that runs this training on a cluster, and its vLLM server unless one is named."""
     from em_hf.training.launch import LAUNCHERS, Job
 
     named = [settings.model, settings.dataset, config, *([options["config"]] if options.get("config") else [])]
@@ -210,7 +210,7 @@ def launch_script(settings: RunSettings, folder: Path, options: dict[str, Any], 
 
 
 def _launch(settings: RunSettings, folder: Path, options: dict[str, Any]) -> int:
-    """Run this same command in several processes, all with the folder chosen here."""
+    """Run this command in several processes, all with the folder chosen here."""
     load_libraries(settings.model)
     from em_hf.training.distributed import launch, launch_command
     from em_hf.training.settings import on_cpu
@@ -270,7 +270,7 @@ def _show(settings: RunSettings, folder: Path, results: dict[str, Any], progress
 
 
 def _settings(ctx: click.Context, options: dict[str, Any]) -> RunSettings:
-    """Return what was given, on the command line or in the config file, over the recipe."""
+    """Return the recipe's settings, overridden by those on the command line and in the config file."""
     names = set(settings_of(RunSettings))
     given = {
         name: value
@@ -278,7 +278,7 @@ def _settings(ctx: click.Context, options: dict[str, Any]) -> RunSettings:
         if name in names and value is not None and ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
     }
     if "model" in given:
-        check_model(given["model"])  # a misspelt pocket model would only be said to lack a dataset
+        check_model(given["model"])  # otherwise a misspelt pocket model is only reported to lack a dataset
     try:
         return RunSettings.resolve(given)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A notebook as a page of the site: its cells in order, with the outputs that stand in it."""
+"""A notebook as a page of the site: its cells in order, with their stored outputs."""
 
 import base64
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def notebook_page(path: Path, folder: Path) -> str:
-    """Return a notebook as Markdown, and write its pictures into `folder`, where the page will stand.
+    """Return a notebook as Markdown, and write its pictures into `folder`, where the page will be.
 
     Args:
         path: an `.ipynb` file. Links to its neighbours become links to their pages; badges stay.

@@ -1,4 +1,4 @@
-"""Write the pages that are made from the repository: `python -m docs.reference` (`make docs` calls it).
+"""Write the pages generated from the repository: `python -m docs.reference` (`make docs` calls it).
 
 They are not committed, so they cannot differ from what they describe: the commands from click, the settings from their
 dataclasses, the methods from the registry, the API from the public names, the examples from their notebooks, the page
@@ -25,7 +25,7 @@ from .speed import speed_page
 
 DOCS = Path(__file__).parent
 ROOT = Path(em_hf.__file__).resolve().parents[1]
-# Libraries that em-hf calls, by what they are for.
+# Libraries that em-hf calls, by the extra that needs them.
 LIBRARIES = {
     "core": ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "click", "numpy"),
     "train": ("trl", "peft", "datasets", "math-verify"),
@@ -39,7 +39,7 @@ LIBRARIES = {
 
 
 def cli_page() -> str:
-    """Return every command with its whole help."""
+    """Return the page with the full help of every command."""
     parts = ["# Command line\n", "Every option of every command, as `--help-all` prints it.\n"]
     for name in ("", *COMMANDS):
         command = cli if not name else cli.get_command(click.Context(cli), name)
@@ -77,7 +77,7 @@ def methods_page() -> str:
 
 
 def method_page(name: str, method: Method, lab: dict[str, dict]) -> str:
-    """Return the page of one method: objective, labels, settings, and what the lab measured, where it did."""
+    """Return the page of one method: objective, labels, settings, and the lab's results, if any."""
     source = method.source or "a standard method; the implementation is TRL's"
     paper = re.search(r"arXiv (\d+\.\d+)", source)
     linked = source.replace(paper[0], f"[{paper[0]}](https://arxiv.org/abs/{paper[1]})") if paper else source
@@ -193,7 +193,7 @@ def llms_txt(pages: dict[str, str]) -> str:
 
 
 def main() -> None:
-    """Write all of them."""
+    """Write all pages."""
     folder = DOCS / "reference"
     lab = lab_rows()
     pages = {"cli": cli_page(), "settings": settings_page(), "methods": methods_page(), "api": api_page()}

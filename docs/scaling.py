@@ -1,6 +1,6 @@
-"""Writes the tables of scaling.md from the calculator of `em-hf train --plan`: python -m docs.scaling
+"""Write the tables of scaling.md with the calculator of `em-hf train --plan`: python -m docs.scaling
 
-Nothing is loaded or fetched: the models stand here as the configs that their cards give.
+Nothing is loaded or fetched: the models are defined here by the configs in their cards.
 """
 
 import re
@@ -19,9 +19,9 @@ from em_hf.training.sizes import Shape
 PAGE = Path(__file__).parent / "scaling.md"
 CARD = "h100-80gb"
 GPUS = (1, 4, 8, 16, 64, 256, 1024)
-PROMPT = 1024  # with the recipes' 3,072 of a completion, the paper's sequence length
-SAMPLES = 512  # of a step, as the paper's recipes have them
-ASKED, DECODED = 256, 1280  # tokens of a prompt that is answered, and with its answer
+PROMPT = 1024  # plus the recipes' 3,072 completion tokens: the paper's sequence length
+SAMPLES = 512  # per step, as in the paper's recipes
+ASKED, DECODED = 256, 1280  # tokens of a prompt to be answered, and of prompt and answer together
 BATCHES, FLEET_BATCH = (1, 8, 64, 256), 64
 
 
@@ -64,7 +64,7 @@ def shape(name: str, lora: bool = False) -> Shape:
 
 
 def settings(recipe: str, gpus: int, **changes: Any) -> RunSettings:
-    """The recipe on so many GPUs: 512 samples per step in all, or one prompt per GPU where these are more."""
+    """Return the recipe for `gpus` GPUs: 512 samples per step in total, or one prompt per GPU if that is more."""
     whole = RunSettings(**recipe_settings(recipe))
     prompts = max(1, SAMPLES // (gpus * whole.num_generations))
     batch = min(whole.batch_size, prompts)
@@ -72,7 +72,7 @@ def settings(recipe: str, gpus: int, **changes: Any) -> RunSettings:
 
 
 def plan(name: str, recipe: str, gpus: int, **changes: Any) -> Plan:
-    """On so many H100, sharded by FSDP2 unless an adapter's run fits unsharded."""
+    """Return the plan for `gpus` H100s, sharded by FSDP2 unless `gpus` is 1 or a LoRA run fits unsharded."""
     lora = bool(changes.get("lora"))
     found = [
         Plan(shape(name, lora), settings(recipe, gpus, **changes), Cluster(card_of(CARD), gpus, sharding), PROMPT)
@@ -82,7 +82,7 @@ def plan(name: str, recipe: str, gpus: int, **changes: Any) -> Plan:
 
 
 def cell(found: Plan) -> str:
-    """Memory of a GPU, and hours for all the recipe's samples, whatever a step has."""
+    """Return the memory per GPU, and the hours for all the recipe's samples, whatever the samples per step."""
     size = f"{found.memory['peak'] / 1e9:.0f} GB"
     if not found.fits:
         return f"{size}: too much" if found.memory["peak"] > found.cluster.card.memory * 0.9 else f"{size}: no vLLM"
@@ -119,7 +119,7 @@ def compute_table() -> str:
 
 
 def batch_table() -> str:
-    """EM-FT with LoRA on one GPU with vLLM beside it: how many samples are trained on at once."""
+    """Return the table of EM-FT with LoRA on one GPU beside vLLM, by the number of samples trained on at once."""
     rows = []
     for batch in (1, 4, 8, 16, 32):
         found = plan("Qwen2.5-7B", "paper-em-ft", 1, lora=True, batch_size=batch, vllm="colocate")
@@ -131,7 +131,7 @@ def batch_table() -> str:
 
 @dataclass(frozen=True)
 class Replica:
-    """A model decoding with EM-INF: the fewest GPUs that hold it, tensor parallel, weights and cache in bfloat16."""
+    """A model decoding with EM-INF on the fewest GPUs that hold it: tensor parallel, weights and cache in bfloat16."""
 
     gpus: int
     memory: float
@@ -149,7 +149,7 @@ class Replica:
                 break
         base = RunSettings(dataset="any", dtype="bfloat16", batch_size=batch, max_completion_length=DECODED - ASKED)
         step = Plan(sizes, base, Cluster(card), ASKED).decode_step()
-        # Two sums over the GPUs a layer; their latency is left out, as everything that waits is.
+        # Two all-reduces per layer; their latency is left out, like all other waiting.
         sums = 2 * sizes.layers * 2 * (gpus - 1) / gpus * 2 * batch * sizes.hidden / card.link
         return cls(gpus, memory, step["seconds"] / gpus + sums, step["em_inf"])
 
@@ -170,7 +170,7 @@ def decoding_table() -> str:
 
 
 def fleet_table() -> str:
-    """Tokens a second of as many replicas as there is room for, without EM-INF and with it, and PFLOP/s."""
+    """Return the tokens per second of as many replicas as fit, without and with EM-INF, and PFLOP/s."""
     rows = []
     for gpus in GPUS:
         cells = []
@@ -187,7 +187,7 @@ def fleet_table() -> str:
 
 
 def tables() -> dict[str, str]:
-    """The tables by the names that mark their places in the page."""
+    """Return the tables by the names that mark their places in the page."""
     training = {f"training {name}": training_table(name) for name in configs()}
     return {
         "compute": compute_table(),
@@ -199,10 +199,10 @@ def tables() -> dict[str, str]:
 
 
 def filled(page: str) -> str:
-    """The page with the tables of today between its marks.
+    """Return the page with the current tables between its marks.
 
     Raises:
-        ValueError: the page has no place for one.
+        ValueError: the page has no place for a table.
     """
     for name, table in tables().items():
         mark = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)

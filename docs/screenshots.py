@@ -41,7 +41,7 @@ def still(browser: Browser, url: str, name: str, size: tuple[int, int], theme: s
 
 
 def report(browser: Browser, url: str, name: str) -> None:
-    """The example's 32 samples, which stand on the page when it opens."""
+    """Save a picture of the example's 32 samples, which are on the page when it opens."""
     page = opened(browser, url, DESKTOP, "light")
     few_colours(page.locator("#em-repeat-out").screenshot()).save(IMAGES / name, optimize=True)
     page.close()
@@ -54,7 +54,7 @@ def box(place: Locator) -> dict[str, float]:
 
 
 def animation(browser: Browser, url: str) -> None:
-    """The sentence, the two panes and the chart while a decode goes on, slowed down so that an eye can follow."""
+    """Record the sentence, the two panes and the chart during a decode, slowed down so that the eye can follow."""
     hook = loaded("pocket-reasoner").model.register_forward_hook(lambda *_: time.sleep(SECONDS_PER_TOKEN))
     try:
         page = opened(browser, url, (1280, 900), "light")

@@ -9,7 +9,7 @@ import em_hf
 from em_hf.markdown import markdown_table
 
 RESULTS = Path(em_hf.__file__).resolve().parents[1] / "benchmarks" / "results"
-# The records in the order of the page: its heading, the record's name, and what is measured.
+# The sections in the order of the page: heading, name of the record, and what is measured.
 SECTIONS = (
     ("The step", "em_inf_step-cpu", "One EM-INF step on rows of logits, by each of em-hf's ways on a CPU: *compiled* "
      "is numba's (`pip install em-hf[fast]`), *binned* is for long rows and many steps, *plain* is torch's operators. "
@@ -32,7 +32,7 @@ def record(name: str) -> dict[str, Any]:
 
 
 def targets() -> Iterator[tuple[str, str, str, bool]]:
-    """Yield what was aimed at: the measure, the target, what was measured, and whether it is reached."""
+    """Yield each target: its measure, the goal, the measured value, and whether it is reached."""
     step = [r for r in record("em_inf_step-cpu")["results"] if r["kind"] in ("0.3 < H < 3", "H >= 3", "as decoded")]
     for vocabulary, steps, aim in ((49_152, 3, 15), (151_936, 3, 15), (262_144, 10, 20)):
         of = [r["oracle_over_compiled"]["median"] for r in step if (r["vocabulary"], r["steps"]) == (vocabulary, steps)]
@@ -62,7 +62,7 @@ def share(
 
 
 def speed_page() -> str:
-    """Return the page."""
+    """Return the page as Markdown."""
     rows = [[what, aim, found, "yes" if met else "**no**"] for what, aim, found, met in targets()]
     parts = [
         "# Speed and memory",

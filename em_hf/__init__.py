@@ -1,6 +1,6 @@
 """Entropy minimization (EM) for language models: while decoding (EM-INF), by fine-tuning (EM-FT) and by RL (EM-RL).
 
-Importing this package imports neither torch nor transformers; a public name imports its module when it is first used.
+Importing this package imports neither torch nor transformers; a public name imports its module on first use.
 """
 
 from importlib import import_module
@@ -55,7 +55,7 @@ __all__ = sorted([*_HOME, "__version__"])
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version  # the version stands in pyproject.toml and nowhere else
+        from importlib.metadata import version  # the version is defined only in pyproject.toml
 
         value: Any = version("em-hf")
     elif name in _HOME:

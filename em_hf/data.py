@@ -25,17 +25,17 @@ POCKET_PROBLEMS = 2000
 
 _FLOAT_OF_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-# A number of a table with decimal commas, and maybe points between its thousands.
+# A number with a decimal comma, and possibly points as thousands separators.
 _COMMA_NUMBER = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+),[0-9]+")
-_WHOLE_TEXT = 200  # characters from which on a label is a text that holds an answer, not an answer
+_WHOLE_TEXT = 200  # characters; a longer label is a text that holds an answer, not an answer
 
 
 @dataclass
 class Prompts:
-    """Prompts from one place, `answers` and `solutions` beside them where they are known, and where they came from.
+    """Prompts from one source, with `answers` and `solutions` if they are known, and where they came from.
 
     A prompt is a text or a list of chat messages. `fingerprint` is the SHA-256, in hex, of the prompts written as one
-    JSON list; the labels are no part of it.
+    JSON list; the labels are not part of it.
     """
 
     prompts: list[Prompt]
@@ -54,13 +54,13 @@ class Prompts:
         return len(self.prompts)
 
     def head(self, n: int) -> "Prompts":
-        """Return the first `n`, or all where there are fewer."""
+        """Return the first `n`, or all if there are fewer."""
         if n < 1:
             raise ValueError(f"n is {n!r}, but must be at least 1")
         return self._part(slice(0, n))
 
     def split_off(self, n: int) -> tuple["Prompts", "Prompts"]:
-        """Return the others, and the last `n` as a held-out set."""
+        """Return all but the last `n`, and the last `n` as a held-out set."""
         if not 1 <= n < len(self):
             raise ValueError(f"n is {n!r}, but must be between 1 and {len(self) - 1}: {self.name} has {len(self)} rows")
         return self._part(slice(0, -n)), self._part(slice(-n, None))
@@ -88,22 +88,22 @@ def load_prompts(
         name: `pocket` (the pocket reasoner's problems, 2,000 unless `limit` says otherwise), `pocket-fewer` (those of
             the kind that pocket-misled gets wrong), a file (.jsonl, .json, .csv, .tsv, .parquet; .txt or .text with
             one prompt per line; all but Parquet also compressed, as .jsonl.gz), or the id of a dataset on the Hub.
-        config: the configuration of a Hub dataset, where it has several.
-        split: of the pocket problems or a Hub dataset; a file is a single split, whatever this is.
-        prompt_column: by default the first there is of prompt, question, problem and input. `a.b` is entry b of the
+        config: the configuration of a Hub dataset, if it has several.
+        split: of the pocket problems or a Hub dataset; a file is always a single split.
+        prompt_column: by default the first that exists of prompt, question, problem and input. `a.b` is entry b of the
             objects in column a. A prompt is a text, or a list of messages such as
-            `{"role": "user", "content": "Hi"}`, which is kept as one.
-        answer_column: by default the first there is of answer, solution and target, and none where there is none of
-            them; `reward_model.ground_truth` reads nested objects. Answers become strings ("3" for 3.0); of a text
-            with `####` or `\boxed{}` the extracted answer is taken.
-        limit: the most rows to take, from the first on.
-        with_answers: False reads no label at all, not even where `answer_column` is given.
-        with_solutions: keep the whole texts of the labels too, from `answer_column`, else from the first column there
-            is of solution, answer and target.
+            `{"role": "user", "content": "Hi"}`, which is kept as a list.
+        answer_column: by default the first that exists of answer, solution and target, or none;
+            `reward_model.ground_truth` reads nested objects. Answers become strings ("3" for 3.0); from a text with
+            `####` or `\boxed{}` the answer is extracted.
+        limit: the maximum number of rows, counted from the first.
+        with_answers: if False, read no label at all, even if `answer_column` is given.
+        with_solutions: also keep the full texts of the labels, from `answer_column`, else from the first column that
+            exists of solution, answer and target.
 
     Raises:
         ValueError: an argument, a column or a row cannot be used, or there is nothing to read.
-        OSError: the file, or the dataset on the Hub, is not there or cannot be read.
+        OSError: the file, or the dataset on the Hub, does not exist or cannot be read.
         ImportError: a Parquet file or a Hub dataset without `datasets` installed.
 
     Example:
@@ -165,11 +165,11 @@ def _open(name: str, config: str | None, split: str, limit: int | None, known: C
 
 
 def local_file(name: str) -> Path | None:
-    """Return the file that a dataset's name stands for; None for the pocket problems and for datasets on the Hub.
+    """Return the file that a dataset's name refers to, or None for the pocket problems and for datasets on the Hub.
 
     Raises:
-        OSError: the name looks like a file's, and there is none.
-        ValueError: it is a folder, something else that is no file, or a file of an unknown kind.
+        OSError: the name looks like a file's, but there is none.
+        ValueError: it is a folder, something else that is not a file, or a file of an unknown format.
     """
     if name in POCKET_DATASETS:
         return None
@@ -209,7 +209,7 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _column(argument: str, asked: str | None, usual: Iterable[str], columns: Sequence[str], name: str) -> str | None:
-    """The column asked for, which must be there, or the one that its path begins with; else the first usual one."""
+    """Return the requested column or path into one, which must exist, else the first of the usual ones, if any."""
     if asked is not None and asked not in columns and asked.split(".")[0] not in columns:
         raise ValueError(f"{argument} is {asked!r}, but {name} has the columns {_listed(columns)}")
     return asked if asked is not None else next((column for column in usual if column in columns), None)
@@ -243,7 +243,7 @@ def _prompt(value: Any, row: int, column: str, name: str) -> Prompt:
 
 
 def _whole(text: str, where: str, column: str) -> str:
-    """`text`, which must hold whole characters: a lone surrogate such as \\ud800 cannot be encoded."""
+    """Return `text`, which must hold whole characters: a lone surrogate such as \\ud800 cannot be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -259,7 +259,7 @@ def _kind(value: Any) -> str:
 
 
 def _paths(value: Any, column: str, what: str) -> str:
-    """The way out where a column holds objects: the paths into them."""
+    """Return a hint for a column that holds objects: the paths into them."""
     if not isinstance(value, dict) or not value:
         return ""
     paths = ", ".join(f"{column}.{key}" for key in list(value)[:6])
@@ -290,7 +290,7 @@ def _answer(value: Any, row: int, column: str, name: str, decimal_commas: bool =
 
 
 def _holds_no_answer(label: str) -> bool:
-    """Whether a label is a text of several lines, or a long one, that marks no answer."""
+    """Return whether a label is a long or multi-line text that marks no answer."""
     text = label.strip()
     return (len(text) > _WHOLE_TEXT or "\n" in text) and extract_answer(text) is None
 
@@ -308,9 +308,9 @@ def _solution(value: Any, row: int, column: str, name: str) -> str:
 
 
 def _plain(value: Any) -> str | None:
-    """One answer as a string, None for none: the extracted answer of a text that marks one, "3" for 3.0."""
+    """Return an answer as a string, or None: the extracted answer of a text that marks one, "3" for 3.0."""
     if isinstance(value, float):
-        # Through the shortest decimal that gives this number: 0.1 stays "0.1", and 1e-7 gets no exponent.
+        # Via the shortest decimal that represents this number: 0.1 stays "0.1", and 1e-7 gets no exponent.
         value = format(Decimal(repr(value)), "f") if math.isfinite(value) else ""
     text = "" if value is None else str(value)
     answer = (extract_answer(text) or text).strip()

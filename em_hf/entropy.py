@@ -1,4 +1,4 @@
-"""The measure: the entropy of the next-token distribution in nats, from logits or straight from hidden states."""
+"""The entropy of the next-token distribution in nats, from logits or directly from hidden states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ TILE_TOKENS = 256
 
 
 def token_entropy(logits: Tensor) -> Tensor:
-    """Entropy `H = -Σ_j p_j log p_j` of `softmax(logits)`, in nats: `[..., V]` -> `[...]`, differentiable.
+    """Return the entropy `H = -Σ_j p_j log p_j` of `softmax(logits)`, in nats: `[..., V]` -> `[...]`, differentiable.
 
-    Computed in float32 (float64 for float64 input). A banned token (`-inf`) weighs nothing. A row with NaN or +inf,
-    or of `-inf` alone, has no distribution: its entropy is NaN.
+    Computed in float32 (float64 for float64 input). A banned token (`-inf`) contributes nothing. A row with NaN or
+    +inf, or of `-inf` alone, has no distribution: its entropy is NaN.
 
     Raises:
-        ValueError: `logits` is no tensor, or has no entries in its last dimension.
+        ValueError: `logits` is not a tensor, or has no entries in its last dimension.
     """
     check_tensors(1, logits=logits)
     if logits.shape[-1] == 0:
@@ -34,7 +34,7 @@ def token_entropy(logits: Tensor) -> Tensor:
 
 
 def check_tensors(dims: int, **values: Any) -> None:
-    """Raise a ValueError that names the first of the arguments that is no tensor of at least so many dimensions."""
+    """Raise a ValueError that names the first argument that is not a tensor of at least `dims` dimensions."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
             raise ValueError(f"{name} must be a tensor, not {shown(value)}")
@@ -53,20 +53,20 @@ def linear_entropy(
     logit_scale: float = 1.0,
     tile: int = TILE_TOKENS,
 ) -> Tensor:
-    """Token entropy, in nats, of `softmax(z / temperature)` with `z` the LM head's logits, never holding all logits.
+    """Return the token entropy, in nats, of `softmax(z / temperature)`, `z` the LM head's logits, never held in full.
 
-    `z = logit_scale · (hidden @ weightᵀ + bias)`, then `softcap · tanh(z / softcap)` where a softcap is given. A tile
-    of tokens is projected onto the whole vocabulary, used and dropped, so memory grows with `tile` and not with the
-    number of tokens. With `∂H/∂z_j = -p_j (log p_j + H)` no logit has to be kept for the backward pass.
+    `z = logit_scale · (hidden @ weightᵀ + bias)`, then `softcap · tanh(z / softcap)` if a softcap is given. A tile of
+    tokens is projected onto the whole vocabulary, used and dropped, so memory grows with `tile` and not with the
+    number of tokens. Since `∂H/∂z_j = -p_j (log p_j + H)`, no logits have to be kept for the backward pass.
 
     Args:
-        hidden: `[..., H]`, last hidden states; select the positions that count before the call.
+        hidden: `[..., H]`, last hidden states; select the relevant positions before the call.
         weight: `[V, H]`, the LM head's (or the tied embedding's) matrix. Its gradient sums in float32.
         bias: `[V]`.
-        token_weight: `[...]`. Given, the result is the scalar `Σ_t w_t H_t`, and the gradients are formed in the
-            forward pass, while a tile's logits are there: 3 matrix products in all, 2 with a frozen head, where
-            recomputing them takes 4. None: the entropies themselves, `[...]`, for any upstream gradient.
-        temperature: of the distribution whose entropy is meant; above 0.
+        token_weight: `[...]`. If given, the result is the scalar `Σ_t w_t H_t`, and the gradients are computed in the
+            forward pass, while a tile's logits are available: 3 matrix products in all, 2 with a frozen head, while
+            recomputing them takes 4. If None, the entropies themselves, `[...]`, for any upstream gradient.
+        temperature: of the distribution whose entropy is computed; above 0.
         softcap: final logit softcapping, as in Gemma 2; above 0.
         logit_scale: factor on the logits, as in Cohere (`logit_scale`) or Granite (`1 / logits_scaling`).
         tile: tokens per tile.
@@ -97,7 +97,7 @@ def linear_entropy(
 
 @dataclass(frozen=True)
 class _Head:
-    """What turns `hidden @ weightᵀ + bias` into the logits whose entropy is meant, and the gradient back."""
+    """The map from `hidden @ weightᵀ + bias` to the logits whose entropy is computed, and its gradient."""
 
     temperature: float
     softcap: float | None
@@ -105,7 +105,7 @@ class _Head:
     tile: int
 
     def logits(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """`[tokens, V]`, in float32 (float64 for float64 input)."""
+        """Return the logits `[tokens, V]`, in float32 (float64 for float64 input)."""
         z = hidden @ weight.to(hidden.dtype).T
         z = z if z.dtype == torch.float64 else z.float()
         if bias is not None:
@@ -119,10 +119,10 @@ class _Head:
     def entropy(
         self, hidden: Tensor, weight: Tensor, bias: Tensor | None, gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Entropies `[tokens]` of a tile and, if asked for, their gradient `[tokens, V]` on the logits, negated.
+        """Return a tile's entropies `[tokens]` and, if requested, their negated gradient `[tokens, V]` on the logits.
 
-        `p_j (log p_j + H)`, on `hidden @ weightᵀ + bias` before scale and temperature. No more than two tensors of a
-        tile's size are held at a time, with a softcap three.
+        `p_j (log p_j + H)`, on `hidden @ weightᵀ + bias` before scale and temperature. At most two tensors of a tile's
+        size are held at a time, three with a softcap.
         """
         z = self.logits(hidden, weight, bias)
         log_p = z.log_softmax(-1)
@@ -138,7 +138,7 @@ class _Head:
 
 
 class _Gradients:
-    """Gradients on hidden states, weight and bias, summed tile by tile, of those that are needed."""
+    """The gradients on hidden states, weight and bias that are needed, summed tile by tile."""
 
     def __init__(
         self, head: _Head, hidden: Tensor, weight: Tensor, bias: Tensor | None, needed: Sequence[bool]
@@ -150,9 +150,9 @@ class _Gradients:
         self.bias = torch.zeros_like(bias, dtype=dtype) if bias is not None and needed[2] else None
 
     def add(self, rows: slice, gradient: Tensor, upstream: Tensor, hidden: Tensor, weight: Tensor) -> None:
-        """A tile's `gradient` as `_Head.entropy` gives it; `upstream` `[tokens]` is the gradient on the entropies.
+        """Add a tile's `gradient` from `_Head.entropy`; `upstream` `[tokens]` is the gradient on the entropies.
 
-        A factor for each token goes with the narrow side of the products, not with the vocabulary.
+        The per-token factor is applied to the narrow side of the products, not to the vocabulary.
         """
         factor = (upstream * self.factor)[:, None]
         cast = gradient.to(hidden.dtype)
@@ -174,7 +174,7 @@ class _Gradients:
         return self
 
     def release(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, ...]:
-        """In the dtypes of the parameters, and held here no longer, so that autograd need not copy them."""
+        """Return the gradients in the parameters' dtypes and drop them here, so that autograd need not copy them."""
         hidden, self.hidden = self.hidden, None
         on_weight, self.weight = self.weight, None
         on_bias, self.bias = self.bias, None
@@ -216,7 +216,7 @@ class _WeightedEntropy(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, token_weight, entropy = ctx.saved_tensors
         gradients, ctx.gradients = ctx.gradients, None
-        if gradients is None:  # a second pass through a graph that was kept: the first gave the gradients away
+        if gradients is None:  # a second pass through a retained graph: the first released the gradients
             _, gradients = _tile_by_tile(hidden, weight, bias, token_weight, ctx.head, ctx.needs_input_grad)
         on_weights = entropy * upstream[0] if ctx.needs_input_grad[3] else None
         return *gradients.scaled(upstream[0]).release(weight, bias), on_weights, None
@@ -225,7 +225,7 @@ class _WeightedEntropy(torch.autograd.Function):
 def _tile_by_tile(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, upstream: Tensor, head: _Head, needed: Sequence[bool]
 ) -> tuple[Tensor, _Gradients]:
-    """Entropies `[tokens]`, and the gradients of `Σ_t upstream_t H_t`."""
+    """Return the entropies `[tokens]` and the gradients of `Σ_t upstream_t H_t`."""
     gradients = _Gradients(head, hidden, weight, bias, needed)
     entropies = []
     for start in range(0, hidden.shape[0], head.tile):

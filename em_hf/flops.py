@@ -1,9 +1,9 @@
-"""Compute from counted tokens: the rule of 6PD for training and 2PD for inference (Kaplan et al., 2020, table 1).
+"""FLOPs from token counts: 6PD for training and 2PD for inference (Kaplan et al., 2020, table 1).
 
 P counts the parameters that a token is multiplied with, D the tokens. An input embedding that is not tied to the LM
 head is looked up and multiplies nothing, so it is not counted (Kaplan et al. leave embeddings out as well). It is 7% of
-Qwen2.5-7B: by so much figures computed from a model's full size, such as the paper's, are higher. Attention over the
-context, which grows with its length, is left out, as the paper leaves it out.
+Qwen2.5-7B, so figures computed from a model's full size, such as the paper's, are higher by that much. Attention over
+the context, which grows with its length, is left out, as in the paper.
 """
 
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 def parameter_count(model: Any) -> int:
     """Return P of a torch module: parameters that multiply, frozen ones included, each once.
 
-    Embeddings that are only looked up (tokens, positions) do not count. One that is tied to the LM head does, once: the
-    head multiplies with it.
+    Embeddings that are only looked up (tokens, positions) do not count. One that is tied to the LM head counts once,
+    since the head multiplies with it.
 
     Example:
 
@@ -42,7 +42,7 @@ def training_flops(parameters: int, tokens: int) -> int:
 
 
 def inference_flops(parameters: int, tokens: int) -> int:
-    """Return 2PD: a forward pass over `tokens` tokens, or the decoding of as many.
+    """Return 2PD: a forward pass over `tokens` tokens, or the decoding of that many.
 
     Raises:
         ValueError: A number is negative.

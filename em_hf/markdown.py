@@ -1,4 +1,4 @@
-"""Markdown tables: of results, settings, cards, the docs and the benchmarks."""
+"""Markdown tables for results, settings, cards, the docs and the benchmarks."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from em_hf.messages import one_line
 def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: bool = False, aligned: bool = True
 ) -> str:
-    """Return a Markdown table. Bars and line breaks within a cell are kept from splitting it.
+    """Return a Markdown table; bars and line breaks within a cell do not split it.
 
     Args:
         header: Titles of the columns.
-        rows: As many cells each, text or what `str` shows; truth values are yes and no, lists are joined by commas.
-        numbers: Whether all columns but the first stand to the right.
-        aligned: Whether columns are padded, so that the table can be read as it stands.
+        rows: One cell per column each, shown by `str`; booleans become yes and no, lists are joined by commas.
+        numbers: Whether all columns but the first are right-aligned.
+        aligned: Whether columns are padded, so that the table is readable as plain text.
 
     Example:
         >>> print(markdown_table(["strategy", "right"], [["greedy", 98]], numbers=True))

@@ -1,4 +1,4 @@
-"""The words of errors: on one line, not too long, and with what was probably meant."""
+"""The text of error messages: on one line, not too long, and with a suggestion of what was probably meant."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def one_line(said: BaseException | str, most: int | None = None) -> str:
-    """Return an error's words, or any text, on one line; the error's type where it has no words.
+    """Return an error's message, or any text, on one line; the error's type if its message is empty.
 
     Args:
         said: The error or the text.
-        most: Characters to cut it to; None keeps all.
+        most: Maximum length in characters; None keeps all.
     """
     text = " ".join(str(said).split())
     if not text and isinstance(said, BaseException):
@@ -28,7 +28,7 @@ def shown(value: Any) -> str:
 
 
 def did_you_mean(word: Any, names: Iterable[str]) -> str:
-    """Return `; did you mean 'sampling'?` where one of the names is close to the word, else nothing."""
+    """Return `; did you mean 'sampling'?` if one of the names is close to the word, else an empty string."""
     if not isinstance(word, str):
         return ""
     by_key = {name.replace("_", "-").lower(): name for name in names}

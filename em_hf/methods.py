@@ -1,4 +1,4 @@
-"""The registry of training methods, as data: to add a method is to add an entry. Imports nothing heavy."""
+"""The registry of training methods, as data: adding a method means adding an entry. Imports nothing heavy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Method:
         source: Where the method was published: "arXiv NUMBER, …".
         rollouts: Whether TRL samples groups of completions per prompt, with a KL penalty `beta`.
         samples: Whether TRL samples from the current policy at each step, with transformers or vLLM.
-        own: The settings of `em-hf train` that this method has and most others have not.
+        own: The settings of `em-hf train` that this method has and most others do not.
     """
 
     title: str
@@ -36,7 +36,7 @@ class Method:
     own: tuple[str, ...] = ()
 
     def builder(self) -> Callable[..., Any]:
-        """Import and return what `build` names."""
+        """Import and return the function that `build` names."""
         module, name = self.build.split(":")
         return getattr(import_module(module), name)
 
@@ -152,7 +152,7 @@ METHODS = {
 
 
 def unused_settings(method: str) -> set[str]:
-    """Return the settings of `em-hf train` that have no part in a method."""
+    """Return the settings of `em-hf train` that a method does not use."""
     this = METHODS[method]
     unused = {name for other in METHODS.values() for name in other.own} - {*this.own}
     if this.needs == "solutions":

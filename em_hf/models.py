@@ -1,4 +1,4 @@
-"""Model and tokenizer by name: a Hub id, a folder, or a pocket model. Errors say what to do."""
+"""Load a model and tokenizer by name: a Hub id, a folder, or a pocket model. Errors say what to do."""
 
 import os
 import warnings
@@ -20,7 +20,7 @@ Prompt = str | Sequence[Mapping[str, Any]]
 
 
 def resolve_model(name: str) -> str:
-    """Return what `from_pretrained` is given for `name`: a pocket model's folder, or the name with `~` expanded."""
+    """Return the argument of `from_pretrained` for `name`: a pocket model's folder, or the name with `~` expanded."""
     if name not in POCKET_NAMES:
         return os.path.expanduser(name)
     from em_hf.pocket import POCKET_MISLED, POCKET_REASONER
@@ -35,7 +35,7 @@ def best_device() -> torch.device:
 
 
 def place_of(device: str | torch.device | None) -> torch.device:
-    """Return the device of that name, or the best there is.
+    """Return the device with this name, or the best available one if None.
 
     Raises:
         ValueError: This machine has no such device.
@@ -66,8 +66,8 @@ def load_model(
         dtype: "auto" (the checkpoint's own on an accelerator, float32 on a CPU), or a torch dtype's name.
 
     Raises:
-        ValueError: The model has no generation head, or carries code of its own and `trust_remote_code` is off, or
-            this machine has no such device, or the model's files are damaged.
+        ValueError: The model has no generation head, needs custom code while `trust_remote_code` is off, or has damaged
+            files; or this machine has no such device.
         OSError: The model cannot be found or read, or is gated.
     """
     place = place_of(device)
@@ -80,7 +80,7 @@ def load_model(
         return model.to(place).eval(), tokenizer  # type: ignore[arg-type]  # transformers' wrapper of `to` hides self
     except (ValueError, OSError, ImportError, MemoryError):
         raise
-    except BaseException as error:  # damaged files raise anything: Exception itself, or a panic of Rust, which is none
+    except BaseException as error:  # damaged files raise anything: Exception itself, or a Rust panic, which is not one
         text = one_line(error, 300)
         if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit) or "out of memory" in text.lower():
             raise
@@ -104,7 +104,7 @@ def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
         try:
             config = AutoConfig.from_pretrained(source, **{k: v for k, v in options.items() if k != "dtype"})
         except (OSError, ValueError) as error:
-            # A repository on the Hub that holds an adapter alone; asked only now, to spare others the request.
+            # A Hub repository that holds only an adapter; checked only now, to spare others the request.
             no_config = ("does not appear to have a file named config.json", "Should have a `model_type` key")
             if any(words in str(error) for words in no_config) and find_adapter_config_file(
                 source, revision=options["revision"]
@@ -192,7 +192,7 @@ def explain(error: Exception, name: str) -> str:
 
 
 def unwrap_model(model: Any) -> Any:
-    """Return the model that decodes: the one inside `torch.compile`'s wrapper and inside PEFT's."""
+    """Return the model itself, without the wrappers of `torch.compile` and PEFT."""
     model = getattr(model, "_orig_mod", model)
     return model.get_base_model() if is_peft_model(model) else model
 
@@ -214,9 +214,9 @@ def encode_prompts(
     Args:
         tokenizer: of the model that is to continue the prompts.
         prompts: each a text or a list of messages (`{"role": ..., "content": ...}`), system messages included.
-        chat_template: put each text into the tokenizer's chat template as a user message, where it has one. Messages
+        chat_template: put each text into the tokenizer's chat template as a user message, if it has one. Messages
             always need the template.
-        limit: the most tokens a prompt may have, such as the model's context.
+        limit: the maximum number of tokens in a prompt, such as the model's context.
 
     Raises:
         ValueError: a prompt is longer than `limit`, is neither text nor messages, or is a list of messages that the
@@ -250,7 +250,7 @@ def _render(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt, chat_template:
             "a prompt is a list of messages, but the tokenizer has no chat template: give the prompt as text, or use "
             "an instruction-tuned model"
         )
-    # An assistant's last message is the beginning of the answer.
+    # A final assistant message is the beginning of the answer.
     begun = prompt[-1]["role"] == "assistant"
     text = tokenizer.apply_chat_template(
         [dict(message) for message in prompt],
@@ -271,11 +271,11 @@ def _check_messages(prompt: Any) -> None:
 
 
 def prompt_length(prompt: Prompt) -> int:
-    """Return the number of characters of a prompt, by which like lengths are batched together."""
+    """Return the number of characters of a prompt, used to batch prompts of similar length."""
     return len(prompt) if isinstance(prompt, str) else sum(len(message["content"]) for message in prompt)
 
 
 def context_length(model: "PreTrainedModel") -> int | None:
-    """Return the most tokens, prompt and completion together, that the model takes; None where it has no bound."""
+    """Return the model's maximum number of tokens, prompt and completion together, or None if it has no bound."""
     config = model.config.get_text_config()
     return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)

@@ -1,4 +1,4 @@
-"""From prompts to completions: the one loop that samples, with its batches, seeds, guards and end-of-sequence rule.
+"""From prompts to completions: the only sampling loop, with its batches, seeds, guards and end-of-sequence rule.
 
 "Sampling" is temperature 1, top_k 0, top_p 1 unless a `SamplingConfig` says otherwise. Of the model's generation config
 only the special tokens and `stop_strings` are used: no penalty, no minimum length.
@@ -22,7 +22,7 @@ from em_hf.generation.mixin import enable_entropy_min
 from em_hf.models import Prompt, encode_prompts, prompt_length, unwrap_model
 from em_hf.settings import DrawSettings, ModelSettings, check, like, setting
 
-# Arguments of `generate` at the values that do nothing, so that those of a model's own generation config do not apply.
+# Arguments of `generate` at values that have no effect, so that those of a model's own generation config do not apply.
 NEUTRAL: dict[str, Any] = {
     "num_beams": 1,
     "repetition_penalty": 1.0,
@@ -30,7 +30,7 @@ NEUTRAL: dict[str, Any] = {
     "typical_p": 1.0,
     "min_new_tokens": None,
 }
-# Numbers about the logits `[rows, V]` of one step: `[rows]`, or `[rows, V]` to take at the token that is drawn.
+# Numbers about the logits `[rows, V]` of a decoding step: `[rows]`, or `[rows, V]` to gather at the sampled token.
 Observe = Callable[[Tensor], Mapping[str, Tensor]]
 
 
@@ -39,7 +39,7 @@ class SamplingConfig:
     """How completions are drawn.
 
     Raises:
-        ValueError: A value is out of range, or several greedy samples are asked for.
+        ValueError: A value is out of range, or several greedy samples are requested.
     """
 
     samples: int = setting(1, help="Completions per prompt.", low=1)
@@ -71,7 +71,7 @@ class SamplingConfig:
         return self.temperature == 0
 
     def draw(self) -> dict[str, Any]:
-        """Return the arguments of `generate` that say how a token is drawn."""
+        """Return the arguments of `generate` that determine how a token is drawn."""
         if self.greedy:
             return {"do_sample": False}
         drawn = {"do_sample": True, "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
@@ -83,14 +83,14 @@ class Completion:
     """One completion, up to and including the token that ends it.
 
     Attributes:
-        prompt: the number of its prompt.
+        prompt: the index of its prompt.
         text: without special tokens.
         token_ids: `[tokens]`.
         entropies: `[tokens]`, nats, of the model's own distributions: before EM-INF, temperature, top_k and top_p.
         log_probs: `[tokens]`, nats, of the drawn tokens under those distributions.
         prompt_tokens: the prompt's length in tokens.
         seconds: its share of its batch's time.
-        observed: `[tokens]` for each name that `observe` gave.
+        observed: `[tokens]` for each name that `observe` returned.
     """
 
     prompt: int
@@ -113,13 +113,13 @@ class Completion:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What was decoded together, on the model's device; a prompt's samples are consecutive rows.
+    """Completions decoded together, on the model's device; a prompt's samples are consecutive rows.
 
     Attributes:
         sequences: `[rows, prompt + new tokens]`.
         prompt_mask: `[rows, prompt tokens]`, 0 for the padding on the left.
         mask: bool `[rows, new tokens]`: the tokens up to and including the one that ends the row.
-        logits: float `[rows, new tokens, V]` that the tokens were drawn from, before EM-INF; None unless asked for.
+        logits: float `[rows, new tokens, V]` that the tokens were drawn from, before EM-INF; None unless requested.
         completions: one per row.
     """
 
@@ -141,15 +141,15 @@ def sample(
     on_batch: Callable[[Batch], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[list[Completion]]:
-    """Sample completions of each prompt. Random states, mode and generation config outside are left as they are.
+    """Sample completions of each prompt, leaving random states, model mode and generation config unchanged.
 
     A batch whose first prompt is the `i`-th in order draws from the seed `seed * 1_000_003 + i` (`seed_batch`), so it
-    depends neither on the length of another batch nor on what was drawn before, and two runs that differ in the model
-    or in EM-INF alone share their random numbers.
+    depends neither on the length of another batch nor on what was drawn before, and two runs that differ only in the
+    model or in EM-INF share their random numbers.
 
     Args:
-        model: a causal language model, or a PEFT model of one. Where `config.entropy_min` is set, it is left with
-            EM-INF enabled, which switches nothing on.
+        model: a causal language model, or a PEFT model of one. If `config.entropy_min` is set, it is left with EM-INF
+            enabled, which has no effect by itself.
         tokenizer: the model's.
         prompts: texts or lists of messages.
         config: how to draw; the defaults if None.
@@ -240,14 +240,14 @@ def _batch(
 
 
 class _Recorder(LogitsProcessor):
-    """Changes nothing; keeps numbers about each step, and those about the token drawn once the next step shows it."""
+    """A processor that changes nothing: it records values of each step, and those of the drawn token one step later."""
 
     def __init__(self, observe: Observe | None, keep_logits: bool) -> None:
         self._observe = observe
         self._keep_logits = keep_logits
         self._logits: list[Tensor] = []
         self._steps: list[dict[str, Tensor]] = []
-        self._waiting: dict[str, Tensor] = {}  # [rows, V], of the last step alone
+        self._waiting: dict[str, Tensor] = {}  # [rows, V], of the last step only
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self._settle(input_ids[:, -1])
@@ -268,7 +268,7 @@ class _Recorder(LogitsProcessor):
     def columns(self, new: Tensor) -> dict[str, Tensor]:
         """Return `[rows, new tokens]` for each name; `new` are the tokens that were drawn."""
         count = new.shape[1]
-        if count == len(self._steps):  # otherwise the loop ran one step more, which it took back
+        if count == len(self._steps):  # otherwise the loop ran an extra step, which it discarded
             self._settle(new[:, -1])
         return {name: torch.stack([step[name] for step in self._steps[:count]], 1) for name in self._steps[0]}
 
@@ -323,7 +323,7 @@ def end_token_ids(config: GenerationConfig, tokenizer: Any) -> list[int]:
 
 
 def generation_config(model: Any, tokenizer: Any, **settings: Any) -> GenerationConfig:
-    """Return a generation config with these settings and the model's special tokens and stop strings, and no more.
+    """Return a generation config with these settings and the model's special tokens and stop strings, and nothing else.
 
     Args:
         model: whose special tokens are taken, the tokenizer's where it names none.
@@ -341,13 +341,13 @@ def generation_config(model: Any, tokenizer: Any, **settings: Any) -> Generation
 
 
 def seed_batch(seed: int, start: int) -> None:
-    """Seed torch for the batch whose first prompt is number `start`: the seed rule of everything that samples."""
+    """Seed torch for the batch whose first prompt is number `start`: the seed rule of all sampling."""
     torch.manual_seed(seed * 1_000_003 + start)
 
 
 @contextmanager
 def using_generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
-    """Make `config` the model's own generation config within, so that no other setting is inherited."""
+    """Run the block with `config` as the model's own generation config, so that no other setting is inherited."""
     base = unwrap_model(model)
     own, base.generation_config = base.generation_config, config
     try:
@@ -358,7 +358,7 @@ def using_generation_config(model: Any, config: GenerationConfig) -> Iterator[No
 
 @contextmanager
 def eval_mode(model: Any) -> Iterator[None]:
-    """Switch off dropout within, and gradient checkpointing, which would switch the cache off."""
+    """Run the block without dropout, and without gradient checkpointing, which would switch the cache off."""
     was_training = model.training
     model.eval()
     try:
@@ -369,7 +369,7 @@ def eval_mode(model: Any) -> Iterator[None]:
 
 @contextmanager
 def forked_rng(device: torch.device) -> Iterator[None]:
-    """Keep the random states of torch (CPU and `device`), Python and NumPy from what is drawn within."""
+    """Run the block, then restore the random states of torch (CPU and `device`), Python and NumPy."""
     python, numpy = random.getstate(), np.random.get_state()
     own = [] if device.type == "cpu" else [device.index or 0]
     try:

@@ -1,7 +1,7 @@
 """One declaration per setting: a dataclass field that carries its help, range, unit and group.
 
-Command-line options, checks of YAML and JSON files, range errors, tables in the docs and labels on cards are made from
-these fields and never say any of it again. PyTorch is not imported.
+Command-line options, checks of YAML and JSON files, range errors, tables in the docs and labels on cards are generated
+from these fields and repeat nothing. PyTorch is not imported.
 """
 
 import json
@@ -19,9 +19,9 @@ from em_hf.messages import did_you_mean, shown
 POCKET_DATASET, FEWER_DATASET = POCKET_DATASETS = ("pocket", "pocket-fewer")  # the problems that come with em-hf
 POCKET_NAME, MISLED_NAME = POCKET_NAMES = ("pocket-reasoner", "pocket-misled")  # the models that come with em-hf
 GROUPS = ("model", "data", "method", "sampling", "optimization", "watching", "output", "scale")
-MAX_SEED = 2**32 - 1  # NumPy takes no larger one
+MAX_SEED = 2**32 - 1  # the largest that NumPy accepts
 REQUIRED: Any = object()  # the default of a setting that has none
-_MOST = 2**31 - 1  # of every whole number that states no bound of its own
+_MOST = 2**31 - 1  # upper bound of integers that declare none
 _KINDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", Path: "a path"}
 T = TypeVar("T")
 
@@ -43,22 +43,22 @@ def setting(
     exists: Literal["file", "folder"] | None = None,
     label: str = "",
 ) -> Any:
-    """Declare a setting: a dataclass field with everything that is ever said about it.
+    """Declare a setting: a dataclass field with its documentation, range and default in one place.
 
     Args:
-        default: Its value where none is given; a dict or list is copied. Without one the field is required.
+        default: Its value if none is given; a dict or list is copied. Without one the field is required.
         help: One sentence for `--help` and the docs, without default, unit and range.
         group: Its heading in `--help`, one of `GROUPS`.
         unit: Of a number, such as "tokens" or "nats".
         low: Smallest value allowed.
         high: Largest value allowed.
-        above: Bound that a value has to exceed.
-        below: Bound that a value has to stay under.
-        choices: The words allowed; a `Literal` annotation says the same.
+        above: Exclusive lower bound.
+        below: Exclusive upper bound.
+        choices: The words allowed; a `Literal` annotation has the same effect.
         unset: What None means, such as "all rows".
-        flag: The option's spelling where it is not the field's name, such as "--no-chat-template".
-        metavar: What stands for the value in `--help`.
-        exists: A path that has to be there, as a file or as a folder.
+        flag: The option's spelling if it differs from the field's name, such as "--no-chat-template".
+        metavar: Placeholder for the value in `--help`.
+        exists: For a path that must exist, whether it is a file or a folder.
         label: Its name on a card; by default the field's name in words.
     """
     given = {
@@ -83,9 +83,9 @@ def setting(
 
 
 def like(declared: type, name: str, **changes: Any) -> Any:
-    """Declare a setting as another dataclass declares it, but for the arguments of `setting` that are given.
+    """Declare a setting as another dataclass declares it, except for the arguments of `setting` that are given.
 
-    `top_p: float = like(DrawSettings, "top_p")` has that setting's default, help and range. A bound of None is none.
+    `top_p: float = like(DrawSettings, "top_p")` has that setting's default, help and range. None removes a bound.
     """
     other = declared.__dataclass_fields__[name]  # type: ignore[attr-defined]
     default = changes.pop("default", other.default)
@@ -94,7 +94,7 @@ def like(declared: type, name: str, **changes: Any) -> Any:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a dataclass field says about a setting; see `setting` for the arguments that both have."""
+    """A setting as declared by a dataclass field; see `setting` for the shared arguments."""
 
     name: str
     kind: type
@@ -117,7 +117,7 @@ class Setting:
 
     @classmethod
     def of(cls, declared: Field, hint: Any) -> "Setting":
-        """Return what is declared by a dataclass field whose annotation is `hint`."""
+        """Return the setting declared by a dataclass field whose annotation is `hint`."""
         parts = [hint]
         if get_origin(hint) in (Union, types.UnionType):
             parts = [part for part in get_args(hint) if part is not type(None)]
@@ -148,14 +148,14 @@ class Setting:
         return f"{words} ({self.unit})" if self.unit else words
 
     def bounds(self) -> str:
-        """Return the range in words, such as `above 0 and at most 1`; empty where there is none."""
+        """Return the range in words, such as `above 0 and at most 1`; empty if there is none."""
         if self.low is not None and self.high is not None:
             return f"from {_number(self.low)} to {_number(self.high)}"
         words = {"at least": self.low, "above": self.above, "at most": self.high, "below": self.below}
         return " and ".join(f"{word} {_number(value)}" for word, value in words.items() if value is not None)
 
     def allowed(self) -> str:
-        """Return what the setting may be, in words: `a whole number, at least 1`."""
+        """Return the allowed values in words: `a whole number, at least 1`."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         words = "a JSON object" if self.kind is dict else _KINDS.get(self.kind, self.kind.__name__)
@@ -168,7 +168,7 @@ class Setting:
         return f", {words}" if words else ""
 
     def problem(self, value: Any) -> str | None:
-        """Return what is wrong with a value, as `must be at least 1`; None where nothing is."""
+        """Return what is wrong with a value, as `must be at least 1`; None if it is valid."""
         if value is None:
             return None if self.optional else f"must be {self.allowed()}"
         if self.many:
@@ -207,10 +207,10 @@ class Setting:
         return f"must be at most {_MOST:,}" if unbounded and value > _MOST else None
 
     def parse(self, text: str) -> Any:
-        """Return the value that a word on the command line stands for.
+        """Return the value of a command-line argument.
 
         Raises:
-            ValueError: The word stands for no such value; the message begins with `must be`.
+            ValueError: The text is not a valid value; the message begins with `must be`.
         """
         value: Any = text
         if self.many:
@@ -257,7 +257,7 @@ def _read(declared: type) -> dict[str, Setting]:
     return {part.name: Setting.of(part, hints[part.name]) for part in fields(declared) if part.init}
 
 
-_read_settings: Any = cache(_read)  # mypy takes no class for Hashable
+_read_settings: Any = cache(_read)  # mypy does not accept a class as Hashable
 
 
 def check(settings: Any, declared: type | None = None, names: Iterable[str] = (), *, where: str = "") -> None:
@@ -267,7 +267,7 @@ def check(settings: Any, declared: type | None = None, names: Iterable[str] = ()
         settings: The object.
         declared: The dataclass that declares its settings; its own class by default.
         names: The fields to check; all by default.
-        where: What the error begins with, such as `EMFTConfig`.
+        where: Prefix of the error, such as `EMFTConfig`.
 
     Raises:
         ValueError: `steps is 0, but must be at least 1`.
@@ -306,7 +306,7 @@ def _number(value: float) -> str:
 
 
 def is_gguf(model: str) -> bool:
-    """Return whether a model's name is that of a GGUF file, which llama.cpp decodes."""
+    """Return whether a model's name is that of a GGUF file, to be decoded by llama.cpp."""
     return model.lower().endswith(".gguf")
 
 
@@ -319,7 +319,7 @@ def _text_problem(text: str) -> str | None:
 
 
 def settings_table(declared: type) -> str:
-    """Return a Markdown table of a settings dataclass for the docs: setting, option, default, allowed, meaning."""
+    """Return a Markdown table of a settings dataclass for the docs: setting, default, allowed, meaning."""
     rows = []
     for name, one in settings_of(declared).items():
         unit = f" {one.unit}" if one.unit and one.default not in (None, REQUIRED) else ""
@@ -330,7 +330,7 @@ def settings_table(declared: type) -> str:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which model is used and where it runs, as every command asks it."""
+    """The model and where it runs, common to all commands."""
 
     model: str = setting(POCKET_NAME, help=f"Hub id, folder, {' or '.join(POCKET_NAMES)}.", group="model")
     revision: str | None = setting(None, help="Branch, tag or commit of a Hub model.", group="model", unset="main")

@@ -1,4 +1,4 @@
-"""How certain a measured mean is: bootstrap intervals over problems, paired ones, over training seeds, and pass@k."""
+"""Uncertainty of measured means: bootstrap intervals over problems, paired and over training seeds; and pass@k."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def bootstrap_interval(
     Args:
         values: One number per problem.
         level: Share of the means that the interval holds, between 0 and 1.
-        n_resamples: Draws.
+        n_resamples: Number of draws.
         seed: Seed of the draws.
 
     Raises:
@@ -48,9 +48,9 @@ def share_interval(
 ) -> tuple[float, float]:
     """Return the interval `(low, high)` of a mean of shares, one number from 0 to 1 per problem: accuracy, pass@k.
 
-    It is that of `bootstrap_interval`, unless every problem has 0 or every problem has 1. All draws of these are the
-    same, so that the bootstrap's interval would have no width however few problems there are. Then it is the exact
-    binomial bound of Clopper and Pearson (1934): none of 20 right is an accuracy of 0 to 16.8%.
+    It is that of `bootstrap_interval`, unless every problem has 0 or every problem has 1. Then all draws are the same,
+    and the bootstrap interval would have zero width however few problems there are, so the exact binomial bound of
+    Clopper and Pearson (1934) is used: none of 20 right is an accuracy of 0 to 16.8%.
 
     Raises:
         ValueError: As for `bootstrap_interval`, or a value is outside 0 to 1.
@@ -70,9 +70,9 @@ def share_interval(
 def paired_interval(
     a: Sequence[float], b: Sequence[float], *, level: float = 0.95, n_resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Return the mean of `a - b` and its bootstrap interval, `(mean, low, high)`; `a[i]` and `b[i]` are of one problem.
+    """Return the mean of `a - b` and its bootstrap interval, `(mean, low, high)`; `a[i]` and `b[i]` share a problem.
 
-    A problem is drawn with both its numbers, so that what makes it hard for both does not widen the interval.
+    A problem is drawn with both of its numbers, so that difficulty common to both does not widen the interval.
 
     Raises:
         ValueError: As for `bootstrap_interval`, or `a` and `b` differ in length.
@@ -96,8 +96,8 @@ def seeds_interval(
     """Return the mean over runs and problems and an interval that covers the choice of both, `(mean, low, high)`.
 
     This is the bootstrap of a crossed design (Owen, 2007): runs are drawn with replacement, and so are problems, the
-    same ones for all runs. So `runs[s][i]` and `runs[t][i]` must be of one problem. With a single run only the problems
-    vary.
+    same ones for all runs. So `runs[s][i]` and `runs[t][i]` must be of the same problem. With a single run only the
+    problems vary.
 
     Args:
         runs: For each training seed one number per problem.
@@ -143,7 +143,7 @@ def _one_row_a_run(name: str, runs: Sequence[Sequence[float]]) -> NDArray[np.flo
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Return the probability that at least one of `k` samples is right, from `n` samples of which `c` were right.
 
-    This is the unbiased estimate `1 - C(n-c, k) / C(n, k)` (Chen et al., 2021, equation 1), in whole numbers up to the
+    This is the unbiased estimate `1 - C(n-c, k) / C(n, k)` (Chen et al., 2021, equation 1), in integers up to the
     last step.
 
     Raises:

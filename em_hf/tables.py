@@ -1,4 +1,4 @@
-"""Tables of text: files in the formats that datasets are passed around in, and datasets on the Hub."""
+"""Tables of text: files in common dataset formats, and datasets on the Hub."""
 
 import csv
 import gzip
@@ -15,15 +15,15 @@ from typing import Any, TextIO
 from em_hf.messages import one_line
 
 _DELIMITERS = (",", ";", "\t")
-# A number with a comma before its decimals, not before thousands.
+# A number with a decimal comma, not a thousands comma.
 _COMMA_DECIMALS = re.compile(r"(?<![0-9,.])[0-9]+,(?![0-9]{3}(?![0-9]))[0-9]+(?![0-9,])|[0-9]\.[0-9]{3},[0-9]")
-_FIELD_LIMIT = 2**31 - 1  # characters in a CSV field; its own limit is 131,072
+_FIELD_LIMIT = 2**31 - 1  # characters in a CSV field; the csv module's own limit is 131,072
 
 
 @dataclass
 class Table:
-    """What every source gives: the names of its columns (none where there are no rows to know them from), and a way
-    to read one of them. `decimal_commas` says whether its numbers are written as 2,5."""
+    """The rows of a source: its column names (none if there are no rows to know them from), and a function that reads
+    one column. `decimal_commas` says whether its numbers are written as 2,5."""
 
     columns: Sequence[str]
     read: Callable[[str], list[Any]]
@@ -31,7 +31,7 @@ class Table:
 
 
 def kind_of(path: Path) -> str:
-    """Return the suffix that says how a file is read, without the .gz of a compressed one; empty for another kind."""
+    """Return the suffix of a file's format, without the .gz of a compressed one; empty for an unknown format."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         return suffixes[-2] if len(suffixes) > 1 and suffixes[-2] in _READERS and suffixes[-2] != ".parquet" else ""
@@ -39,7 +39,7 @@ def kind_of(path: Path) -> str:
 
 
 def read_file(name: str, path: Path, limit: int | None, known: Collection[str]) -> Table:
-    """Read a file of a known kind; `known` are the columns that a CSV file's separator is told by.
+    """Read a file of a known format; `known` are the column names that identify a CSV file's separator.
 
     Raises:
         ValueError: the file cannot be read as its suffix says.
@@ -71,7 +71,7 @@ def from_rows(rows: list[dict[str, Any]], decimal_commas: bool = False) -> Table
 
 
 def _entry(row: dict[str, Any], column: str) -> Any:
-    """What a row holds in a column, or at the path that a dotted name gives; None where there is nothing."""
+    """Return a row's value in a column, or at the path given by a dotted name; None if there is none."""
     if column in row:
         return row[column]
     value: Any = row
@@ -92,7 +92,7 @@ def _read_jsonl(path: Path, limit: int | None, known: Collection[str]) -> Table:
 
 
 class _TwiceError(ValueError):
-    """A name that an object has twice."""
+    """A name that occurs twice in an object."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _read_csv(path: Path, limit: int | None, known: Collection[str]) -> Table:
     with _text(path, newline="") as file:
         header = file.readline()
     delimiter = "\t" if ".tsv" in path.name.lower() else _delimiter(header, known)
-    # A space after the separators of the header is no part of the names, nor of the fields below it.
+    # A space after the header's separators is part of neither the names nor the fields below.
     options: dict[str, Any] = {"delimiter": delimiter, "skipinitialspace": f"{delimiter} " in header, "strict": True}
     usual_limit = csv.field_size_limit(_FIELD_LIMIT)
     try:
@@ -160,7 +160,7 @@ def _read_csv(path: Path, limit: int | None, known: Collection[str]) -> Table:
 
 
 def _delimiter(header: str, known: Collection[str]) -> str:
-    """The separator that gives the header the most names that are looked for, then the most names."""
+    """Return the separator that gives the header the most known names, then the most names."""
 
     def merit(delimiter: str) -> tuple[int, int]:
         names = [name.strip().strip('"') for name in header.split(delimiter)]
@@ -182,7 +182,7 @@ def _read_parquet(path: Path, limit: int | None, known: Collection[str]) -> Tabl
             raise ValueError(f"{path} is not a Parquet file, although its name says so: write it again, or rename it")
 
     def stream(columns: list[str] | None) -> Any:
-        # Streaming makes no copy in the cache, and reads no column that is not asked for.
+        # Streaming makes no copy in the cache, and reads only the requested columns.
         return datasets.load_dataset(
             "parquet", data_files=str(path), split="train", streaming=True, columns=columns, batch_size=1000
         )

@@ -3,7 +3,7 @@
     python -m benchmarks.bench [--quick] [--only NAME ...] [--output FOLDER]
 
 Writes FOLDER/<machine>.md, .json and two plots (with --quick, quick-<machine>.*, which is not to be kept). A part whose
-subject is not here is left out and named. It needs SmolLM2 and a machine that does nothing else.
+subject is not available is left out and named. It needs SmolLM2 and an otherwise idle machine.
 """
 
 import argparse
@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def measure(scale: Scale, names: Sequence[str]) -> tuple[dict[str, list[Any]], dict[str, str], dict[str, str]]:
-    """What each part found, which parts are left out and why, and which of these broke."""
+    """Return the results of each part, and the parts that were left out and that broke, with the reasons."""
     found: dict[str, list[Any]] = {}
     left_out, broken = {}, {}
     for name in names:
@@ -47,7 +47,7 @@ def measure(scale: Scale, names: Sequence[str]) -> tuple[dict[str, list[Any]], d
             found[name] = PARTS[name](scale)
         except (Missing, ImportError, FileNotFoundError) as error:
             left_out[name] = one_line(error)
-        except Exception as error:  # the other parts' figures took minutes: keep them, and fail in the end
+        except Exception as error:  # the other parts' figures took minutes: keep them, and fail at the end
             broken[name] = f"{type(error).__name__}: {one_line(error)}"
         state = "left out" if name in left_out else "broken" if name in broken else "done"
         print(f"{name}: {state}, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)

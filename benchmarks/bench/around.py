@@ -1,4 +1,4 @@
-"""What stands around the method: the app's share of a live decode, and how long it takes to start."""
+"""Costs around the method: the app's share of a live decode, and the startup time."""
 
 import importlib.util
 import subprocess
@@ -9,17 +9,17 @@ from pathlib import Path
 from benchmarks.bench.lines import Line, Missing, Scale, paired
 from benchmarks.common import Times, quartiles
 
-# What a GPU is measured by, each with a report of its own.
+# The command that measures a GPU, with its own report.
 ON_GPU = "python -m benchmarks.em_inf_gpu"
 APP, START = "App", "Start"
 SCRIPT = Path(sys.executable).with_name("em-hf")
 
 
 def gpu(scale: Scale) -> list[Line]:
-    """Nothing: this report is of the processor.
+    """Raise Missing: this report covers only the processor.
 
     Raises:
-        Missing: always; it names what measures a GPU.
+        Missing: always; it names the command that measures a GPU.
     """
     import torch
 
@@ -28,7 +28,7 @@ def gpu(scale: Scale) -> list[Line]:
 
 
 def app(scale: Scale) -> list[Line]:
-    """The app over HTTP against the same decode of both rows without a server, and without a per-token view."""
+    """Compare the app over HTTP with the same decode without a server, and that with one without a per-token view."""
     if importlib.util.find_spec("gradio") is None:
         raise Missing("gradio is not installed: pip install 'em-hf[app]'")
     from benchmarks.app_latency import Clocks, measure, served
@@ -49,7 +49,7 @@ def app(scale: Scale) -> list[Line]:
 
 
 def start(scale: Scale) -> list[Line]:
-    """`import em_hf` and `em-hf --help` against bare Python, each in a process of its own, in turn."""
+    """Compare `import em_hf` and `em-hf --help` with bare Python, each in a separate process, in turn."""
     commands = {
         "python": [sys.executable, "-c", "pass"],
         "import": [sys.executable, "-c", "import em_hf"],

@@ -1,4 +1,4 @@
-"""What EM-INF costs: a step of it, a decode with it, and the other ways to spend compute on an answer."""
+"""The cost of EM-INF: a single step, a decode, and other ways to spend compute on an answer."""
 
 import time
 from typing import Any
@@ -16,7 +16,7 @@ STEP, DECODE, ANSWERS = "EM-INF step", "Decoding", "Answers to the same prompts"
 
 
 def em_inf_step(scale: Scale) -> list[Line]:
-    """`minimize_entropy` on SmolLM2's own logits, against the naive program and the plain closed form in torch."""
+    """Compare `minimize_entropy` on SmolLM2's own logits with the naive program and the plain closed form in torch."""
     torch.manual_seed(0)
     rows = decoded_rows(*smollm2(), chat=True, steps=min(24, scale.tokens))
     lines = []
@@ -35,7 +35,7 @@ def em_inf_step(scale: Scale) -> list[Line]:
 
 
 def decode(scale: Scale) -> list[Line]:
-    """Sampling from SmolLM2 by transformers with EM-INF, against the same without it."""
+    """Compare sampling from SmolLM2 by transformers with EM-INF and without it."""
     model, tokenizer = smollm2()
     lines = []
     for batch in scale.batches[:2]:
@@ -83,7 +83,7 @@ def decode(scale: Scale) -> list[Line]:
 
 
 def answers(scale: Scale) -> list[Line]:
-    """EM-INF against self-consistency with 4 samples and refinement with 3 drafts, prompt by prompt, one at a time."""
+    """Compare EM-INF with self-consistency on 4 samples and refinement with 3 drafts, one prompt at a time."""
     from em_hf.evaluation.model import EntropyMinLM
     from em_hf.evaluation.strategies import make_strategy
     from em_hf.flops import inference_flops, parameter_count

@@ -19,10 +19,10 @@ HIDDEN = 576
 
 @dataclass(frozen=True)
 class Curve:
-    """Median seconds of one thing over sizes of another; `exponent` of the power law fitted through them.
+    """Median seconds of an operation at several sizes, with the exponent of the fitted power law.
 
     Args:
-        what: is timed.
+        what: the operation timed.
         over: which size is varied.
         sizes, seconds: pairs.
         exponent: slope of the straight line through log seconds over log sizes, least squares.
@@ -36,7 +36,7 @@ class Curve:
 
 
 def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """The slope of log seconds over log sizes, by least squares.
+    """Return the slope of log seconds over log sizes, by least squares.
 
     Raises:
         ValueError: fewer than two different sizes, or a value that has no logarithm.
@@ -49,7 +49,7 @@ def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def curve(what: str, over: str, sizes: Sequence[int], call: Callable[[int], Callable[[], Any]], repeats: int) -> Curve:
-    """Times `call(size)()`, all sizes in turn, again and again."""
+    """Time `call(size)()` for all sizes in turn, `repeats` times."""
     calls = {str(size): call(size) for size in sizes}
     times = interleaved({name: (lambda _, c=c: c()) for name, c in calls.items()}, range(repeats))
     seconds = [quartiles(times[str(size)].wall)["median"] for size in sizes]
@@ -57,8 +57,8 @@ def curve(what: str, over: str, sizes: Sequence[int], call: Callable[[int], Call
 
 
 def curves(scale: Scale) -> list[Curve]:
-    """EM-INF's step over vocabulary and batch, a decoding step over batch and length, the EM-FT loss over tokens and
-    vocabulary."""
+    """Measure an EM-INF step over vocabulary and batch, a decoding step over batch and length, and the EM-FT loss over
+    tokens and vocabulary."""
     torch.manual_seed(0)
     model, tokenizer = smollm2()
     rows = decoded_rows(model, tokenizer, chat=True, steps=min(4, scale.tokens))[:8]
@@ -90,7 +90,7 @@ def _naive(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _decoding(model: Any, tokenizer: Any, batch: int, length: int) -> Callable[[], Any]:
-    """One forward pass of the next token of `batch` rows, with `length` tokens behind them."""
+    """Return one forward pass for the next token of `batch` rows after `length` tokens."""
     ids = encode_prompts(tokenizer, [" ".join(QUESTIONS * (1 + length // 200))])["input_ids"][:, :length].repeat(
         batch, 1
     )
@@ -106,7 +106,7 @@ def _decoding(model: Any, tokenizer: Any, batch: int, length: int) -> Callable[[
 
 
 def _loss(tokens: int, vocabulary: int) -> Callable[[], Any]:
-    """The EM-FT loss and its gradients, from random hidden states."""
+    """Return a call that computes the EM-FT loss and its gradients from random hidden states."""
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(tokens, HIDDEN, generator=generator).requires_grad_()
     weight = torch.randn(vocabulary, HIDDEN, generator=generator).mul_(0.1).requires_grad_()

@@ -8,7 +8,7 @@ from benchmarks.common import quartiles, ratios, spread
 
 
 class Missing(Exception):
-    """What a line is about is not here; the message says what, and how to get it."""
+    """Raised if the subject of a line is not available; the message says what, and how to get it."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,13 @@ class Scale:
     """How much is measured.
 
     Args:
-        name: "full", "quick" or "smallest" (which is there to be tested, not to be read).
-        repeats: of what takes milliseconds.
-        runs: of what takes seconds.
-        tokens: of a decode.
-        prompts: that the strategies answer.
-        batches: of EM-INF steps and decodes.
-        loss_tokens: of the EM-FT loss alone.
+        name: "full", "quick" or "smallest" (only for tests).
+        repeats: of calls that take milliseconds.
+        runs: of calls that take seconds.
+        tokens: per decode.
+        prompts: for the strategies to answer.
+        batches: batch sizes of EM-INF steps and decodes.
+        loss_tokens: tokens of the EM-FT loss alone.
         step: prompts and new tokens of a whole EM-FT step.
         vocabularies, lengths: over which growth is measured.
     """
@@ -55,7 +55,7 @@ class Line:
         ours, theirs: quartiles, in `unit`.
         ratio: quartiles of ours over theirs, pair by pair: below 1, em-hf takes less.
         repeats: pairs measured.
-        target: what was hoped for, in words, and whether it was reached.
+        target, met: the goal in words, and whether it was reached.
     """
 
     section: str
@@ -85,7 +85,7 @@ class Line:
 
 
 def figure(q: dict[str, float]) -> str:
-    """`median (q1-q3)` with three figures that count."""
+    """Return `median (q1-q3)` with three significant digits."""
     size = abs(q["median"])
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 4
     return spread(q, digits=digits)
@@ -103,6 +103,6 @@ def paired(
     factor: float = 1e3,
     **more: Any,
 ) -> Line:
-    """The line of two lists of measurements that took turns; `factor` brings them to `unit`."""
+    """Return the line of two lists of measurements that took turns; `factor` converts them to `unit`."""
     sides = [quartiles([value * factor for value in side]) for side in (ours, theirs)]
     return Line(section, what, against, quantity, unit, *sides, ratios(ours, theirs), len(ours), **more)

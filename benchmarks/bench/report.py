@@ -14,7 +14,7 @@ HEADER = ("em-hf", "against", "of", "ratio", "em-hf's", "the other's", "pairs", 
 
 
 def machine() -> str:
-    """The processor's name and its cores, as a file's name. All parts are measured on the processor."""
+    """Return the processor's name and core count as a file name. All parts are measured on the processor."""
     name = f"{cpu_name()} {os.cpu_count()} cores"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
@@ -26,7 +26,7 @@ def text(
     left_out: Mapping[str, str],
     plots: Sequence[str] = (),
 ) -> str:
-    """The report as Markdown."""
+    """Return the report as Markdown."""
     parts = [
         f"# em-hf beside its alternatives, on {record['cpu']}",
         describe(record)
@@ -63,7 +63,7 @@ def growth_table(curves: Sequence[Curve]) -> str:
 
 
 def write_plots(lines: Sequence[Line], curves: Sequence[Curve], folder: Path, stem: str) -> list[str]:
-    """The ratios and the growth as PNG files; the names of those written."""
+    """Write the ratios and the growth as PNG files, and return the names of those written."""
     from matplotlib.figure import Figure
 
     made = []

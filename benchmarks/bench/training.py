@@ -1,4 +1,4 @@
-"""What EM training costs: the loss alone, a whole EM-FT step, and an EM-RL step beside plain RLOO."""
+"""The cost of EM training: the loss alone, a whole EM-FT step, and an EM-RL step beside plain RLOO."""
 
 import tempfile
 import time
@@ -17,7 +17,7 @@ NO_STEP = 1e-30
 
 
 def em_ft(scale: Scale) -> list[Line]:
-    """The loss, and a whole step on SmolLM2, against whole logits; every measurement a process of its own."""
+    """Compare the loss, and a whole step on SmolLM2, with whole logits; every measurement is a separate process."""
     runs = max(1, scale.runs - 2)
     head = _by_method(
         em_ft_memory.run_cell("head", [str(VOCABULARY), str(scale.loss_tokens)], ["naive", "trl", "one-pass"], runs)
@@ -44,9 +44,9 @@ def _both(what: str, against: str, ours: dict[str, Any], theirs: dict[str, Any])
 
 
 def em_rl(scale: Scale) -> list[Line]:
-    """A step of `EMRLTrainer` against one of TRL's RLOOTrainer with a reward that costs nothing, on the same rollouts.
+    """Compare a step of `EMRLTrainer` with one of TRL's RLOOTrainer with a free reward, on the same rollouts.
 
-    Runs of two steps take turns, and the second is clocked. A RuntimeError says so if the rollouts were not the same.
+    Runs of two steps take turns, and the second step is timed. Raises RuntimeError if the rollouts differ.
     """
     from trl import RLOOTrainer
 
@@ -78,7 +78,7 @@ def _length_reward(completion_ids: list[list[int]], **kwargs: Any) -> list[float
 
 
 def _two_steps(kind: Any, reward: Any, model: Any, tokenizer: Any, scale: Scale, seed: int) -> tuple[float, list]:
-    """Seconds of the second step, and the rollouts of both."""
+    """Return the seconds of the second step, and the rollouts of both."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import RLOOConfig

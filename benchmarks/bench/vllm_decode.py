@@ -1,4 +1,4 @@
-"""Decodes by vLLM with EM-INF and without, in vLLM's own environment, which this starts from ours.
+"""Decodes by vLLM with and without EM-INF, in vLLM's own environment, started from ours.
 
 .venv-vllm/bin/python -m benchmarks.bench.vllm_decode FOLDER RUNS TOKENS BATCH ...
 """
@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 def vllm(scale: Scale) -> list[Line]:
-    """Requests with EM-INF against requests without, in one engine.
+    """Compare requests with and without EM-INF, in one engine.
 
     Raises:
         Missing: there is no environment with vLLM.
@@ -50,7 +50,7 @@ def vllm(scale: Scale) -> list[Line]:
 
 
 def measured(folder: str, runs: int, tokens: int, batches: Sequence[int]) -> list[dict[str, list[float]]]:
-    """For each batch the seconds of `runs` decodes of each kind, in turn; to be called in vLLM's environment."""
+    """Return, for each batch, the seconds of `runs` decodes of each kind in turn; call it in vLLM's environment."""
     from vllm import LLM
 
     from benchmarks.common import cpu_dtype
@@ -69,7 +69,7 @@ def measured(folder: str, runs: int, tokens: int, batches: Sequence[int]) -> lis
 
 
 def timed(llm: Any, batch: int, tokens: int, entropy_min: bool) -> float:
-    """Seconds of one decode of `batch` questions."""
+    """Return the seconds of one decode of `batch` questions."""
     from vllm import SamplingParams
 
     from benchmarks.rows import QUESTIONS
@@ -83,10 +83,10 @@ def timed(llm: Any, batch: int, tokens: int, entropy_min: bool) -> float:
 
 
 def from_our_environment(folder: str, runs: int, tokens: int, batches: Sequence[int]) -> list[dict[str, list[float]]]:
-    """`measured` in a process of vLLM's environment.
+    """Run `measured` in a process of vLLM's environment.
 
     Raises:
-        RuntimeError: it failed; with the end of what it said.
+        RuntimeError: it failed; the message has the end of its error output.
     """
     numbers = [str(number) for number in (runs, tokens, *batches)]
     command = [str(PYTHON), "-m", "benchmarks.bench.vllm_decode", folder, *numbers]

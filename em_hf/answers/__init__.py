@@ -1,4 +1,4 @@
-"""Answers: found in a text, compared with one another, and put to the vote."""
+"""Answers: extracted from text, compared with each other, and put to a vote."""
 
 import re
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ _INTEGER = re.compile(r"-?[0-9]{1,300}")  # by far the most frequent answer
 
 
 def same_answer(a: str | None, b: str | None) -> bool:
-    r"""Return whether two answers say the same, as a grader of a maths benchmark would.
+    r"""Return whether two answers are equivalent, by the rules of a maths benchmark's grader.
 
-    Numbers are compared by their exact values; a decimal of six significant digits or more also stands for the values
+    Numbers are compared by their exact values; a decimal of six significant digits or more also matches the values
     that it is a rounding of (0.333333 for 1/3, not 0.333). Percent signs, currencies and units may be missing on one
-    side; where both have them they must agree (10 cm is 100 mm, not 10 mm). Words are compared without case, single
-    letters with it. Tuples and intervals keep their order and their brackets, sets and bare lists have no order.
-    Expressions are read and compared by math-verify's parser where that is installed, else by their wording.
+    side; if both have them they must agree (10 cm is 100 mm, not 10 mm). Words are compared case-insensitively, single
+    letters case-sensitively. Tuples and intervals keep their order and their brackets, sets and bare lists have no
+    order. Expressions are parsed and compared by math-verify if it is installed, else by their wording.
 
     Args:
-        a: an answer, such as a benchmark's; None for none.
+        a: an answer, such as a benchmark's; None if there is none.
         b: the other answer, such as a model's. The order of the two does not matter.
 
     Returns:
-        False where either is None. It never raises. Answers that would take long to work out (towers of powers,
+        False if either is None. It never raises. Answers that would take long to evaluate (towers of powers,
         integrals, more than 200 characters) are compared by their wording.
 
     Example:
@@ -48,22 +48,22 @@ def _same(a: str, b: str) -> bool:
 
 
 def _bare(answer: str) -> str:
-    """`answer` without dollar signs, which mark a formula or money, and without the spaces around it."""
+    """Return `answer` without dollar signs, which mark a formula or money, and without surrounding spaces."""
     return answer.replace("\\$", "").replace("$", "").strip()
 
 
 def majority(answers: Sequence[str | None]) -> str | None:
-    """Return the most frequent of `answers`, in the wording that came first; None only where every entry is None.
+    """Return the most frequent of `answers`, in the wording that came first; None only if every entry is None.
 
-    An answer joins the first group with which it agrees as a whole: "40" and "0.4" both agree with "40%", but not with
-    each other, so they never vote together. None is not counted, and of equally frequent answers the first seen wins.
+    An answer joins the first group all of whose answers it agrees with: "40" and "0.4" both agree with "40%", but not
+    with each other, so they never vote together. None is not counted, and ties go to the answer seen first.
     """
     groups = _groups(answers)
     return max(groups, key=len)[0][1] if groups else None
 
 
 def agreement(answers: Sequence[str | None]) -> list[float]:
-    """Return for each of `answers` the share of them that say the same, itself included; 0 for None."""
+    """Return for each of `answers` the share of them that agree with it, itself included; 0 for None."""
     shares = [0.0] * len(answers)
     for group in _groups(answers):
         for place, _ in group:
@@ -72,9 +72,9 @@ def agreement(answers: Sequence[str | None]) -> list[float]:
 
 
 def _groups(answers: Sequence[str | None]) -> list[list[tuple[int, str]]]:
-    """The places and wordings of answers that are the same, in the order in which each group was first seen."""
+    """Return the positions and wordings of equivalent answers by group, in the order the groups were first seen."""
     groups: list[list[tuple[int, str]]] = []
-    readings: list[list[Reading]] = []  # of each group, every different one
+    readings: list[list[Reading]] = []  # the distinct readings of each group
     group_of: dict[str, int] = {}
     for place, answer in enumerate(answers):
         if answer is None:

@@ -28,15 +28,15 @@ _SHORT_ANSWER = re.compile(r"\S*[0-9\\]\S*(?:\s+\S+){0,3}")
 def extract_answer(text: str) -> str | None:
     r"""Return the final answer in `text`: what the last complete `\boxed{}` holds, else what follows the last `####`.
 
-    `\fbox{}`, and a box without braces (`\boxed 2`), count as boxes. Braces may be nested, and an escaped brace is no
-    brace. After `####` the answer goes to the end of the line, without Markdown emphasis; a Markdown heading
-    (`#### Step 2: add`) is no answer. An empty box, or nothing after `####`, counts as none.
+    `\fbox{}`, and a box without braces (`\boxed 2`), count as boxes. Braces may be nested, and escaped braces do
+    not count. After `####` the answer extends to the end of the line, without Markdown emphasis; a Markdown heading
+    (`#### Step 2: add`) is not an answer. An empty box, or nothing after `####`, counts as none.
 
     Args:
         text: a completion, or the solution that a dataset gives.
 
     Returns:
-        The answer in the wording of `text`, or None where it gives none.
+        The answer in the wording of `text`, or None if it gives none.
 
     Example:
         >>> extract_answer(r"so $x = \boxed{\frac{1}{2}}$.")
@@ -89,7 +89,7 @@ def _without_emphasis(line: str) -> str:
 
 
 def _is_heading(line: str, below: str) -> bool:
-    """Whether a line after hashes opens a section of the text instead of giving its answer."""
+    """Return whether a line after hashes opens a section of the text instead of giving the answer."""
     if line.endswith(":") or _HEADING.match(line):
         return True
     if not below or not line[0].isalpha():

@@ -1,4 +1,4 @@
-"""Expressions: read by math-verify's LaTeX parser, compared by value, sets and inequalities by its `verify`."""
+"""Expressions: parsed by math-verify's LaTeX parser, compared by value, and sets by its `verify`."""
 
 import math
 import re
@@ -9,10 +9,10 @@ from typing import Any
 
 from em_hf.answers.numbers import DIGITS
 
-LONGEST = 200  # characters that the parser is given
-# What Python or SymPy would work out for minutes, and no signal can stop: towers of powers, exponents of seven digits,
-# factorials of more than a small number, binomial coefficients of numbers with four digits.
-# Two numbers side by side are neither one number nor a product.
+LONGEST = 200  # the most characters that the parser is given
+# What Python or SymPy would compute for minutes, and no signal can interrupt: towers of powers, exponents of seven
+# digits, factorials of more than a small number, binomial coefficients of numbers with four digits.
+# Two adjacent numbers are neither one number nor a product.
 _UNREADABLE = re.compile(
     r"(?:\^|\*\*)[^+\-/,=]*(?:\^|\*\*)"
     r"|(?:\^|\*\*)\s*[{(]?-?[0-9]{7}"
@@ -23,9 +23,9 @@ _UNREADABLE = re.compile(
     re.DOTALL,
 )
 _UNBOUNDED = ("Integral", "Sum", "Product", "Limit", "Derivative", "Subs")
-_MOST_DIGITS = 2000  # of a value that is worked out
+_MOST_DIGITS = 2000  # of a value that is computed
 _MOST_NODES = 120
-_PLACES = 40  # digits in which values are compared
+_PLACES = 40  # digits to which values are computed
 _RELATION = re.compile(r"[<>=]|\\(?:le|ge|ne)(?![A-Za-z])")
 # Values for variables: no sum, product or power of them is a small whole number. Some are negative.
 _POINTS = (
@@ -42,17 +42,17 @@ def available() -> bool:
         return False
     from math_verify import grader, parser
 
-    # Each would warn once that it has no timeout, which is meant here.
+    # Each would warn once that it has no timeout, which is intended here.
     parser.TIMEOUT_WARNING_SHOWN = grader.TIMEOUT_WARNING_SHOWN = True
     return True
 
 
 def equal(a: str, b: str) -> bool:
-    """Return whether two cleaned expressions are equal, False where either cannot be read or is too much work.
+    """Return whether two cleaned expressions are equal; False if either cannot be parsed or is too much work.
 
-    Constants are equal in all their digits, or to `DIGITS` significant digits where one of them is written as a
-    decimal. Expressions with variables are equal where their values are, for several values of the variables.
-    Equations are equal up to a factor, sets and inequalities as math-verify says.
+    Constants are equal if they agree in all digits, or in `DIGITS` significant digits if one of them is written as a
+    decimal. Expressions with variables are equal if their values are, for several values of the variables. Equations
+    and inequalities are equal up to a factor; sets are compared by math-verify.
     """
     if any(not text or len(text) > LONGEST or _UNREADABLE.search(text) for text in (a, b)) or not available():
         return False
@@ -63,7 +63,7 @@ def equal(a: str, b: str) -> bool:
         return False
     try:
         return _equal(left, right, rounded="." in a + b)
-    except Exception:  # SymPy raises what it likes on odd input, and an answer that it cannot compare is another answer
+    except Exception:  # SymPy may raise anything on odd input, and an answer that it cannot compare is a different one
         return False
 
 
@@ -84,7 +84,7 @@ def _parsed(text: str) -> Any:
             text,
             is_real=not complex_valued,
             convert_degrees=False,
-            # Units were taken off before; its own list of them holds a, c, h, t, "ab" and "bc".
+            # Units were removed before; math-verify's list of units holds a, c, h, t, "ab" and "bc".
             normalization_config=NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="none"),
             conversion_config=ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False),
         )
@@ -102,7 +102,7 @@ def _nodes(expression: Any) -> Iterator[Any]:
 
 
 def _bounded(expression: Any) -> bool:
-    """Whether the expression is small enough to be worked out in well under a second."""
+    """Return whether the expression is small enough to be evaluated in well under a second."""
     for count, node in enumerate(_nodes(expression)):
         if count > _MOST_NODES or type(node).__name__ in _UNBOUNDED:
             return False
@@ -110,7 +110,7 @@ def _bounded(expression: Any) -> bool:
 
 
 def _digits(expression: Any) -> float:
-    """An upper bound for the decimal digits of an expression's value; a variable counts as one digit."""
+    """Return an upper bound for the decimal digits of an expression's value; a variable counts as one digit."""
     arguments = [_digits(argument) for argument in expression.args]
     name = type(expression).__name__
     if expression.is_Number:
@@ -143,7 +143,7 @@ def _verified(a: Any, b: Any) -> bool:
     from sympy import Float
 
     for expression in (a, b):
-        # It solves inequalities, which is bounded for polynomials of a low degree in one variable only.
+        # It solves inequalities, which is bounded only for polynomials of low degree in one variable.
         powers = [node for node in _nodes(expression) if getattr(node, "is_Pow", False) and node.free_symbols]
         if len(expression.free_symbols) > 1 or any(not 0 <= power.exp <= 4 for power in powers):
             return False
@@ -175,7 +175,7 @@ def _same_values(a: Any, b: Any, rounded: bool) -> bool:
 
 
 def _same_relation(a: Any, b: Any) -> bool:
-    """Whether one relation is the other times a factor, which for an inequality must be positive."""
+    """Return whether one relation is the other times a factor, whose sign must fit the directions of inequalities."""
     turned = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
     if a.rel_op != b.rel_op and turned.get(a.rel_op) != b.rel_op:
         return False
@@ -191,12 +191,12 @@ def _same_relation(a: Any, b: Any) -> bool:
 
 
 def _names(*expressions: Any) -> list[str]:
-    """The names of the variables, without the imaginary unit."""
+    """Return the names of the variables, without the imaginary unit."""
     return sorted({symbol.name for expression in expressions for symbol in expression.free_symbols} - {"i"})
 
 
 def _values(expression: Any, names: list[str]) -> list[Any]:
-    """The values of an expression, one for each of the points; a single one for a constant, none for f(x)."""
+    """Return the values of an expression, one for each point; a single one for a constant, none for f(x)."""
     from sympy import I, Rational
     from sympy.core.function import AppliedUndef
 

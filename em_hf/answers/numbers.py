@@ -1,4 +1,4 @@
-"""Numbers as they are typed, with the value and the precision that the typing gives them."""
+"""Numbers as written, with the value and the precision that the notation gives them."""
 
 import re
 from dataclasses import dataclass
@@ -27,19 +27,19 @@ _WORDS = {word: value for value, word in enumerate(_SMALL.split())}
 _WORDS |= {word: 10 * tens for tens, word in enumerate(_TENS.split(), 2)}
 
 DIGITS = 6  # significant digits that an approximation needs to stand for the exact value
-_FLOAT_DIGITS = 15  # so many significant digits are the printed value of a floating-point number
+_FLOAT_DIGITS = 15  # a decimal with this many significant digits is a printed floating-point number
 
 
 @dataclass(frozen=True)
 class Typed:
-    """The exact value that was typed, and the distance within which another value is the same one."""
+    """The exact value as written, and the distance within which another value counts as equal."""
 
     value: Fraction
     slack: Fraction = Fraction(0)
 
 
 def typed_number(text: str) -> Typed | None:
-    r"""Return the number that a cleaned text is: a decimal, a fraction, or either with a power of ten; else None.
+    r"""Return the number that a cleaned text is: a decimal or scientific notation, a fraction or a word; else None.
 
     A decimal of at least `DIGITS` significant digits stands for every value that it is a rounding of: its slack is one
     unit of its last place.
@@ -70,9 +70,9 @@ def typed_number(text: str) -> Typed | None:
 
 
 def based_number(text: str) -> tuple[str, int] | None:
-    """Return (digits, base) of a number with a base written to it, None for other text: "432_5" and "(432)_{5}".
+    """Return (digits, base) of a number with a written base ("432_5", "(432)_{5}"), or None for other text.
 
-    Letters alone are a number only above base ten and where each is a digit of it: FF_{16}, but not x_2 or ab_{10}.
+    Letters alone are a number only if each is a digit of the base, as in FF_{16}, but not in x_2 or ab_{10}.
     """
     found = _BASE.fullmatch(text) if "_" in text or "base" in text else None
     if not found or len(found[1]) > 100:

@@ -1,4 +1,4 @@
-"""What an answer says: its reading, made once for a wording, and the comparison of two readings."""
+"""What an answer means: its reading, cached per wording, and the comparison of two readings."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from em_hf.answers.numbers import Typed, based_number, typed_number
 from em_hf.answers.units import Unit, split_unit
 from em_hf.answers.wording import TEXT_OPEN, clean, plain
 
-_LONGEST = 2000  # characters of an answer that are looked at for more than their wording
+_LONGEST = 2000  # characters; a longer answer is compared only by its wording
 _MOST_PARTS = 50
 _CHOICE = re.compile(
     rf"(?:{TEXT_OPEN}?\s*\(\s*{TEXT_OPEN}?([A-Z])\x02?\s*\)\s*\x02?|{TEXT_OPEN}?\s*([A-Z])\s*[).:]\s*\x02?)\s*[.:]?\s*(.*)"
@@ -37,10 +37,10 @@ _EMPTY_SET = re.compile(r"\\emptyset|\\\{\s*\\\}|\{\s*\}|(?:the )?empty set", re
 
 @dataclass(frozen=True)
 class Reading:
-    """An answer, read.
+    """A parsed answer.
 
-    `kind` is "word", "number", "based", "list", "set", "matrix", a pair of brackets such as "[)", "union", or
-    "expression". Only what belongs to the kind is filled in.
+    `kind` is "word", "letter", "choice", "number", "based", "list", "set", "matrix", a pair of brackets such as "[)",
+    "union", or "expression". Only the fields that belong to the kind are filled in.
     """
 
     text: str
@@ -58,7 +58,7 @@ class Reading:
 
 @lru_cache(maxsize=8192)
 def read(answer: str) -> Reading:
-    """Return the reading of an answer as it was typed."""
+    """Return the reading of an answer as it was written."""
     if _SIMPLE.fullmatch(answer):
         return Reading(answer, "number", number=typed_number(answer))
     if len(answer) > _LONGEST:
@@ -124,7 +124,7 @@ def _scalar(text: str, scale: int) -> Reading:
 
 
 def _structure(text: str, depth: int) -> Reading | None:
-    """The reading of a matrix, a list, a set, a tuple, an interval or a union of these; None for a single value."""
+    """Return the reading of a matrix, list, set, tuple, interval or union of these, or None for a single value."""
     text = text.strip()
     if found := _MATRIX.fullmatch(text):
         if found[1] == "vmatrix":
@@ -166,7 +166,7 @@ def _bracketed(text: str, opening: str, end: str, depth: int, inner: str | None 
 
 
 def _alternatives(text: str, depth: int) -> list[Reading]:
-    r"""Both values of an expression with \pm, else the one."""
+    r"""Return both values of an expression with \pm, else the single one."""
     if r"\pm" not in text:
         return [_read(text, depth + 1)]
     plus = text.replace(r"\pm", "+").replace(r"\mp", "-")
@@ -175,7 +175,7 @@ def _alternatives(text: str, depth: int) -> list[Reading]:
 
 
 def _encloses(text: str, opening: str, end: str) -> bool:
-    """Whether the first bracket of `text` is closed by the last one."""
+    """Return whether the first bracket of `text` is closed by the last one."""
     open_brackets = 0
     for found in _TOKEN.finditer(text):
         if found[0] in ("(", "[", "{", r"\{", r"\langle"):
@@ -188,7 +188,7 @@ def _encloses(text: str, opening: str, end: str) -> bool:
 
 
 def _split(text: str, separator: re.Pattern[str] = _JOINED) -> list[str]:
-    """`text` cut at the separators that stand in no brackets. An interval's brackets need not match."""
+    """Return `text` split at the separators outside all brackets; an interval's brackets need not match."""
     cuts, level = [0], 0
     tokens = re.compile(rf"({_TOKEN.pattern})|(?:{separator.pattern})")
     ends = []
@@ -206,7 +206,7 @@ def _split(text: str, separator: re.Pattern[str] = _JOINED) -> list[str]:
 
 
 def same(a: Reading, b: Reading) -> bool:
-    """Whether two readings say the same. Symmetric, and true of a reading and itself."""
+    """Return whether two readings are equivalent; symmetric, and true of a reading and itself."""
     if a == b or _squeezed(a.whole or a.text) == _squeezed(b.whole or b.text):
         return True
     if a.kind == "choice" or b.kind == "choice":
@@ -226,7 +226,7 @@ def same(a: Reading, b: Reading) -> bool:
 
 
 def _squeezed(text: str) -> str:
-    """`text` without the spaces that separate no two numbers and no two letters."""
+    """Return `text` without spaces, except those between two letters or digits."""
     return re.sub(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])", "", text)
 
 
@@ -240,7 +240,7 @@ def _same_choice(a: Reading, b: Reading) -> bool:
 
 
 def _same_list(listed: Reading, other: Reading) -> bool:
-    """A bare list says the same as a set of its elements, or as a tuple of them in its order."""
+    """Return whether a bare list equals a set of its elements, or a tuple of them in the same order."""
     if other.kind == "set":
         return _matched(listed.parts, other.parts)
     if other.kind in ("()", "[]"):
@@ -263,7 +263,7 @@ def _in_order(a: Sequence[Reading], b: Sequence[Reading]) -> bool:
 
 
 def _matched(a: Sequence[Reading], b: Sequence[Reading]) -> bool:
-    """Whether each of `a` has its own match in `b`."""
+    """Return whether each of `a` has its own match in `b`, with none left over."""
     left = list(b)
     if len(a) != len(b):
         return False
@@ -284,7 +284,7 @@ def _distinct(parts: Sequence[Reading]) -> list[Reading]:
 
 
 def _is_region(reading: Reading) -> bool:
-    """Whether a reading can stand for a set of real numbers: an interval, a union, a set, or an inequality."""
+    """Return whether a reading can denote a set of real numbers: an interval, a union, a set, or an inequality."""
     return reading.kind in ("()", "[]", "(]", "[)", "union", "set") or bool(
         reading.kind == "expression" and re.search(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])|\\mathbb", reading.text)
     )

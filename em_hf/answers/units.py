@@ -1,4 +1,4 @@
-"""What stands beside a number: a unit of measurement, a currency, or what was counted."""
+"""The labels of numbers: a unit of measurement, a currency, or what was counted."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Unit:
     words: frozenset[str] = frozenset()
 
     def agrees(self, other: "Unit") -> bool:
-        """Whether amounts in the two units can be equal: one dimension, or words of which one side has all."""
+        """Return whether amounts in the two units can be equal: same dimensions, or one side has all the words."""
         if self.dimensions or other.dimensions:
             return self.dimensions == other.dimensions
         return self.words <= other.words or other.words <= self.words
@@ -48,7 +48,7 @@ _MEASURES = {
     "units": "unit: 1",
     "bytes": "byte: 1; kb kilobyte: 1000; mb megabyte: 1000000; gb gigabyte: 1000000000; bit: 1/8",
 }
-# Names, and the size and unit that they are short for; behind the slash stands what it is divided by.
+# Names, and the size and unit that they abbreviate; a slash comes before the divisors.
 _DERIVED = (
     ("l liter litre", 1, "dm^3"),
     ("gal gallon", Fraction("3.785411784"), "dm^3"),
@@ -89,7 +89,7 @@ SCALES = {
     "trillion": 10**12,
     "dozen": 12,
 }
-# A word after a number that does something to it: no unit begins with it.
+# Words after a number that operate on it: no unit begins with one.
 _WORKING = frozenset(
     "and or to out minus plus times over mod choose squared cubed factorial pi sqrt negative half halves third thirds"
     " quarter quarters fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths divided multiplied"
@@ -138,7 +138,7 @@ def split_unit(text: str) -> tuple[str, Unit | None, int]:
     """Take the unit off the end (or a currency off the front) of a cleaned answer.
 
     Returns:
-        What is left, the unit or None, and the factor that a word of scale gives ("5 thousand" -> "5", None, 1000).
+        The rest, the unit or None, and the factor given by a scale word ("5 thousand" -> "5", None, 1000).
     """
     if not re.search(r"[0-9]|\\(?:frac|sqrt|pi)", text):
         return text, None, 1
@@ -204,7 +204,7 @@ def _stem(word: str) -> str:
 
 @lru_cache(maxsize=2048)
 def parse_unit(text: str) -> Unit | None:
-    """Return the unit that `text` names ("km/h", "square feet", "miles per hour"), None where it names none."""
+    """Return the unit that `text` names ("km/h", "square feet", "miles per hour"), or None if it names none."""
     text = re.sub(r"\\cdot|[()·]", " ", text.replace(" per ", " / ").replace("/", " / "))
     text = re.sub(r"\s*\^\s*", "^", text).strip().rstrip(".")
     sign, raised, size = 1, 1, Fraction(1)
@@ -271,7 +271,7 @@ def _add_prefixes(units: dict[str, Unit]) -> None:
 
 
 def _composed(text: str, units: dict[str, Unit]) -> Unit:
-    """Read the notation of `_DERIVED`: names with powers, those behind the first slash below the line."""
+    """Parse the notation of `_DERIVED`: names with powers, those after the first slash in the denominator."""
     powers: dict[str, int] = {}
     size = Fraction(1)
     above, _, below = text.partition("/")

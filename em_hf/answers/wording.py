@@ -1,10 +1,10 @@
-r"""One wording for the many ways in which the same answer is typed: Unicode, LaTeX, Markdown, separators."""
+r"""Normalize the many ways of writing the same answer: Unicode, LaTeX, Markdown, separators."""
 
 import re
 import unicodedata
 from fractions import Fraction
 
-# Around what stood in \text{}: a unit may follow a number there, never a variable.
+# Marks around the content of \text{}: a unit may follow a number there, never a variable.
 TEXT_OPEN, TEXT_CLOSE = "\x01", "\x02"
 
 _SIGNS = {
@@ -102,7 +102,7 @@ _INFINITY = re.compile(r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])")
 _TIMES_TEN = re.compile(r"(?<=[0-9])\s*(?:[xX*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)")
 _BARE_POWER = re.compile(r"(?:\^|\*\*)\s*([+-]?[0-9]+)(?![0-9.])")
 
-# A separator of thousands. Not behind a bracket: (1,234) is a point.
+# Thousands separators, but not after a bracket: (1,234) is a point.
 _THOUSANDS = re.compile(r"(?<![0-9.(\[{,])([0-9]{1,3})((?:(?:,|\{,\}|,?\\!\s*|\\,)[0-9]{3})+)(?![0-9])")
 _SPACED = re.compile(r"(?<![0-9.,/^_])(?<![0-9] )([1-9][0-9]{0,2})((?: [0-9]{3})+)(?! ?[0-9/])")
 _REPEATING = re.compile(r"([0-9]*)\.([0-9]*)\\(?:overline|bar|dot)\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))")
@@ -115,9 +115,9 @@ _MIXED = re.compile(
 
 
 def clean(answer: str) -> str:
-    """Return `answer` in one wording: ASCII, one LaTeX command for each meaning, no separators of thousands.
+    """Return `answer` in normalized form: ASCII, one LaTeX command for each meaning, no thousands separators.
 
-    What stood in a text command stays marked (`TEXT_OPEN`, `TEXT_CLOSE`), since a unit is told from a variable by it.
+    The content of a text command stays marked (`TEXT_OPEN`, `TEXT_CLOSE`), which tells a unit from a variable.
     """
     text = _ascii(answer)
     text = _delimiters(text).strip()
@@ -140,7 +140,7 @@ def _latex(text: str) -> str:
     text = _FORMATTING.sub("", text)
     text = _SPACES.sub(" ", text)
     text = _COMMAND.sub(lambda m: _RENAMED.get(m[0], m[0]), text)
-    for _ in range(3):  # text commands in text commands
+    for _ in range(3):  # nested text commands
         text = _TEXT.sub(rf" {TEXT_OPEN}\1{TEXT_CLOSE} ", text)
     text = _FONT.sub("", text)
     return _DEGREES.sub(r"^\\circ ", text)
@@ -178,7 +178,7 @@ def _character(character: str) -> str:
 
 
 def _delimiters(text: str) -> str:
-    """Take off the signs around a formula. A dollar sign before a number that nothing closes is money."""
+    """Remove the delimiters around a formula; an unclosed dollar sign before a number is money."""
     text = text.replace(r"\(", " ").replace(r"\)", " ").replace(r"\[", " ").replace(r"\]", " ").replace("$$", "$")
     pairs = len(re.findall(r"(?<!\\)\$", text))
     if pairs % 2 == 0:

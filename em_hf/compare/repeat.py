@@ -1,4 +1,4 @@
-"""Many samples of one prompt, each with and without EM-INF from the same random numbers, and what they come to."""
+"""Many samples of one prompt, each with and without EM-INF from the same random numbers, and their statistics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ SAMPLES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Tally:
-    """What the samples of one kind of decoding came to.
+    """Statistics of the samples with or without EM-INF.
 
     Attributes:
-        answers: the final answer of each sample, None where it gave none.
-        right: whether each answer is the known one; empty where none is known.
-        accuracy, low, high: share of right answers and its 95% bootstrap interval; None where no answer is known.
+        answers: the final answer of each sample, or None if it gave none.
+        right: whether each answer is the known one; empty if none is known.
+        accuracy, low, high: share of right answers and its 95% bootstrap interval; None if no answer is known.
         agreement: share of samples that give the most frequent answer.
         distinct: number of different answers.
     """
@@ -43,7 +43,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Repeated:
-    """Both tallies after `n` samples, and accuracy with EM-INF minus without, with its paired 95% interval."""
+    """Both tallies after `n` samples, and the gain in accuracy from EM-INF with its paired 95% interval."""
 
     n: int
     plain: Tally
@@ -65,16 +65,16 @@ def repeat(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> Iterator[Repeated]:
-    """Draw `n` samples of one prompt plain and `n` with EM-INF, the i-th of both from the same noise.
+    """Draw `n` samples of one prompt with plain decoding and `n` with EM-INF, the i-th of each from the same noise.
 
-    Yields what there is after every batch of 16 pairs; the last item has all. Sample 0 draws what `decode_steps` draws
-    with the same seed. Closing the generator stops the decoding.
+    Yields the results so far after every batch of 16 pairs; the last item has all of them. Sample 0 is the one that
+    `decode_steps` draws with the same seed. Closing the generator stops the decoding.
 
     Args:
-        inputs: what `encode_prompts` returned for one prompt, `[1, prompt tokens]`.
+        inputs: the output of `encode_prompts` for one prompt, `[1, prompt tokens]`.
         answer: the known answer, if any.
         temperature: above 0, since greedy samples would all be the same.
-        top_k, top_p: as in transformers; 0 and 1 cut nothing off.
+        top_k, top_p: as in transformers; 0 and 1 turn them off.
 
     Raises:
         ValueError: `n` is below 1, or another setting is out of range.
@@ -116,7 +116,7 @@ def _repeated(plain: list[str], em: list[str], answer: str | None) -> Repeated:
 
 
 def tally(texts: list[str], answer: str | None = None) -> Tally:
-    """Answers, accuracy, agreement and variety of samples of one prompt; see `Tally`."""
+    """Return the answers, accuracy, agreement and variety of samples of one prompt; see `Tally`."""
     answers = [extract_answer(text) for text in texts]
     shares = agreement(answers)
     right = [] if answer is None else [found is not None and same_answer(answer, found) for found in answers]
@@ -124,6 +124,6 @@ def tally(texts: list[str], answer: str | None = None) -> Tally:
     if right:
         numbers = [float(value) for value in right]
         accuracy, (low, high) = sum(numbers) / len(numbers), share_interval(numbers)
-    # The members of a group of equal answers add up to one.
+    # Each group of equal answers adds up to one.
     distinct = round(sum(1 / (share * len(texts)) for share in shares if share))
     return Tally(texts, answers, right, accuracy, low, high, max(shares), distinct)

@@ -1,4 +1,4 @@
-"""One prompt in several rows that draw the same random numbers, token by token, with what each token was drawn from."""
+"""One prompt decoded in several rows with the same random numbers, and the distribution behind each token."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -35,11 +35,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Token:
-    """A token of one row. Entropies in nats, of the distributions that EM-INF saw and left.
+    """A token of one row. Entropies in nats, of the distributions before and after EM-INF.
 
-    `text` is what it adds to the text, or the name of a special token. `candidates` are the most probable before, the
-    most probable after, and the token itself, the most probable after EM-INF first. `chances` are the probabilities
-    that this row, after EM-INF, gave to what each row drew at this step.
+    `text` is what it adds to the text, or the name of a special token. `candidates` are the most probable tokens before
+    and after EM-INF and the token itself, in order of decreasing probability after EM-INF. `chances` are the
+    probabilities that this row, after EM-INF, gave to the token that each row drew at this step.
     """
 
     token_id: int
@@ -54,9 +54,9 @@ class Token:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of all rows: a token, or None for a row that has ended.
+    """One decoding step of all rows: a token each, or None for a row that has ended.
 
-    `seconds` since decoding began; `em_seconds` of it, in this step alone, for EM-INF and the two entropies.
+    `seconds` is the time since decoding began, `em_seconds` the time in this step for EM-INF and the two entropies.
     """
 
     index: int
@@ -82,7 +82,7 @@ class Comparison:
 
     Attributes:
         diverges_at: the index of the first token in which they differ; None if they are identical.
-        divergence: the same token with its probabilities; None too where one row had ended before.
+        divergence: the same token with its probabilities; also None if one row had already ended.
         sentence: what happened, in words; see `verdict`.
     """
 
@@ -109,20 +109,20 @@ def decode_steps(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> Generator[Step, None, None]:
-    """Decode one prompt in as many rows as there are settings, all from the noise of `CoupledSampling(seed)`.
+    """Decode one prompt in one row per entry of `rows`, all from the noise of `CoupledSampling(seed)`.
 
-    Rows with equal settings give equal tokens; where two rows diverge, their settings are the cause. All rows are one
-    batch, so that a step costs one forward pass. Closing the generator stops the decoding.
+    Rows with equal settings give equal tokens; if two rows diverge, their settings are the cause. All rows form one
+    batch, so a step costs one forward pass. Closing the generator stops the decoding.
 
     Args:
-        model: left with EM-INF enabled, which switches nothing on.
-        tokenizer: the model's.
-        inputs: what `encode_prompts` returned for one prompt: `input_ids` and `attention_mask`, `[1, prompt tokens]`.
+        model: the model; EM-INF stays enabled on it, which by itself changes nothing.
+        tokenizer: the model's tokenizer.
+        inputs: the output of `encode_prompts` for one prompt: `input_ids` and `attention_mask`, `[1, prompt tokens]`.
         rows: EM-INF's settings for each row, None for plain decoding.
-        seed: of the noise.
-        max_new_tokens: the most tokens per row.
-        temperature: of the draw, after EM-INF; 0 takes the most probable token (greedy).
-        top_k, top_p: as in transformers; 0 and 1 cut nothing off.
+        seed: seed of the noise.
+        max_new_tokens: maximum number of tokens per row.
+        temperature: sampling temperature, applied after EM-INF; 0 takes the most probable token (greedy).
+        top_k, top_p: as in transformers; 0 and 1 turn them off.
 
     Raises:
         ValueError: a setting is out of range.
@@ -163,7 +163,7 @@ def decode_steps(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one row's token was drawn from."""
+    """The distribution that one row's token was drawn from."""
 
     entropy_before: float
     entropy_after: float
@@ -175,7 +175,7 @@ class _Seen:
 
 
 class _Latest(EntropyTrace):
-    """The trace of the step under way alone, so that reading it does not grow with the length."""
+    """A trace of the current step only, so that the cost of reading it does not grow with the length."""
 
     def record(self, before: Tensor, after: Tensor, adjusted: Tensor, finished: Tensor | None = None) -> None:
         self.clear()
@@ -193,7 +193,7 @@ class _Watch(LogitsProcessor):
         self.seconds = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if self._ended is None:  # what stands before the first step is the prompt
+        if self._ended is None:  # only the prompt precedes the first step
             self._ended = torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
         else:
             self._ended = self._ended | self._end.ended(input_ids)
@@ -284,9 +284,9 @@ def first_divergent(
     max_new_tokens: int,
     **draw: Any,
 ) -> int:
-    """Return the index of the first prompt whose rows of `compare_decoding` differ; 0 where there is none.
+    """Return the index of the first prompt whose rows of `compare_decoding` differ, or 0 if there is none.
 
-    Eight prompts at a time are decoded in one batch. `draw` are temperature, top_k and top_p, as for `decode_steps`.
+    Prompts are decoded in batches of eight. `draw` holds temperature, top_k and top_p, as for `decode_steps`.
     """
     how = SamplingConfig(max_new_tokens=max_new_tokens, seed=seed, **draw)
     enable_entropy_min(model)
@@ -312,7 +312,7 @@ def collect(steps: Sequence[Step], *, seed: int, answer: str | None = None) -> C
     """Return the two rows of a finished `decode_steps` as a comparison.
 
     Args:
-        seed: what the rows were drawn with.
+        seed: the seed that the rows were drawn with.
         answer: the known answer of the prompt, if any; the sentence then says who is right.
     """
     plain, em = ([token for step in steps if (token := step.rows[row]) is not None] for row in range(2))

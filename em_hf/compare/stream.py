@@ -1,4 +1,4 @@
-"""`generate` as a generator: an item for every step while it happens, and closing it stops the decoding."""
+"""`generate` as a generator: it yields an item for every step as it happens, and closing it stops the decoding."""
 
 from collections.abc import Callable, Generator
 from queue import SimpleQueue
@@ -14,20 +14,20 @@ Item = TypeVar("Item")
 
 
 class PieceStream:
-    """Token ids one by one into the text that each adds, special tokens by name, without decoding all again each time.
+    """Incremental detokenizer: the text that each token id adds, special tokens by name, without decoding all again.
 
-    A token alone may be half a character or lose its leading space, so it is decoded behind the tokens before it; half
-    a character shows when its last part has come, and until then its tokens add nothing.
+    A token alone may be part of a character or lose its leading space, so it is decoded after the tokens before it; a
+    split character is shown once its last part has arrived, and until then its tokens add nothing.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self._ids: list[int] = []  # the tokens of the character before, as context, then those that came since
+        self._ids: list[int] = []  # the tokens of the previous character, as context, then those since
         self._context = 0
-        self._shown = 0  # characters of their text that have been given out
+        self._shown = 0  # characters of their text already returned
 
     def push(self, token_id: int, *, last: bool = False) -> str:
-        """The text that this token adds. `last`: no other follows, so that half a character is shown as it is."""
+        """Return the text that this token adds. `last`: no other follows, so an incomplete character is shown as is."""
         self._ids.append(token_id)
         text = self._decode(self._ids)
         whole = text if last else text.rstrip("\ufffd")
@@ -50,7 +50,7 @@ class _Stop(StoppingCriteria):
 
 
 class _Tell(BaseStreamer):
-    """Hands the tokens `[rows]` of each step on; the first call of all is the prompt."""
+    """A streamer that passes on the tokens `[rows]` of each step; its first call has the prompt."""
 
     def __init__(self, tell: Callable[[Tensor], None]) -> None:
         self.tell = tell
@@ -66,11 +66,11 @@ class _Tell(BaseStreamer):
 
 
 def stream_generate(model: Any, item: Callable[[Tensor], Item], **kwargs: Any) -> Generator[Item, None, None]:
-    """Run `model.generate(**kwargs)` beside the caller and yield `item(tokens)` of each step's new tokens `[rows]`.
+    """Run `model.generate(**kwargs)` in a thread and yield `item(tokens)` for each step's new tokens `[rows]`.
 
-    `item` is called between two steps, so it may read what logits processors noted in the step before. Closing the
-    generator, or dropping it, ends the decoding after the step under way, and returns when it has ended. An error of
-    `generate` or of `item` is raised here.
+    `item` is called between two steps, so it may read what logits processors recorded in the previous step. Closing or
+    dropping the generator ends the decoding after the current step, and returns when it has ended. An error in
+    `generate` or `item` is raised here.
     """
     items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
     stop = Event()
@@ -82,7 +82,7 @@ def stream_generate(model: Any, item: Callable[[Tensor], Item], **kwargs: Any) -
                 streamer=_Tell(lambda tokens: items.put(("item", item(tokens)))),
                 stopping_criteria=StoppingCriteriaList([_Stop(stop)]),
             )
-        except BaseException as error:  # goes to the caller, whatever it is: nobody else waits for this thread
+        except BaseException as error:  # any error goes to the caller: nothing else waits for this thread
             items.put(("error", error))
         else:
             items.put(("end", None))

@@ -1,4 +1,4 @@
-"""What a decode of two rows came to, in a sentence or two: `em-hf generate`, the app and Python all show this one."""
+"""The outcome of decoding two rows, in a sentence or two: `em-hf generate`, the app and Python all show this one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Divergence:
     """The first token in which two rows differ.
 
     Attributes:
-        index (int): Its place among the new tokens.
-        plain (str), em (str): What each row drew; special tokens by name.
+        index (int): Its index among the new tokens.
+        plain (str), em (str): The token that each row drew; special tokens by name.
         chance_plain (float): The probability of the plain row's token, at temperature 1.
-        chance_left (float): What EM-INF left of that probability.
+        chance_left (float): That probability after EM-INF.
         chance_em (float): The probability of the other row's token after EM-INF.
     """
 
@@ -32,7 +32,7 @@ class Divergence:
     chance_em: float
 
     def sentence(self) -> str:
-        """Return what happened in one sentence."""
+        """Describe what happened in one sentence."""
         return (
             f"Plain drew {_quoted(self.plain)} ({_percent(self.chance_plain)}); EM-INF left it "
             f"{_percent(self.chance_left)} and drew {_quoted(self.em)}."
@@ -41,7 +41,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a finished decode came to.
+    """The outcome of a finished decode.
 
     Attributes:
         sentence (str): One sentence or two.
@@ -58,11 +58,11 @@ class Verdict:
 def verdict(
     steps: "Sequence[Step]", *, names: Sequence[str] = NAMES, em: bool = True, answer: str | None = None
 ) -> Verdict:
-    """Say what a decode of two rows came to: where they part, and what each answers.
+    """Describe the outcome of decoding two rows: where they diverge, and what each answers.
 
     Args:
         steps (sequence of Step): The finished decode.
-        names (sequence of two str): What the rows are called.
+        names (sequence of two str): The names of the rows.
         em (bool, default True): Whether the second row was decoded with EM-INF.
         answer (str, optional): The known answer of the prompt.
     """
@@ -77,7 +77,7 @@ def verdict(
 
 
 def first_difference(steps: "Sequence[Step]") -> int | None:
-    """Return the index of the first step whose rows do not all have the same token, None where there is none."""
+    """Return the index of the first step whose rows do not all have the same token, or None if there is none."""
     for step in steps:
         if len({None if token is None else token.token_id for token in step.rows}) > 1:
             return step.index
@@ -85,7 +85,7 @@ def first_difference(steps: "Sequence[Step]") -> int | None:
 
 
 def divergence(steps: "Sequence[Step]") -> Divergence | None:
-    """Return the first step whose two rows drew different tokens, None where there is none."""
+    """Return the first step whose two rows drew different tokens, or None if there is none."""
     index = first_difference(steps)
     step = next((step for step in steps if step.index == index), None)
     if step is None or step.rows[0] is None or step.rows[1] is None or len(step.rows[1].chances) < 2:

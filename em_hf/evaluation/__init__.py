@@ -1,6 +1,6 @@
-"""Evaluation on lm-eval: its model type `em-hf`, benchmarks, inference-time strategies, and whether EM will help.
+"""Evaluation with lm-eval: model type `em-hf`, benchmarks, inference-time strategies, and whether EM will help.
 
-Importing this package registers the model type with lm-eval, where that is installed, and imports nothing heavy.
+Importing this package registers the model type with lm-eval, if that is installed, and imports nothing heavy.
 """
 
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""What every lm-eval model of ours does alike, whatever decodes: strategies, turns, batches, seeds, answers kept."""
+"""What all our lm-eval models share, whatever the backend: strategies, turns, batches, seeds and saved answers."""
 
 import json
 import time
@@ -13,19 +13,19 @@ from em_hf.evaluation.strategy import NEXT_TURN, Completion, Strategy, together
 from em_hf.models import Prompt
 from em_hf.sampling import seed_batch
 
-# One answer that was asked for: the task, the number of the problem in it, the number of the answer to it.
+# The key of one requested answer: the task, the problem's number in it, and the answer's number for that problem.
 Key = tuple[str, int, int]
-# Begins a problem that is a list of messages: lm-eval hands every problem on as text.
+# Prefix of a problem that is a list of messages: lm-eval passes on every problem as text.
 CHAT = "em-hf chat: "
 
 
 def chat_text(prompt: Prompt) -> str:
-    """Return a prompt as the text that lm-eval takes for it: itself, or its messages as JSON."""
+    """Return a prompt as text for lm-eval: unchanged, or its messages as JSON."""
     return prompt if isinstance(prompt, str) else CHAT + json.dumps(list(prompt), ensure_ascii=False)
 
 
 def read_chat(history: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Return a conversation whose problems that are messages are messages again."""
+    """Return a conversation in which problems encoded by `chat_text` are messages again."""
     turns: list[dict[str, str]] = []
     for message in history:
         content = message["content"]
@@ -34,18 +34,18 @@ def read_chat(history: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
 
 
 class Answering:
-    """Mixed into an lm-eval model: `generate_until` by a strategy. The engine's class has `complete`.
+    """A mixin for lm-eval models: `generate_until` with a strategy. The engine's class implements `complete`.
 
-    Without a strategy a request is decoded as its own generation arguments say, which may hold `entropy_min`. With one,
-    the strategy sets how tokens are drawn, and the request what is left: its stop strings and its length. Batches are
-    cut from the whole list of requests and each draws from a seed of its own, so the answers depend on neither what was
-    answered before nor what was read back.
+    Without a strategy, a request is decoded with its own generation arguments, which may include `entropy_min`. With
+    one, the strategy sets how tokens are drawn, and the request sets the rest: stop strings and length. Batches are cut
+    from the whole list of requests and each has its own seed, so the answers depend neither on what was answered before
+    nor on what was read back.
 
     Attributes:
-        completions: every answer of the last `generate_until`, under its key.
-        answered: answers known from an earlier run, which are not decoded again; a batch counts only if whole.
-        on_batch: called with each batch's new answers as they come.
-        on_progress: called with the number of requests answered so far and of all.
+        completions: every answer of the last `generate_until`, by key.
+        answered: answers known from an earlier run, which are not decoded again; only complete batches are reused.
+        on_batch: called with each batch's new answers as they arrive.
+        on_progress: called with the number of requests answered so far and the total.
     """
 
     batch_size: Any
@@ -64,7 +64,7 @@ class Answering:
         raise NotImplementedError
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """The answers to the requests, in their order."""
+        """Return the answers to the requests, in the same order."""
         keys = _keys(requests)
         if any(CHAT in str(request.args[0]) for request in requests):
             raise ValueError(
@@ -89,7 +89,7 @@ class Answering:
         return [self.completions[key].text for key in keys]
 
     def _in_turns(self, requests: list[Instance]) -> list[Completion]:
-        """The answers; to a problem that is asked in `turns`, those to all its questions in one text."""
+        """Return the answers; for a problem asked in `turns`, the answers to all its questions in one text."""
         contexts, generation = [request.args[0] for request in requests], dict(requests[0].args[1])
         found = last = self._answer(contexts, generation)
         questions = [list(request.doc.get("turns") or []) for request in requests]
@@ -111,10 +111,10 @@ class Answering:
         return self.strategy.run(self, contexts, generation)
 
     def _batches(self, requests: list[Instance]) -> Iterator[tuple[int, list[int]]]:
-        """The places of the requests batch by batch, prompts of like length together, longest first.
+        """Yield each batch's start and its requests' positions, prompts of similar length together, longest first.
 
-        Requests with different generation arguments are never in one batch. A strategy that draws several samples at
-        once counts with all of them.
+        Requests with different generation arguments never share a batch. If a strategy draws several samples at once,
+        all of them count towards the batch size.
         """
         at_once = max(1, int(self.batch_size) // (self.strategy.answers if self.strategy else 1))
         arguments = [repr(request.args[1]) for request in requests]
@@ -127,9 +127,9 @@ class Answering:
             done += len(places)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The parent's, remembered, so that `follow_up` can go on with the conversation.
+        """Apply the parent's template and remember the conversation, so that `follow_up` can continue it.
 
-        An assistant's last message is the beginning of the answer.
+        If the last message is the assistant's, it is the beginning of the answer.
         """
         turns = read_chat(chat_history)
         begun = turns[-1]["role"] == "assistant"
@@ -138,7 +138,7 @@ class Answering:
         return text
 
     def follow_up(self, context: str, answer: str, instruction: str) -> str:
-        """The conversation after `answer` and the user's `instruction`; in plain text where there is no template."""
+        """Return the conversation after `answer` and the user's `instruction`, as plain text if it has no template."""
         if context not in self._chats:
             return f"{context}{answer}\n\n{instruction}\n"
         turns = [{"role": "assistant", "content": answer}, {"role": "user", "content": instruction}]
@@ -146,7 +146,7 @@ class Answering:
 
 
 def _keys(requests: Sequence[Instance]) -> list[Key]:
-    """The key of each request; lm-eval repeats the same request for several answers."""
+    """Return the key of each request; lm-eval repeats the same request for several answers."""
     seen: dict[tuple[str, int], int] = {}
     keys = []
     for request in requests:

@@ -1,4 +1,4 @@
-"""How sure a model was of each answer it sampled, in every measure that an EM method goes by; and was it right?"""
+"""A model's confidence in each answer it sampled, in every measure that an EM method uses, and whether it was right."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,10 +24,10 @@ MEASURES = {
 
 @dataclass
 class Sample:
-    """One sampled answer to problem number `problem`: higher confidence is surer, in every measure.
+    """One sampled answer to problem number `problem`; in every measure, a higher value is more confident.
 
-    `log_weights` has for every setting of EM-INF `log q(y) - log p(y)`: how much likelier that setting would have made
-    this answer than plain sampling did, in nats.
+    `log_weights` holds `log q(y) - log p(y)` in nats for every setting of EM-INF: how much likelier that setting would
+    have made this answer than plain sampling did.
     """
 
     problem: int
@@ -69,7 +69,7 @@ def sample_answers(
     """Return `samples` answers per prompt at temperature 1 (top_k 0, top_p 1), with every measure of confidence.
 
     Args:
-        configs: settings of EM-INF to reweigh the answers under, keyed by a number (the threshold); none if None.
+        configs: EM-INF settings to reweight the answers under, keyed by a number (the threshold); none if None.
         batch_size: answers decoded together.
         on_progress: called with the number of prompts done.
     """

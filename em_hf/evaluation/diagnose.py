@@ -1,7 +1,7 @@
-"""Will EM help this model? From a few labelled problems: does confidence go with being right, and what would change?
+"""Will EM help this model? From a few labelled problems: does confidence track correctness, and what would change?
 
-EM makes a model surer of what it is surest of already. It helps where, among the answers to one problem, the surer ones
-are the right ones, and harms where they are the wrong ones; both show before any training.
+EM makes a model more confident in what it is already most confident in. It helps if, among the answers to one problem,
+the more confident ones are right, and harms if they are wrong; both show before any training.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ from em_hf.evaluation.results import Figure
 from em_hf.markdown import markdown_table
 from em_hf.stats import bootstrap_interval, share_interval
 
-# The measure of confidence that each method raises; training methods have their names of `em_hf.methods`. EM-INF and
-# EM-FT sharpen every token's distribution, and so make likely answers likelier.
+# The measure of confidence that each method raises; training methods are named as in `em_hf.methods`. EM-INF and EM-FT
+# sharpen every token's distribution, and so make likely answers likelier.
 SHARPENING = ("em-inf", "em-ft")
 METHODS = {
     **dict.fromkeys(SHARPENING, "sequence"),
@@ -27,21 +27,21 @@ METHODS = {
     "sc-rl": "self-consistency",
 }
 COVERAGES = (0.1, 0.25, 0.5, 0.75, 1.0)
-# A sharper distribution gains where right answers are more often the surer ones than not. As a reward, a measure that
-# ranked right above wrong less often than this did not help the pocket reasoner in training.
+# A sharper distribution gains if right answers are the more confident ones more often than not. As a reward, a measure
+# that ranked right above wrong less often than this did not help the pocket reasoner in training.
 ENOUGH_TO_SHARPEN, ENOUGH_TO_REWARD = 0.5, 0.7
 _RESAMPLES = 300
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How a measure of confidence relates to being right.
+    """The relation of a measure of confidence to correctness.
 
     Attributes:
-        overall: AUROC over all answers: the chance that a right one is surer than a wrong one.
-        within: the same among the answers to one problem, averaged over the problems that have both kinds; None where
-            there is none. This is what a reward can teach.
-        risk_coverage: accuracy of the surest part of all answers, for each part.
+        overall: AUROC over all answers: the chance that a right one is more confident than a wrong one.
+        within: the same among the answers to one problem, averaged over the problems that have both kinds, or None if
+            there are none. This is what a reward can teach.
+        risk_coverage: accuracy of the most confident fraction of all answers, for each fraction.
     """
 
     name: str
@@ -52,10 +52,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Accuracy under EM-INF with a threshold, from the same answers weighed anew.
+    """Predicted accuracy under EM-INF with a threshold, from reweighting the same answers.
 
-    `gain` is against plain sampling. `effective` is the share of the answers that the weights leave in effect; where it
-    is small, the prediction rests on few answers and generating again is the way to know.
+    `gain` is relative to plain sampling. `effective` is the effective sample size as a share of the answers; if it is
+    small, the prediction rests on few answers and should be checked by generating again.
     """
 
     threshold: float
@@ -66,7 +66,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found, and the sentences that follow from it."""
+    """The findings, and the conclusions that follow from them."""
 
     problems: int
     samples: int
@@ -85,10 +85,10 @@ class Diagnosis:
 
 
 def diagnose(samples: Sequence[Sample], *, seed: int = 0) -> Diagnosis:
-    """Return the diagnosis from sampled answers, equally many per problem.
+    """Return the diagnosis from sampled answers, the same number per problem.
 
     Args:
-        seed: of the bootstrap, which draws problems.
+        seed: seed of the bootstrap, which resamples problems.
 
     Raises:
         ValueError: there are no answers, or only one per problem.
@@ -135,7 +135,7 @@ def _figure(
 
 
 def _auroc(name: str, samples: Sequence[Sample]) -> float:
-    """The chance that a right answer is surer than a wrong one, a tie counting half; there must be both."""
+    """Return the chance that a right answer is more confident than a wrong one, ties counting half; needs both."""
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score([s.right for s in samples], [s.confidence[name] for s in samples]))
@@ -166,7 +166,7 @@ def _measure(name: str, groups: list[list[Sample]], seed: int) -> Measure:
 
 
 def _predict(threshold: float, groups: list[list[Sample]], seed: int) -> Prediction:
-    """Self-normalized importance sampling, problem by problem: each answer counts by how much likelier it becomes."""
+    """Predict by self-normalized importance sampling per problem: answers count by how much likelier they become."""
     accuracies, gains, effective = [], [], []
     for group in groups:
         logs = np.array([s.log_weights[threshold] for s in group])
@@ -183,7 +183,7 @@ def _advice(method: str, within: Figure | None, gain: Figure | None) -> str:
 
     Args:
         within: how often its measure ranks a right answer above a wrong one to the same problem.
-        gain: what EM-INF is predicted to gain at its best threshold, None where none was asked for.
+        gain: what EM-INF is predicted to gain at its best threshold, or None if no threshold was requested.
     """
     if within is None:
         return "no evidence"
@@ -195,7 +195,7 @@ def _advice(method: str, within: Figure | None, gain: Figure | None) -> str:
 
 
 def _verdict(advice: dict[str, str]) -> str:
-    """Return "likely" where some method is to be used, "harmful" where sharpening is not to be, else "unlikely"."""
+    """Return "likely" if any method is recommended, "harmful" if sharpening is advised against, else "unlikely"."""
     if "use" in advice.values():
         return "likely"
     return "harmful" if "do not use" in (advice[method] for method in SHARPENING) else "unlikely"

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: what was asked for, the answers as they come, and the results."""
+"""The folder of an evaluation: its settings, the answers as they arrive, and the results."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -25,10 +25,10 @@ Key = tuple[str, int, int]
 class EvalFolder:
     """`eval.json` (settings, then results), `answers/<strategy>.jsonl` and lm-eval's own files in `lm_eval/`.
 
-    Answers are appended batch by batch; an evaluation of the same settings goes on from them.
+    Answers are appended batch by batch; an evaluation with the same settings resumes from them.
 
     Raises:
-        ValueError: the folder has something else in it, or an evaluation with other settings.
+        ValueError: the folder contains something else, or an evaluation with other settings.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -36,7 +36,7 @@ class EvalFolder:
         self.path = path
         mark = path / EVALUATION_FILE
         if mark.is_file() and overwrite:
-            for other in set(path.iterdir()) - {mark}:  # the mark stays until it is replaced, should this be killed
+            for other in set(path.iterdir()) - {mark}:  # the mark stays until it is replaced, in case this is killed
                 shutil.rmtree(other) if other.is_dir() else other.unlink()
             self.write(Evaluation("running", dict(settings)))
         elif mark.is_file():
@@ -45,17 +45,17 @@ class EvalFolder:
             self.write(Evaluation("running", dict(settings)))
 
     def write(self, record: Evaluation) -> None:
-        """Replace `eval.json`, whole or not at all."""
+        """Replace `eval.json` atomically."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / EVALUATION_FILE, record)
 
     def answers(self, strategy: str) -> dict[Key, Completion]:
-        """The answers of an earlier run; a line that was cut off counts for nothing."""
+        """Return the answers of an earlier run; a truncated line is skipped."""
         found = read_lines(self._answers(strategy), Answer, skip_broken=True)
         return {one.key: Completion(one.text, one.tokens, one.prompt_tokens, one.nats, one.seconds) for one in found}
 
     def keep(self, strategy: str) -> Callable[[dict[Key, Completion]], None]:
-        """What appends a batch of answers to the strategy's file."""
+        """Return a function that appends a batch of answers to the strategy's file."""
         path = self._answers(strategy)
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -65,7 +65,7 @@ class EvalFolder:
         return append
 
     def save_lm_eval(self, strategy: str, results: dict[str, Any], *, model: str) -> None:
-        """lm-eval's result and sample files for this strategy, without the folders of this machine."""
+        """Write lm-eval's result and sample files for this strategy, without this machine's paths."""
         from lm_eval.loggers import EvaluationTracker
 
         place = self.path / "lm_eval" / file_name(strategy)
@@ -79,7 +79,7 @@ class EvalFolder:
         tracker.save_results_aggregated(results, samples)
         for task, rows in samples.items():
             tracker.save_results_samples(task, rows)
-        # lm-eval files them under the model's name, which it does not know here.
+        # lm-eval puts them into a folder named after the model, whose name it does not know here.
         for inner in [p for p in place.iterdir() if p.is_dir()]:
             for file in inner.iterdir():
                 file.replace(place / file.name)
@@ -90,15 +90,15 @@ class EvalFolder:
 
 
 def file_name(strategy: str) -> str:
-    """Return a strategy's name as a file may have it on every system: `em-inf:n-grad-steps=3` has a comma instead."""
+    """Return a strategy's name as a file name valid on every system, such as `em-inf,n-grad-steps=3` with a comma."""
     return strategy.replace(":", ",")
 
 
 def check_place(path: Path) -> None:
-    """Refuse a folder that cannot be an evaluation's, before anything is loaded.
+    """Refuse a folder that cannot hold an evaluation, before anything is loaded.
 
     Raises:
-        ValueError: it is a file, or has something else in it.
+        ValueError: it is a file, or contains something else.
     """
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file: name a folder for the results")

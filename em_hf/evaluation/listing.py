@@ -4,7 +4,7 @@ from typing import Any
 
 from em_hf.evaluation.run import our_tasks
 
-# lm-eval's own tasks that the paper's leaderboard figures are on, under lm-eval's names.
+# lm-eval's own tasks behind the paper's leaderboard figures, under lm-eval's names.
 LM_EVAL_TASKS = {
     "arc_challenge": ("1172", "acc", "lm-eval; allenai/ai2_arc on the Hub"),
     "gpqa_diamond_zeroshot": ("198", "acc", "lm-eval; Idavidrein/gpqa on the Hub, gated"),
@@ -13,7 +13,7 @@ LM_EVAL_TASKS = {
 
 
 def listing() -> str:
-    """A table of our tasks and of lm-eval's that belong to the paper's protocol."""
+    """Return a table of our tasks and of those of lm-eval's that belong to the paper's protocol."""
     rows = [("task", "size", "metric", "source")]
     rows += [(name, str(_about(config)["size"]), "pass@1", _source(config)) for name, config in our_tasks().items()]
     rows += [(name, *about) for name, about in LM_EVAL_TASKS.items()]

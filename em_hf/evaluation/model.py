@@ -1,4 +1,4 @@
-"""The lm-eval model type `em-hf`: its HFLM, whose generation requests take EM-INF settings and follow a strategy."""
+"""The lm-eval model type `em-hf`: an HFLM whose generation requests accept EM-INF settings and follow a strategy."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,12 +18,12 @@ from em_hf.sampling import EndOfSequence
 
 
 class EntropyMinLM(Answering, HFLM):
-    """HFLM with EM-INF. Overrides `generate_until` (see `Answering`); loading and likelihoods are the parent's.
+    """HFLM with EM-INF. Overrides `generate_until` (see `Answering`); loading and likelihoods are inherited.
 
     Args:
         pretrained, **kwargs: as for HFLM.
         strategy: how a prompt is answered; may be set later.
-        seed: of all draws.
+        seed: seed of all draws.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class EntropyMinLM(Answering, HFLM):
     def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
         """Return one completion per context, in one batch.
 
-        A completion may take half the model's context at most; a prompt that does not fit into the rest is cut on the
-        left, as in HFLM.
+        A completion takes at most half the model's context; a prompt that does not fit into the rest is truncated on
+        the left, as in HFLM.
         """
         kwargs: dict[str, Any] = dict(normalize_gen_kwargs(generation, self.max_gen_toks))
         until = handle_stop_sequences(kwargs.pop("until"), eos=self.tok_decode([self.eot_token_id], False))
@@ -58,7 +58,7 @@ class EntropyMinLM(Answering, HFLM):
             context=ids.to(self.device),
             attention_mask=mask.to(self.device),
             stop=until,
-            max_length=None,  # the parent passes it on; a model's own max_new_tokens would win over it
+            max_length=None,  # the parent passes it on; a model's own max_new_tokens would override it
             max_new_tokens=room,
             entropy_trace=trace,
             tokenizer=self.tokenizer,  # for stop strings of the model's own generation config
@@ -77,9 +77,9 @@ class EntropyMinLM(Answering, HFLM):
         return completions
 
     def _up_to_stop(self, tokens: list[int], count: int, until: Sequence[str]) -> int:
-        """Return the fewest of the first `count` tokens whose text holds a stop string; `count` where it holds none.
+        """Return the length of the shortest prefix of the first `count` tokens with a stop string, else `count`.
 
-        lm-eval lets a row go on past its stop string until the whole batch has stopped; that is not the row's answer.
+        lm-eval decodes a row past its stop string until the whole batch has stopped; the surplus is not its answer.
         """
 
         def stopped(n: int) -> bool:
@@ -96,7 +96,7 @@ class EntropyMinLM(Answering, HFLM):
 
 
 class _Confidence(LogitsProcessor):
-    """Changes nothing; keeps each step's minus mean log-probability of the likeliest tokens, `[rows]`."""
+    """A recorder of each step's negative mean log-probability of the likeliest tokens, `[rows]`; changes nothing."""
 
     def __init__(self) -> None:
         self._steps: list[Tensor] = []
@@ -107,15 +107,15 @@ class _Confidence(LogitsProcessor):
         return scores
 
     def values(self) -> Tensor:
-        """Return `[rows, tokens]`."""
+        """Return what was recorded, `[rows, tokens]`."""
         return torch.stack(self._steps, 1).cpu()
 
 
 class TopNSigmaLogitsWarper(LogitsProcessor):
-    """Keep the tokens whose logits are at most `n` standard deviations below the largest (arXiv 2411.07641).
+    """A warper that keeps tokens whose logits are at most `n` standard deviations below the largest (arXiv 2411.07641).
 
-    transformers has no processor for it. The logits' deviation grows with them, so the choice does not depend on the
-    temperature that comes after.
+    transformers has no such processor. The standard deviation scales with the logits, so the choice does not depend on
+    the temperature applied afterwards.
 
     Args:
         n: above 0.

@@ -13,10 +13,11 @@ MAX_NEW_TOKENS = 256
 def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, Any]:
     r"""Return the settings of a task that gives a model these prompts as they are and compares its final answers.
 
-    The final answer is what stands in the last `\boxed{}`, else after the last `####`, as in training and diagnosis.
+    The final answer is the content of the last `\boxed{}`, else what follows the last `####`, as in training and
+    diagnosis.
 
     Args:
-        problems: with answers.
+        problems: problems with answers.
         validation: held-out problems to tune strategies on.
 
     Raises:
@@ -50,7 +51,7 @@ def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, 
 
 
 def task_name(dataset: str) -> str:
-    """Return the name of a dataset's task: the file's without its ending, or the Hub id with a hyphen for the slash."""
+    """Return a dataset's task name: the file name without its suffix, or the Hub id with a hyphen for the slash."""
     path = Path(dataset)
     name = path.stem if path.suffix else dataset
     return name.replace("/", "-").replace(" ", "-")

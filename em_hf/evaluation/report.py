@@ -1,4 +1,4 @@
-"""The results of an evaluation as text, as a record, and as a picture of accuracy against what it takes."""
+"""The results of an evaluation as text, as a record, and as a plot of accuracy against cost."""
 
 import io
 import platform
@@ -30,13 +30,13 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class Report:
-    """What is written and shown.
+    """The results as they are written to files and shown.
 
     Attributes:
         record: for eval.json.
         text: every figure with its interval, for eval.md.
         screen: the main figures, at most 100 columns wide.
-        picture: a PNG, where there is one.
+        picture: a PNG, or None if there is none.
     """
 
     record: Evaluation
@@ -48,7 +48,7 @@ class Report:
         write_file(folder.path / "eval.md", f"`{self.record.command}`\n\n{self.text}\n".encode())
         if self.picture is not None:
             write_file(folder.path / "accuracy.png", self.picture)
-        folder.write(self.record)  # last: an evaluation that is finished has them all
+        folder.write(self.record)  # last, so that a finished evaluation has all files
 
 
 def report(
@@ -62,7 +62,7 @@ def report(
     """Return the report of an evaluation; each strategy is compared with greedy decoding and with sampling.
 
     Args:
-        trials: of `tune`, where strategies were tuned.
+        trials: the trials of `tune`, if strategies were tuned.
     """
     pairs = pairs_of(rows)
     parts = [table(rows)]
@@ -98,18 +98,18 @@ def _wrapped_lines(lines: Sequence[str]) -> list[str]:
 
 
 def _benchmarks(tasks: set[str]) -> dict[str, Benchmark]:
-    """Of our tasks the dataset on the Hub and its size, by which a whole benchmark is told from a part."""
+    """Return the Hub dataset and the size of each of our tasks, to tell a whole benchmark from a part of one."""
     about = {name: config["metadata"] for name, config in our_tasks().items() if name in tasks}
     return {name: Benchmark(known.get("hub"), known.get("size")) for name, known in about.items()}
 
 
 def picture(rows: Sequence[Row]) -> bytes | None:
-    """Accuracy against FLOPs and against seconds of an answer, with intervals; None for one row or no matplotlib."""
+    """Plot accuracy against an answer's FLOPs and seconds, with intervals; None for one row or without matplotlib."""
     rows = [row for row in rows if "flops" in row.values]
     if len(rows) < 2:
         return None
     try:
-        from matplotlib.figure import Figure as Canvas  # not pyplot, which would choose a screen and keep the figure
+        from matplotlib.figure import Figure as Canvas  # not pyplot, which picks a display and keeps the figure
     except ImportError:
         return None
     tasks = list(dict.fromkeys(row.task for row in rows))
@@ -138,5 +138,5 @@ def picture(rows: Sequence[Row]) -> bytes | None:
 
 
 def _arms(figure: Figure, scale: float) -> list[list[float]]:
-    """The lengths of an interval's two arms; rounding can put the mean of equal numbers outside by a hair."""
+    """Return the lengths of an interval's two arms; rounding can put the mean of equal numbers just outside it."""
     return [[max(0.0, scale * (figure.mean - figure.low))], [max(0.0, scale * (figure.high - figure.mean))]]

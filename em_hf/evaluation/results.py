@@ -1,4 +1,4 @@
-"""What an evaluation found: one row a strategy and task, every figure with its interval, and paired differences."""
+"""Evaluation results: one row per strategy and task, every figure with its interval, and paired differences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,12 +10,12 @@ from em_hf.markdown import markdown_table
 from em_hf.runs import EvaluationRow, Figure
 from em_hf.stats import bootstrap_interval, paired_interval, share_interval
 
-# What every strategy is compared with.
+# The strategies that every other is compared with.
 BASES = ("greedy", "sampling")
 COSTS = ("tokens", "entropy", "flops", "seconds")
-# The figure that tables show, by the name that a task gives it; our tasks have the first.
+# Names that tasks give the main figure, which tables show; our tasks use the first.
 MAIN = ("pass@1", "exact_match", "acc")
-# How the names of figures begin that are shares of problems, or of the answers to one.
+# Name prefixes of figures that are shares of problems, or of the answers to one.
 SHARES = ("pass@", "maj@", "answered", "exact_match", "acc")
 
 
@@ -24,11 +24,10 @@ class Row:
     """One strategy on one task.
 
     Attributes:
-        values: for each figure one number a problem: the task's metrics as lm-eval computed them, and `tokens` drawn
-            for an answer, their mean `entropy` (nats per token of the model's own distributions; not from vLLM),
-            `flops` (2PD, where D counts every token that passed through the model, prompts too) and `seconds` of an
-            answer.
-        samples: answers to each problem.
+        values: for each figure, one number per problem: the task's metrics as lm-eval computed them, and per answer the
+            `tokens` drawn, their mean `entropy` (nats per token of the model's own distributions; not from vLLM),
+            `flops` (2PD, where D counts every token that passed through the model, including prompts) and `seconds`.
+        samples: answers per problem.
     """
 
     strategy: str
@@ -47,7 +46,7 @@ class Row:
         return found or next(name for name in self.values if name not in COSTS)
 
     def figure(self, name: str) -> Figure | None:
-        """Mean and interval of a figure, None where the task has none of that name."""
+        """Return the mean and interval of a figure, or None if the task has none of that name."""
         values = self.values.get(name)
         if not values:
             return None
@@ -58,7 +57,7 @@ class Row:
         return {name: figure for name in self.values if (figure := self.figure(name)) is not None}
 
     def record(self) -> EvaluationRow:
-        """Return the row as `eval.json` has it."""
+        """Return the row as stored in `eval.json`."""
         return EvaluationRow(
             self.strategy, self.task, len(self), self.samples, self.metric, self.figures(), self.values
         )
@@ -72,12 +71,12 @@ def rows_of(
     *,
     seed: int,
 ) -> list[Row]:
-    """The rows of a strategy from lm-eval's samples and from what the answers took.
+    """Return the rows of a strategy from lm-eval's samples and from what the answers cost.
 
     Args:
-        samples: of each task, as lm-eval logs them.
-        completions: of each task, problem and sample; tasks that only compare likelihoods have none.
-        parameters: P of the model; None where it is not known, and rows then have no FLOPs.
+        samples: each task's samples, as lm-eval logs them.
+        completions: by task, problem and sample; tasks that only compare likelihoods have none.
+        parameters: the model's parameter count P; None if unknown, and rows then have no FLOPs.
     """
     rows = []
     for task, logged in samples.items():
@@ -115,7 +114,7 @@ def _mean_cost(name: str, ones: Sequence[Completion], parameters: int) -> float:
 
 @dataclass(frozen=True)
 class Pair:
-    """`row` minus `base` on the same problems, and how many times the compute it took."""
+    """`strategy` minus `base` on the same problems, and the ratio of their FLOPs."""
 
     task: str
     strategy: str
@@ -128,9 +127,9 @@ class Pair:
 
 
 def pairs_of(rows: Sequence[Row]) -> list[Pair]:
-    """Return the difference of the main figure, problem by problem, of each row to greedy decoding and to sampling.
+    """Return each row's paired differences in the main figure from greedy decoding and from sampling.
 
-    Where a task was evaluated under neither, the first of its rows is the base.
+    If a task was evaluated under neither, the first of its rows is the base.
     """
     found = []
     for task in dict.fromkeys(row.task for row in rows):

@@ -1,4 +1,4 @@
-"""An evaluation from start to end: tasks, a model, one strategy after the other, results."""
+"""An evaluation from start to finish: tasks, a model, one strategy after the other, results."""
 
 import logging
 import subprocess
@@ -20,7 +20,7 @@ TASKS = Path(__file__).parent / "tasks"
 
 
 def our_tasks() -> dict[str, dict[str, Any]]:
-    """The settings of every task file of ours, by task name."""
+    """Return the settings of all our task files, by task name."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     found = [load_yaml(path, resolve_func=False) for path in sorted(TASKS.glob("*.yaml"))]
@@ -35,17 +35,17 @@ def load_tasks(
     own: Mapping[str, Any] | None = None,
     validation: bool = False,
 ) -> Any:
-    """Return the tasks with their problems, as lm-eval's `TaskManager` gives them.
+    """Return the tasks with their problems, as lm-eval's `TaskManager` loads them.
 
     Args:
-        data_dir: the folder of local copies; the environment's EM_HF_DATA_DIR, else the Hub, if None.
+        data_dir: the folder of local copies; if None, the environment variable EM_HF_DATA_DIR, else the Hub.
         allow_code: whether our code tasks may run the programs that a model writes, in the sandbox.
-        own: the task of a user's own problems (`own_task`), in place of `settings.tasks`.
-        validation: take held-out validation problems in place of the tasks' test problems.
+        own: the task of a user's own problems (`own_task`), instead of `settings.tasks`.
+        validation: use held-out validation problems instead of the tasks' test problems.
 
     Raises:
         ValueError: an unknown task, a task of ours that runs programs without `allow_code`, one of lm-eval's that runs
-            programs at all, or a task without validation problems where these are wanted.
+            programs at all, or a task that lacks validation problems when they are requested.
         OSError: the problems cannot be found, or programs cannot be run safely on this machine.
     """
     import lm_eval.tasks
@@ -71,11 +71,11 @@ def load_tasks(
 
 
 def _prepared(tasks: Any, settings: EvalSettings, validation: bool) -> Any:
-    """Put the settings into the tasks."""
+    """Apply the settings to the tasks and return them."""
     for name, task in tasks["tasks"].items():
         if validation:
             task.set_config("test_split", _validation_split(name, task))
-        if settings.num_fewshot is not None:  # said here: lm-eval drops its caller's wish where a task has 0
+        if settings.num_fewshot is not None:  # set here: lm-eval ignores its caller's value if a task has 0
             task.set_config("num_fewshot", settings.num_fewshot)
             _check_fewshot(task, settings.num_fewshot)
         if task.OUTPUT_TYPE == "generate_until":
@@ -86,7 +86,7 @@ def _prepared(tasks: Any, settings: EvalSettings, validation: bool) -> Any:
 
 
 def _check_fewshot(task: Any, n: int) -> None:
-    """Raise ValueError where a task has too few worked examples; lm-eval draws one more, in place of the problem."""
+    """Raise ValueError if a task has too few worked examples; lm-eval draws one more, to replace the problem itself."""
     if n == 0:
         return
     there = len(list(task.fewshot_docs()))
@@ -120,14 +120,14 @@ def evaluate(
     on_strategy: Callable[[str], None] = lambda name: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
-    """The rows of every strategy on every task, task by task.
+    """Evaluate every strategy on every task and return the rows, task by task.
 
     Args:
-        model: with its tokenizer; or an `EntropyMinVLLM` or a `ServerLM`, which have their own.
+        model: a model for `tokenizer`; or an `EntropyMinVLLM` or a `ServerLM`, which have their own.
         tasks: from `load_tasks`.
-        folder: where answers are kept as they come and read back from.
+        folder: where answers are saved as they arrive and read back from.
         on_strategy: called with the name of a strategy before it begins.
-        on_progress: called with the number of answers that the strategy has given so far and of all.
+        on_progress: called with the number of answers that the strategy has given so far and the total.
     """
     from em_hf.evaluation.model import EntropyMinLM
 
@@ -154,7 +154,7 @@ def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bo
     from lm_eval import evaluator, simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    evaluator.get_git_commit_hash = _git_commit  # its own lets git complain on the terminal
+    evaluator.get_git_commit_hash = _git_commit  # its own lets git print errors to the terminal
     groups = list((tasks.get("groups") or {}).values())
     grouped = {task.task_name for group in groups for task in group.get_all_tasks()}
     results = simple_evaluate(
@@ -169,7 +169,7 @@ def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bo
         torch_random_seed=settings.seed,
         fewshot_random_seed=settings.seed,
         bootstrap_iters=0,
-        # The tasks are made: without one of its own lm-eval reads its thousands of task files for every strategy.
+        # The tasks are already built: without a manager, lm-eval reads its thousands of task files for every strategy.
         task_manager=TaskManager(include_defaults=False),
         confirm_run_unsafe_code=allow_code,
     )
@@ -178,7 +178,7 @@ def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bo
 
 
 def _git_commit() -> str | None:
-    """Return what `git describe --always` says of the current folder; None outside of a repository."""
+    """Return the output of `git describe --always` in the current folder, or None outside a repository."""
     try:
         done = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True)
     except OSError:  # no git here
@@ -187,12 +187,12 @@ def _git_commit() -> str | None:
 
 
 def quiet_lm_eval() -> None:
-    """Let lm-eval speak of errors only: its warnings are about what is meant here."""
+    """Make lm-eval log errors only: its warnings are about what is intended here."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
 def settings_record(settings: EvalSettings, strategies: Sequence[Strategy]) -> dict[str, Any]:
-    """What has to be the same for an evaluation to go on, as plain values."""
+    """Return, as plain values, the settings that must be the same for an evaluation to be resumed."""
     values = {
         name: value
         for name, value in asdict(settings).items()

@@ -18,26 +18,26 @@ from em_hf.messages import one_line, shown
 from em_hf.sampling import NEUTRAL
 
 MAX_NEW_TOKENS = 256
-# What OpenAI's API has no name for, each at the value that asks for nothing.
+# Arguments that OpenAI's API does not have, each at the value that has no effect.
 UNKNOWN = {"top_k": 0, "min_p": None, "top_n_sigma": None, "confidence": False, "entropy_min": False, **NEUTRAL}
 
 
 class ServerLM(Answering, LM):
-    """Asks a server for completions; `generate_until` by a strategy, see `Answering`. Likelihoods are not offered.
+    """A client for completions from a server; `generate_until` with a strategy, see `Answering`. No likelihoods.
 
-    A server tells neither entropies nor its number of parameters: completions have no entropy and rows no FLOPs. What
-    it applies beside temperature, top_p, stop strings and length (a top_k of the model's own, say) is its own business.
+    A server reports neither entropies nor its parameter count: completions have no entropy and rows no FLOPs. What it
+    applies besides temperature, top_p, stop strings and length (such as the model's own top_k) is not controlled here.
 
     Args:
-        base_url: of the API, such as http://localhost:8000/v1.
-        model: its name there.
-        batch_size: requests at a time.
+        base_url: URL of the API, such as http://localhost:8000/v1.
+        model: the model's name on the server.
+        batch_size: concurrent requests.
         strategy: how a prompt is answered; may be set later.
-        seed: of all draws, as far as the server follows it.
-        api_key: the environment's OPENAI_API_KEY if None.
+        seed: seed of all draws, as far as the server honours it.
+        api_key: if None, the environment variable OPENAI_API_KEY.
 
     Raises:
-        ValueError: `base_url` is no http address.
+        ValueError: `base_url` is not an HTTP address.
     """
 
     # lm-eval asks whether prompts go through a chat template: the server has its own.
@@ -63,7 +63,7 @@ class ServerLM(Answering, LM):
         self.begin(strategy, seed)
 
     def check(self, strategies: Sequence[Strategy]) -> None:
-        """Raise ValueError where a strategy needs what the API has no name for, before anything is asked."""
+        """Raise ValueError if a strategy needs an argument that the API lacks, before any request is sent."""
         for strategy in strategies:
             try:
                 sampling({**strategy.generation(), "max_gen_toks": 1})
@@ -72,7 +72,7 @@ class ServerLM(Answering, LM):
 
     @property
     def parameters(self) -> None:
-        """Not known of a server's model."""
+        """The parameter count, unknown for a server's model."""
         return None
 
     def chat_template(self, chat_template: bool | str = False) -> str:
@@ -82,8 +82,8 @@ class ServerLM(Answering, LM):
         """Return one completion per context, `batch_size` requests at a time.
 
         Raises:
-            ValueError: the strategy needs what the API has no name for, EM-INF among it.
-            OSError: the server cannot be reached or refuses.
+            ValueError: the strategy needs something that the API does not have, such as EM-INF.
+            OSError: the server cannot be reached or gives no completion.
         """
         kwargs: dict[str, Any] = dict(normalize_gen_kwargs(generation, MAX_NEW_TOKENS))
         until = handle_stop_sequences(kwargs.pop("until"), eos=None)
@@ -112,7 +112,7 @@ class ServerLM(Answering, LM):
         return Completion(postprocess_generated_text(text, until, None), *counts, None)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """Return the conversation as JSON, by which `complete` finds the messages again."""
+        """Return the conversation as JSON, the key under which `complete` finds the messages again."""
         turns = read_chat(chat_history)
         text = json.dumps(turns)
         self._chats[text] = turns
@@ -125,10 +125,10 @@ class ServerLM(Answering, LM):
 
 
 def sampling(generation: dict[str, Any]) -> dict[str, Any]:
-    """Return transformers' arguments of `generate` under OpenAI's names.
+    """Translate transformers' `generate` arguments into OpenAI's.
 
     Raises:
-        ValueError: an argument that the API has no name for, other than at the value that asks for nothing.
+        ValueError: an argument has no equivalent in the API and a value that would have an effect.
     """
     rest = dict(generation)
     temperature = rest.pop("temperature", 1.0)

@@ -1,4 +1,4 @@
-"""What decides an evaluation, but for the strategies."""
+"""The settings of an evaluation, except for the strategies."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from em_hf.settings import ModelSettings, setting
 
 @dataclass(frozen=True)
 class EvalSettings(ModelSettings):
-    """What is evaluated, but for the strategies."""
+    """What is evaluated, and how, except for the strategies."""
 
     tasks: tuple[str, ...] = setting(("pocket",), help="Benchmarks: names of ours or of lm-eval's.", group="data")
     limit: int | None = setting(

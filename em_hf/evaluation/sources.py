@@ -28,22 +28,22 @@ def load(
     data_dir: str | None = None,
     **_: Any,
 ) -> Any:
-    """A `DatasetDict` whose rows have `problem`, and `answer` and `solution` where there are any, all text.
+    """Return a `DatasetDict` whose rows have `problem`, and `answer` and `solution` if there are any, all text.
 
-    The arguments are the `metadata` of a task file, which lm-eval hands on; what is not named here is for its readers.
+    The arguments are the `metadata` of a task file, which lm-eval passes on; other keys are for the file's readers.
 
     Args:
-        problem, answer, solution: Jinja templates over a row's columns. Of an answer with `####` or `\\boxed{}` the
-            part that these mark is taken, and "142.0" becomes "142".
-        keep: columns to take as they are.
+        problem, answer, solution: Jinja templates over a row's columns. Of an answer with `####` or `\\boxed{}`, only
+            the marked part is kept, and "142.0" becomes "142".
+        keep: columns to keep unchanged.
         hub, config: id and configuration of the dataset on the Hub.
-        splits: the splits to take, test and perhaps train, and what the Hub calls them.
-        hub_files: names of JSONL files on the Hub, where the dataset has no other form that loads without its code.
-        files: those of the local copy, for each split.
-        data_dir: their folder; the environment's EM_HF_DATA_DIR if None. Without either the Hub is asked.
+        splits: the splits to load, test and perhaps train, mapped to their names on the Hub.
+        hub_files: names of JSONL files on the Hub, for a dataset that otherwise loads only by running its code.
+        files: the files of the local copy, for each split.
+        data_dir: their folder; if None, the environment variable EM_HF_DATA_DIR. Without either, the Hub is used.
 
     Raises:
-        OSError: no such file, or the Hub is out of reach.
+        OSError: a file does not exist, or the Hub cannot be reached.
     """
     from datasets import Dataset, DatasetDict
 
@@ -67,7 +67,7 @@ def rows_from(
     data_dir: str | None = None,
     **_: Any,
 ) -> list[dict[str, Any]]:
-    """The rows of a split as they are, from the local copy or the Hub; the arguments are those of `load`."""
+    """Return the unchanged rows of a split, from the local copy or the Hub; the arguments are those of `load`."""
     folder = data_dir or os.environ.get(DATA_DIR)
     if folder and files and split in files:
         return _from_files(Path(folder), files[split])

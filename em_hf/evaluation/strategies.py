@@ -8,11 +8,11 @@ from em_hf.evaluation.strategy import Strategy
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.messages import did_you_mean, shown
 
-# The paper's sampling temperature after EM-INF is 0.1; that, too, is an option (`temperature`), not hidden here.
+# The paper samples at temperature 0.1 after EM-INF; that is left to the `temperature` option, not hidden here.
 EM_INF = EntropyMinConfig()
 ADAPTIVE = EntropyMinConfig(method="adaptive_temperature")
 
-# The settings that a strategy may have, and how a word becomes their value.
+# The settings that a strategy may have, and the type that parses each value.
 KINDS: dict[str, type] = {
     **{"temperature": float, "top_k": int, "top_p": float, "min_p": float, "top_n_sigma": float, "n": int},
     **{"threshold": float, "n_grad_steps": int, "learning_rate": float, "kl_weight": float, "optimizer": str},
@@ -25,11 +25,11 @@ OF_ADAPTIVE = ("threshold", "target_ratio")
 
 @dataclass(frozen=True)
 class Entry:
-    """A strategy of the registry.
+    """A strategy in the registry.
 
     Args:
         summary: one line for `--list`.
-        base: its settings where none are given.
+        base: the strategy with its default settings.
         main: the setting that `NAME=VALUE` sets.
     """
 
@@ -103,11 +103,11 @@ STRATEGIES: dict[str, Entry] = dict(
 def parse_strategy(spec: str) -> tuple[str, dict[str, Any]]:
     """Return a strategy's name and settings from `NAME`, `NAME=VALUE` or `NAME:SETTING=VALUE:...`.
 
-    `NAME=VALUE` sets what the strategy is named for: `temperature=0.6`, `self-consistency=16`, `em-inf=0.1` (its
+    `NAME=VALUE` sets the strategy's main setting: `temperature=0.6`, `self-consistency=16`, `em-inf=0.1` (its
     threshold).
 
     Raises:
-        ValueError: there is no such strategy, it has no such setting, or the value is of another kind.
+        ValueError: there is no such strategy, it has no such setting, or the value is of the wrong type.
 
     Example:
 
@@ -155,12 +155,12 @@ def make_strategy(
     entropy_min: dict[str, Any] | None = None,
     n: int | None = None,
 ) -> Strategy:
-    """Return the strategy of that name, with other settings where they are given and mean something to it.
+    """Return the strategy of that name, changed by those of the given settings that apply to it.
 
     Args:
-        temperature, top_k, top_p, min_p, top_n_sigma: of the draw; nothing to greedy decoding.
-        entropy_min: fields of `EntropyMinConfig` other than the method; nothing to a strategy without EM-INF.
-        n: answers of self-consistency, drafts of refinement; nothing to the others.
+        temperature, top_k, top_p, min_p, top_n_sigma: settings of the draw; ignored by greedy decoding.
+        entropy_min: fields of `EntropyMinConfig` other than the method; ignored by a strategy without EM-INF.
+        n: answers of self-consistency, drafts of refinement; ignored by the others.
 
     Raises:
         ValueError: an unknown name, or a value out of range.
@@ -188,11 +188,11 @@ def make_strategies(
 
     Args:
         specs: as for `parse_strategy`.
-        shared: settings for every strategy that has them and does not set them itself; None is not given.
-        stored: EM-INF's settings that are stored with the model, for what nothing else says.
+        shared: settings for every strategy that has them and does not set them itself; None counts as not given.
+        stored: EM-INF settings stored with the model, for whatever is not set otherwise.
 
     Raises:
-        ValueError: as `parse_strategy`; a value is out of range; two strategies are the same or have one name; or no
+        ValueError: as in `parse_strategy`; a value is out of range; two strategies are the same or share a name; or no
             strategy has a shared setting.
     """
     given = {name: value for name, value in (shared or {}).items() if value is not None}
@@ -219,7 +219,7 @@ def make_strategies(
 
 
 def _name(strategy: str, own: Mapping[str, Any]) -> str:
-    """Return the name of a strategy with settings of its own, as `parse_strategy` reads it."""
+    """Return the name of a strategy with its own settings, in the form that `parse_strategy` reads."""
     main = STRATEGIES[strategy].main
     words = {key: f"{value:g}" if isinstance(value, int | float) else value for key, value in own.items()}
     head = f"{strategy}={words.pop(main)}" if main in words else strategy

@@ -18,14 +18,14 @@ class Completion:
 
     Attributes:
         text: the answer, without stop strings and special tokens.
-        tokens: drawn for it, end-of-sequence tokens included; by all samples where a strategy draws several.
-        prompt_tokens: that went through the model for it, again for every sample.
-        nats: summed entropy of the model's own distributions over those tokens, before EM-INF changes them; None where
-            the engine does not tell.
+        tokens: tokens drawn for it, including end-of-sequence tokens; over all samples if a strategy draws several.
+        prompt_tokens: prompt tokens that went through the model for it, counted again for every sample.
+        nats: summed entropy of the model's own distributions over those tokens, before EM-INF changes them; None if the
+            engine does not report it.
         seconds: its share of its batch's time.
-        confidence: the mean over its tokens of minus the mean log-probability of the 20 likeliest tokens; it is high
-            where the distributions are peaked (DeepConf, arXiv 2508.15260). None where the engine does not tell, and
-            not written to files.
+        confidence: the negative mean log-probability of the 20 likeliest tokens, averaged over its tokens; high if the
+            distributions are peaked (DeepConf, arXiv 2508.15260). None if the engine does not report it, and not
+            written to files.
     """
 
     text: str
@@ -40,20 +40,20 @@ class Completion:
 
 
 class Decoder(Protocol):
-    """What a strategy needs of a model: `EntropyMinLM` is one."""
+    """The model interface that a strategy needs, such as `EntropyMinLM`."""
 
     def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
         """Return one completion per context, all in one batch, decoded with these arguments of `generate`."""
         ...
 
     def follow_up(self, context: str, answer: str, instruction: str) -> str:
-        """The context of the turn after `answer`, which a user opens with `instruction`."""
+        """Return the context of the turn after `answer`, which the user opens with `instruction`."""
         ...
 
 
-# The likeliest tokens that a completion's confidence looks at.
+# How many of the likeliest tokens enter a completion's confidence.
 CONFIDENT_TOKENS = 20
-# Between the answers to a problem that is asked in several turns, where they stand in one text.
+# Separates the answers to a problem asked in several turns when they are joined into one text.
 NEXT_TURN = "\n\f\n"
 REFINE = (
     "Check the answer above step by step and correct it where it is wrong. End with the whole corrected solution, "
@@ -63,17 +63,17 @@ REFINE = (
 
 @dataclass(frozen=True)
 class Strategy:
-    """How one answer to a prompt comes about.
+    """How one answer to a prompt is produced.
 
     Args:
         name: hyphenated, as on the command line.
-        greedy: the largest logit at each step; `temperature`, `top_k`, `top_p` and `min_p` then mean nothing.
-        temperature, top_k, top_p, min_p: of the draw, after EM-INF; see `DrawSettings`.
+        greedy: take the largest logit at each step; `temperature`, `top_k`, `top_p` and `min_p` are then ignored.
+        temperature, top_k, top_p, min_p: settings of the draw, after EM-INF; see `DrawSettings`.
         top_n_sigma: draw among the tokens whose logits are at most this many standard deviations below the largest
             (arXiv 2411.07641); above 0. None for all.
-        entropy_min: EM-INF's settings, None for none.
+        entropy_min: EM-INF's settings; None for no EM-INF.
         answers: samples drawn in one batch, of which the most frequent final answer counts (self-consistency).
-        rounds: drafts in all, each but the first a correction of the one before (refinement).
+        rounds: total number of drafts, each but the first a correction of the previous one (refinement).
         weighted: weigh each vote by the model's confidence; see `Completion`.
 
     Raises:
@@ -109,13 +109,13 @@ class Strategy:
 
     @property
     def samples(self) -> int:
-        """Completions that one answer takes."""
+        """The number of completions per answer."""
         return self.answers * self.rounds
 
     def generation(self) -> dict[str, Any]:
         """Return every argument of `generate` about the draw, so that no default of the model or the task applies.
 
-        Two are not transformers' own, and the decoder acts on them: `top_n_sigma`, and `confidence` where completions
+        Two are not transformers' own and are handled by the decoder: `top_n_sigma`, and `confidence` if completions
         must have one.
         """
         drawn: dict[str, Any] = {"do_sample": False, "temperature": 0.0}
@@ -127,7 +127,7 @@ class Strategy:
                 "top_p": self.top_p,
                 "min_p": self.min_p or None,
             }
-        from em_hf.sampling import NEUTRAL  # not above: the command line lists the strategies without PyTorch
+        from em_hf.sampling import NEUTRAL  # imported here: the command line lists strategies without PyTorch
 
         settings = self.entropy_min.to_dict() if self.entropy_min else False
         more = {} if self.top_n_sigma is None else {"top_n_sigma": self.top_n_sigma}
@@ -135,7 +135,7 @@ class Strategy:
         return {**drawn, **more, **NEUTRAL, "entropy_min": settings}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings; later ones only where they are set, so that older evaluations still continue."""
+        """Return the settings; newer ones only if they are set, so that older evaluations can still be resumed."""
         unset = {"top_n_sigma": None, "weighted": False}
         return {name: value for name, value in asdict(self).items() if name not in unset or value != unset[name]}
 
@@ -161,7 +161,7 @@ class Strategy:
         return "; ".join(words)
 
     def run(self, decoder: Decoder, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
-        """Return one answer per context, decoded together; `generation` has what is left open: length, stop strings."""
+        """Return one answer per context, decoded together; `generation` sets the rest: length and stop strings."""
         generation = {**generation, **self.generation()}
         drafts = self._answer(decoder, contexts, generation)
         for _ in range(self.rounds - 1):
@@ -177,7 +177,7 @@ class Strategy:
 
 
 def _elected(samples: Sequence[Completion], weighted: bool) -> str:
-    """Return the first text with the winning final answer; the first of all where none has an answer."""
+    """Return the first text with the winning final answer, or the first text if none has an answer."""
     texts = [one.text for one in samples]
     if len(texts) == 1:
         return texts[0]
@@ -199,7 +199,7 @@ def _weighted_majority(answers: Sequence[str | None], samples: Sequence[Completi
 
 
 def together(parts: Sequence[Completion], text: str) -> Completion:
-    """Return one completion with this text that cost what all `parts` cost."""
+    """Return one completion with this text and the total cost of all `parts`."""
     return Completion(
         text,
         sum(part.tokens for part in parts),

@@ -1,4 +1,4 @@
-"""Settings of strategies chosen on held-out validation problems, the same number of trials for each strategy."""
+"""Tuning of strategies' settings on held-out validation problems, with the same number of trials for each strategy."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from em_hf.evaluation.strategies import parse_strategy
 from em_hf.evaluation.strategy import Strategy
 
-# The settings that a strategy is tuned over: from, to, and whether the steps between are factors.
+# The settings that a strategy is tuned over: lower bound, upper bound, and whether the scale is logarithmic.
 SPACES: dict[str, dict[str, tuple[float, float, bool]]] = {
     "temperature": {"temperature": (0.1, 1.5, False)},
     "top-p": {"top_p": (0.5, 0.99, False)},
@@ -39,10 +39,10 @@ class Trial:
 def trials_of(strategy: Strategy, n: int, given: Collection[str] = ()) -> list[Strategy]:
     """Return `n` versions of a strategy: as it stands, then with settings spread evenly over its space.
 
-    What the user set is kept. A strategy with nothing left to tune (greedy, sampling) is returned alone.
+    Settings given by the user are kept. A strategy with nothing left to tune (greedy, sampling) is returned alone.
 
     Args:
-        strategy: of `make_strategies`.
+        strategy: as returned by `make_strategies`.
         n: at least 1.
         given: names of settings that the user gave for all strategies.
 
@@ -86,12 +86,12 @@ def tune(
     on_trial: Callable[[Trial], None] = lambda trial: None,
     given: Collection[str] = (),
 ) -> tuple[list[Strategy], list[Trial]]:
-    """Return each strategy with the settings that did best among `n`, and all trials; of equal ones the first wins.
+    """Return each strategy with the best of `n` settings, and all trials; in a tie, the first wins.
 
     Args:
-        strategies: of `make_strategies`; they keep their names.
+        strategies: as returned by `make_strategies`; they keep their names.
         n: settings tried per strategy that has any to tune.
-        accuracy: of a strategy on the validation problems.
+        accuracy: returns a strategy's accuracy on the validation problems.
         on_trial: called with each trial as it is done.
         given: as in `trials_of`.
     """

@@ -1,29 +1,29 @@
-"""Which of lm-eval's own tasks would run programs or scripts on this machine, found without importing their code."""
+"""Detection of lm-eval tasks that would run programs or scripts on this machine, without importing their code."""
 
 import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Modules and builtins with which a task's code runs other code.
+# Modules, builtins and `os` functions through which a task's code can run other code.
 _RUNNERS = {"subprocess", "multiprocessing", "pty", "runpy", "code_eval"}
 _BUILTINS = {"exec", "compile"}
 _OS_CALLS = ("system", "popen", "exec", "spawn", "posix_spawn", "fork")
 
 
 def refuse_programs(names: tuple[str, ...], index: Mapping[str, Any]) -> None:
-    """Refuse tasks that run what a model writes outside our sandbox, or that would import from the current folder.
+    """Refuse tasks that run model-written code outside our sandbox, or that would import from the current folder.
 
-    What counts is what a task does: it is marked `unsafe_code`, or the Python files that its YAML names run programs or
-    use Hugging Face's `code_eval`. A metric script of the evaluate library is read from the current folder where one of
-    its name is there; that is refused too.
+    A task is refused if it is marked `unsafe_code`, or if the Python files that its YAML names run programs or use
+    Hugging Face's `code_eval`. The evaluate library loads a metric script from the current folder if there is one of
+    that name; that is refused too.
 
     Args:
-        names: of tasks, groups and tags.
-        index: lm-eval's, `TaskManager.task_index`.
+        names: names of tasks, groups and tags.
+        index: lm-eval's `TaskManager.task_index`.
 
     Raises:
-        ValueError: a task would do so; the message names it, and why.
+        ValueError: a task would do so; the message names the task and the reason.
     """
     for name, config in _configs(names, index, set()):
         why = _why(config)
@@ -41,7 +41,7 @@ def refuse_programs(names: tuple[str, ...], index: Mapping[str, Any]) -> None:
 
 
 def _configs(names: Any, index: Mapping[str, Any], seen: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each task's name and settings, those inside groups and tags too; functions are paths, not imported."""
+    """Yield each task's name and settings, including those in groups and tags; functions are paths, not imported."""
     for name in names:
         if isinstance(name, dict):
             yield str(name.get("task", name.get("group", "a task"))), name
@@ -88,7 +88,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _files(config: Mapping[str, Any]) -> set[Path]:
-    """Return the Python files that the settings name (`/folder/utils.function`), and those they import beside them."""
+    """Return the Python files that the settings name (`/folder/utils.function`) and the neighbours that they import."""
     waiting = []
     for text in _strings(config):
         path = Path(text.rpartition(".")[0] + ".py") if text.startswith("/") and "." in text else None
@@ -120,7 +120,7 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _runs_code(path: Path) -> int | None:
-    """Return the line where a file runs code that it was given, None where it does not."""
+    """Return a line where a file runs other code, or None if it does not."""
     for node in ast.walk(_parsed(path)):
         modules = []
         if isinstance(node, ast.Import):

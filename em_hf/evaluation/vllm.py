@@ -1,4 +1,4 @@
-"""The lm-eval model for vLLM: its own, whose generation requests take EM-INF settings and follow a strategy."""
+"""lm-eval's own model for vLLM, whose generation requests accept EM-INF settings and follow a strategy."""
 
 import importlib.metadata
 import os
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Results go to stdout; what vLLM says does not.
+# Results go to stdout; vLLM's log does not.
 os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
@@ -25,7 +25,7 @@ from em_hf.sampling import NEUTRAL
 
 
 class _NamedVLLM(importlib.metadata.Distribution):
-    """What a package named vllm would say of itself, where a build for other hardware has another name."""
+    """Metadata of a package named vllm, needed if a build for other hardware has another name."""
 
     def read_text(self, filename: str) -> str | None:
         return f"Metadata-Version: 2.1\nName: vllm\nVersion: {vllm.__version__}\n" if filename == "METADATA" else None
@@ -42,9 +42,9 @@ class _Finder(importlib.metadata.DistributionFinder):
 
 @contextmanager
 def _vllm_has_a_version() -> Iterator[None]:
-    """Answer lm-eval's question for the version of a package named vllm, by importlib.metadata's own extension point.
+    """Run the block with a version for a package named vllm, which lm-eval looks up.
 
-    An installed package of that name comes first.
+    It is added by importlib.metadata's own extension point; an installed package of that name takes precedence.
     """
     finder = _Finder()
     sys.meta_path.append(finder)
@@ -59,19 +59,19 @@ with _vllm_has_a_version():
 
 
 class EntropyMinVLLM(Answering, VLLM):
-    """lm-eval's VLLM with EM-INF. Overrides `generate_until` (see `Answering`); the rest is the parent's.
+    """lm-eval's VLLM with EM-INF. Overrides `generate_until` (see `Answering`); the rest is inherited.
 
-    vLLM does not tell the entropy of the distributions that tokens were drawn from: completions have none.
+    vLLM does not report the entropy of the distributions that tokens were drawn from, so completions have none.
 
     Args:
         model: Hub id, folder, or a pocket model's name; no adapter.
         strategy: how a prompt is answered; may be set later.
-        seed: of all draws.
+        seed: seed of all draws.
         **engine: settings of vLLM's engine.
 
     Raises:
-        ValueError: `model` is an adapter, or the engine speculates, where vLLM does not let EM-INF act.
-        ImportError: em_hf is on the path but not installed, so that vLLM cannot find it.
+        ValueError: `model` is an adapter, or the engine uses speculative decoding, for which vLLM drops EM-INF.
+        ImportError: em_hf is on the path but not installed, so vLLM cannot find it.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class EntropyMinVLLM(Answering, VLLM):
             raise ImportError("vLLM finds EM-INF by em-hf's entry point: install em-hf, pip install --no-deps em-hf")
         if vllm.platforms.current_platform.is_cpu():
             dtype = "float32" if dtype == "auto" else dtype
-            # By itself vLLM takes 92% of the machine's memory, or does not start where less is free, and compiles for
+            # By default vLLM takes 92% of the machine's memory, or does not start if less is free, and compiles for
             # longer than most evaluations on a CPU take.
             engine = {"kv_cache_memory_bytes": 2**32, "enforce_eager": True, **engine}
         with _vllm_has_a_version():
@@ -115,7 +115,7 @@ class EntropyMinVLLM(Answering, VLLM):
 
     @property
     def parameters(self) -> int:
-        """P of the model, counted on a model without weights."""
+        """The model's parameter count P, from a model without weights."""
         from transformers import AutoModelForCausalLM
 
         with torch.device("meta"):
@@ -124,14 +124,14 @@ class EntropyMinVLLM(Answering, VLLM):
     def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
         """Return one completion per context, in one batch.
 
-        A completion may take half the model's context at most; a prompt that does not fit into the rest is cut on the
-        left, as in `EntropyMinLM`.
+        A completion takes at most half the model's context; a prompt that does not fit into the rest is truncated on
+        the left, as in `EntropyMinLM`.
         """
         kwargs: dict[str, Any] = dict(normalize_gen_kwargs(generation, self.max_gen_toks))
         until = handle_stop_sequences(kwargs.pop("until"), eos=self.tokenizer.decode([self.eot_token_id]))
         room = min(kwargs.pop("max_gen_toks"), self.max_length // 2)
         prompts = [self.tok_encode(context)[room - self.max_length :] for context in contexts]
-        # Each request has a seed of its own, drawn from the batch's.
+        # Each request has its own seed, drawn from the batch's.
         seeds = torch.randint(2**31, (len(prompts),)).tolist()
         wants_confidence = kwargs.pop("confidence", False)
         drawn = sampling(kwargs) | ({"logprobs": CONFIDENT_TOKENS} if wants_confidence else {})
@@ -150,7 +150,7 @@ class EntropyMinVLLM(Answering, VLLM):
 
 
 def _confidence(steps: Sequence[Any]) -> float:
-    """Return the mean over the tokens of minus the mean log-probability of the likeliest tokens; see `Completion`."""
+    """Return the negative mean log-probability of the likeliest tokens, averaged over the tokens; see `Completion`."""
     means = []
     for step in steps:
         best = sorted((one.logprob for one in step.values()), reverse=True)[:CONFIDENT_TOKENS]
@@ -159,10 +159,10 @@ def _confidence(steps: Sequence[Any]) -> float:
 
 
 def sampling(generation: dict[str, Any]) -> dict[str, Any]:
-    """transformers' arguments of `generate` under the names of vLLM's SamplingParams.
+    """Translate transformers' `generate` arguments into those of vLLM's SamplingParams.
 
     Raises:
-        ValueError: an argument that vLLM has no like of, other than at the value that does nothing.
+        ValueError: an argument has no equivalent in vLLM and a value that would have an effect.
     """
     rest = dict(generation)
     temperature = rest.pop("temperature", 1.0)

@@ -1,1 +1,1 @@
-"""EM-INF: what happens to the logits of one decoding step. Needs torch and transformers only."""
+"""EM-INF: processing of the logits at each decoding step. Needs only torch and transformers."""

@@ -1,21 +1,21 @@
 """EM-INF in transformers' continuous batching: `generate_batch(..., entropy_min=...)` of an enabled model.
 
 Continuous batching decodes many requests at once, which join and leave at every step, and asks its processors for one
-int32 per request. Ours is the number of the request's settings in a table. `EntropyMinGenerationMixin` puts
-`EntropyMinForBatching` into the model's processors, and transformers turns it into `_PerRequest`, by the map that it
-has for this.
+int32 per request. Ours is the number of the request's settings in a table. `EntropyMinGenerationMixin` adds
+`EntropyMinForBatching` to the model's processors, and transformers converts it to `_PerRequest` through its
+`CLASSIC_TO_CB_PROCESSORS_MAP`.
 
-For requests that are not known beforehand, make the manager yourself:
+For requests that are not known in advance, create the manager yourself:
 
 ```python
 with torch.no_grad():
-    manager = model.init_continuous_batching(generation_config, entropy_min=False)  # what a request has by default
+    manager = model.init_continuous_batching(generation_config, entropy_min=False)  # the default for requests
     manager.start()
     manager.add_request(prompt_ids, entropy_min={"n_grad_steps": 10})
 ```
 
 Where it acts: before temperature, top-k and top-p, and after bans and penalties, as in `generate`. Prefix sharing and
-`num_return_sequences` change nothing: settings go by request.
+`num_return_sequences` make no difference: settings belong to a request.
 """
 
 import copy
@@ -34,18 +34,18 @@ from em_hf.generation.minimize import entropy_min_step
 
 try:
     from transformers.generation.continuous_batching import cb_logits_processors as _library
-except ImportError:  # a transformers without per-request processors, as vLLM's environment may have
+except ImportError:  # transformers has no per-request processors, as may be the case beside vLLM
     _library = None  # type: ignore[assignment]
 
-_REMEMBERED = 65_536  # different settings a manager remembers, more than requests it decodes at a time
+_REMEMBERED = 65_536  # distinct settings kept per manager, more than the requests it decodes at a time
 _Base: Any = getattr(_library, "ContinuousBatchingLogitsProcessor", object)
 
 
 class EntropyMinForBatching(LogitsProcessor):
-    """What `_get_logits_processor` returns for a manager of requests that may ask for EM-INF.
+    """Placeholder that `_get_logits_processor` returns for a manager whose requests may ask for EM-INF.
 
     Args:
-        settings (list of EntropyMinConfig or None): All that requests may ask for; None where that is not known yet.
+        settings (list of EntropyMinConfig or None): All settings that requests may ask for; None if not yet known.
     """
 
     supports_continuous_batching = True
@@ -66,8 +66,8 @@ class _PerRequest(_Base):
     ignored_kwargs = ()
 
     def __init__(self, processor: EntropyMinForBatching) -> None:
-        # The numbers of settings; 0 stands for off. Known settings are all in it from the start, so that a captured
-        # graph has them.
+        # Maps settings to their numbers; 0 means off. All known settings are entered at the start, so that a captured
+        # graph includes them.
         self.is_complete = processor.settings is not None
         known = dict.fromkeys(config for config in processor.settings or () if config is not None)
         self.table: dict[EntropyMinConfig, int] = {config: number for number, config in enumerate(known, start=1)}
@@ -83,7 +83,7 @@ class _PerRequest(_Base):
     def _number(self, config: EntropyMinConfig | None) -> int:
         if config is None:
             return 0
-        self.table[config] = number = self.table.pop(config, None) or next(self._new)  # the last one used comes last
+        self.table[config] = number = self.table.pop(config, None) or next(self._new)  # kept in order of last use
         if len(self.table) > _REMEMBERED:
             del self.table[next(iter(self.table))]
         return number
@@ -98,10 +98,10 @@ class _PerRequest(_Base):
 
 
 def settings_of_requests(entropy_min: Any, stored: Any, prompts: int) -> list[EntropyMinConfig | None]:
-    """Return one entry per prompt.
+    """Return one entry per prompt: its settings, or None if EM-INF is off.
 
     Raises:
-        ValueError: The argument is no setting, or a list of another length than the prompts.
+        ValueError: The argument is not a valid setting, or a list whose length is not the number of prompts.
     """
     if isinstance(entropy_min, list | tuple):
         if len(entropy_min) != prompts:
@@ -112,7 +112,7 @@ def settings_of_requests(entropy_min: Any, stored: Any, prompts: int) -> list[En
     return [requested(entropy_min, stored)] * prompts
 
 
-# What the manager of requests that is being made is asked for: the settings of each prompt, or "any".
+# The settings for the manager being created: one entry per prompt, or "any" if each request brings its own.
 _settings: ContextVar[list[EntropyMinConfig | None] | Literal["any"] | None] = ContextVar(
     "em_hf_batching", default=None
 )
@@ -120,14 +120,14 @@ _settings: ContextVar[list[EntropyMinConfig | None] | Literal["any"] | None] = C
 
 @contextmanager
 def requests_with(settings: list[EntropyMinConfig | None] | Literal["any"]) -> Iterator[None]:
-    """Within it, the model's next manager of requests gives each prompt its settings.
+    """Run the block so that the model's next manager of requests gives each prompt its settings.
 
     Raises:
-        ImportError: This transformers has no per-request processors.
+        ImportError: The installed transformers has no per-request processors.
     """
     if _library is None:
         raise ImportError("entropy_min in generate_batch needs a transformers whose processors know their requests")
-    processors: Any = _library.CLASSIC_TO_CB_PROCESSORS_MAP  # declared as one of ABCMeta, which mypy misses in _Base
+    processors: Any = _library.CLASSIC_TO_CB_PROCESSORS_MAP  # mypy infers ABCMeta values, and sees none in _Base
     processors.setdefault(EntropyMinForBatching, _PerRequest)
     token = _settings.set(settings)
     try:
@@ -137,7 +137,7 @@ def requests_with(settings: list[EntropyMinConfig | None] | Literal["any"]) -> I
 
 
 def processors_of_requests() -> list[EntropyMinForBatching]:
-    """Return what belongs into the processors of the manager that is being made."""
+    """Return the processors to add for the manager being created, if any."""
     settings = _settings.get()
     return [] if settings is None else [EntropyMinForBatching(None if settings == "any" else settings)]
 
@@ -165,11 +165,11 @@ def init_for_any(init: Callable[..., Any], kwargs: dict[str, Any], default: Any,
     Args:
         init: The method.
         kwargs: Its arguments.
-        default: What a request has that does not say.
+        default: The setting of a request that gives none.
         stored: The settings that True stands for.
 
     Raises:
-        ValueError: CUDA graphs are asked for, which would miss settings that come later.
+        ValueError: CUDA graphs are requested, which would miss settings that are added later.
     """
     own = requested(default, stored)
     config = _per_request(kwargs)
@@ -195,7 +195,7 @@ _UNSAID: Any = object()
 
 
 def _per_request(kwargs: dict[str, Any]) -> Any:
-    """Return a copy of the `ContinuousBatchingConfig` among these arguments, with processors per request."""
+    """Return a copy of the `ContinuousBatchingConfig` in `kwargs`, with per-request processors turned on."""
     from transformers import ContinuousBatchingConfig
 
     config = copy.copy(kwargs.get("continuous_batching_config")) or ContinuousBatchingConfig()

@@ -1,18 +1,18 @@
-"""EM-INF by logit optimization for long rows on a CPU, with torch alone; `minimize.py` finds it where numba is missing.
+"""EM-INF by logit optimization for long rows on a CPU, with torch alone; the fallback if numba is missing.
 
-For newcomers: in a row of a hundred thousand logits, nearly all entries are improbable, and computing each of them at
-every step is waste. How far Adam moves an entry depends on its own `log p` and on a few numbers of its row (`H` and
-`log Z` at each step), on nothing else. Plotted over `log p`, that displacement jumps at `log p = -H`, where the
-gradient changes sign, and is smooth far below. So the row is split in two:
+In a row of a hundred thousand logits, nearly all entries are improbable, and computing each of them at every step is
+wasteful. How far Adam moves an entry depends only on its own `log p` and on a few numbers of its row (`H` and `log Z`
+at each step). As a function of `log p`, that displacement jumps at `log p = -H`, where the gradient changes sign, and
+is smooth far below. So the row is split in two:
 
 - the *likely* entries, `log p > -(H + 1.5)`, in whole blocks of 64, are computed one by one;
 - the *tail* goes into 1,024 bins of equal width `w` in `log p`. A bin holds the exact mass of its entries and moves as
   their centre of mass does; afterwards each tail entry gets the displacement of its bin.
 
-The steps then cost what some thousand entries cost, however long the row is and however many steps are made. Sums over
-the row are right to second order in w = 0.03. A tail entry's logit is off by at most w/2 times the displacement's
-slope, about 0.1 per unit of `n_grad_steps x learning_rate`: under 2e-3 of a probability that is itself under
-`e^-(H + 1.5)`. Where more than half of the blocks are likely, the row is left to the plain way.
+Each step then costs as much as about a thousand entries, whatever the length of the row and the number of steps. Sums
+over the row are accurate to second order in w = 0.03. A tail entry's logit is off by at most w/2 times the
+displacement's slope, about 0.1 per unit of `n_grad_steps x learning_rate`: under 2e-3 of a probability that is itself
+below `e^-(H + 1.5)`. If more than half of the blocks are likely, the row is left to the plain implementation.
 """
 
 import math
@@ -37,15 +37,15 @@ from em_hf.generation.minimize import (
 _BLOCK = 64
 _BINS = 1024
 _MARGIN = 1.5
-# Bins reach down to e^-32 of the largest probability. What lies lower is put into the last bin: 262,144 such entries
-# hold 3.3e-9 of the mass and 1.1e-7 nats, less than float32 resolves.
+# Bins reach down to e^-32 of the largest probability. Entries below that go into the last bin: 262,144 of them hold
+# 3.3e-9 of the mass and 1.1e-7 nats, less than float32 resolves.
 _DUST = -32.0
-# The logits may move by less than this in all, and the pull may be no stronger.
+# The upper limit on how far the logits may move in total, and on the KL weight.
 _REACH = 1.5
 
 
 def optimize_binned(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result | None:
-    """`minimize_entropy` on long rows `[N, V]` that Adam moves by little; None for all others."""
+    """Run `minimize_entropy` on long rows `[N, V]` that Adam moves only a little; return None for all others."""
     reach = config.n_grad_steps * config.learning_rate
     is_short = rows.shape[1] < LONG_ROW or config.n_grad_steps < 2
     if is_short or config.optimizer != "adam" or reach > _REACH or config.kl_weight > _REACH or not len(rows):
@@ -54,7 +54,7 @@ def optimize_binned(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Res
 
 
 def _optimize_row(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result:
-    """One row, `[1, V]`."""
+    """Optimize one row, `[1, V]`."""
     u, p, means, before = measure(rows)
     mean, entropy = means.item(), before.item()
     if not (bool(live) and entropy >= config.threshold):
@@ -66,7 +66,7 @@ def _optimize_row(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Resul
 
 
 def _displacement(u: Tensor, p: Tensor, mean: float, entropy: float, config: EntropyMinConfig) -> Tensor | None:
-    """How far the steps move each entry `[V]` of a centred row; None if too little of it is tail."""
+    """Return how far the steps move each entry `[V]` of a centred row, or None if too little of it is tail."""
     edge = _MARGIN - mean  # log p < -(H + margin) is u < mean - margin
     if edge >= -_DUST - 1:
         return None
@@ -85,7 +85,7 @@ def _displacement(u: Tensor, p: Tensor, mean: float, entropy: float, config: Ent
     place.view(-1, _BLOCK).index_copy_(0, likely, torch.arange(_BINS, n, device=u.device).view(-1, _BLOCK))
     mass = torch.zeros(n, dtype=u.dtype, device=u.device).scatter_add_(0, place, p)
     moment = torch.zeros(n, dtype=u.dtype, device=u.device).scatter_add_(0, place, p * u)[:_BINS]
-    centres = moment.div_(mass[:_BINS].clamp(min=1e-30))  # an empty bin's is never looked at
+    centres = moment.div_(mass[:_BINS].clamp(min=1e-30))  # an empty bin's centre has no effect
     u = torch.cat([centres, single])
     log_p_max = -entropy - mean
     p = (u + log_p_max).exp_()

@@ -1,23 +1,23 @@
-"""EM-INF by logit optimization on a CPU, compiled by numba (`pip install em-hf[fast]`); `minimize.py` finds it.
+"""EM-INF by logit optimization on a CPU, compiled by numba (`pip install em-hf[fast]`); used by `minimize.py`.
 
-Where nearly all entries of a row are improbable, computing each one at every step is waste. Adam moves an entry by a
-function of its own `log p` and a few numbers of its row. Far below the entropy that function is smooth, so entries of
-nearly the same `log p` move together. A row therefore takes four passes, however many steps are made:
+When nearly all entries of a row are improbable, computing each one at every step is wasteful. How far Adam moves an
+entry is a function of its own `log p` and a few numbers of its row. For `log p` far below `-H` that function is smooth,
+so entries with nearly the same `log p` move together. A row therefore takes four passes, whatever the number of steps:
 
 1. find the largest logit;
-2. sum up to the entropy: below the threshold, the row is copied and done;
-3. sort the entries into the few *likely* ones, kept one by one, and the *tail*, whose mass is added up in bins;
-4. after the steps, which are made on the likely entries and the bins alone, add to each logit what its bin moved.
+2. compute the entropy; if it is below the threshold, copy the row and stop;
+3. split the entries into the few *likely* ones, kept individually, and the *tail*, whose mass is summed in bins;
+4. run the steps on the likely entries and the bins alone, then add to each logit its own or its bin's displacement.
 
-Likely is what has `log p > -(H + 1.5)`: at `log p = -H` the gradient changes sign and Adam's step jumps, so there
-nothing can be binned. Tail bins are 1/64 nat wide. A tail entry's logit is off by at most half of that times the slope
-of the displacement, about a tenth of `n_grad_steps x learning_rate`: under 1e-3, of a probability that is itself under
-`e^-(H + 1.5)`. Entries under `e^-32` of the largest share the last bin: 262,144 of them hold 3e-9 of the mass. A row
-whose steps reach too far for this, or which is optimized by plain gradient descent, has all its entries kept.
+Likely entries have `log p > -(H + 1.5)`: at `log p = -H` the gradient changes sign and Adam's step jumps, so nothing
+can be binned there. Tail bins are 1/64 nat wide. A tail entry's logit is off by at most half of that times the slope
+of the displacement, about a tenth of `n_grad_steps x learning_rate`: under 1e-3, of a probability that is itself below
+`e^-(H + 1.5)`. Entries below `e^-32` of the largest share the last bin: 262,144 of them hold 3e-9 of the mass. If the
+steps of a row reach too far for this, or are plain gradient descent, all its entries are kept individually.
 
-Logits are counted in units of log 2, since 2^w is cheaper than e^u.
+Logits are in units of log 2, since 2^w is cheaper than e^u.
 """
-# Functions that numba compiles take no annotations.
+# Functions compiled by numba have no annotations.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 import math
@@ -42,16 +42,16 @@ _DEPTH = 32 / math.log(2)  # how far the bins reach below the largest logit
 _BINS = 2048
 _BINS_PER_UNIT = _F((_BINS - 1) / _DEPTH)
 _MARGIN = _F(1.5 / math.log(2))
-_REACH = 1.5  # how far the logits may move, and how strong the pull may be, for the tail to be binned
+_REACH = 1.5  # the tail is binned only if the logits move no farther and the KL weight is no larger than this
 _BLOCK = 512
 _BETA1, _BETA2 = _F(ADAM_BETA1), _F(ADAM_BETA2)
-# 2^f for |f| <= 1/2: the polynomial of least relative error, which is 9e-8.
+# 2^f for |f| <= 1/2: the polynomial with the smallest relative error, 9e-8.
 _C0, _C1, _C2, _C3, _C4, _C5 = (_F(c) for c in (1.0, 0.69314698, 0.24022242, 0.05550732, 0.0096715, 0.00132651))
 
 
 @intrinsic
 def _exponent(context, w):
-    """The exponent of float32 that stands for 2 to the whole number nearest to w."""
+    """Return the float32 exponent field of 2^n, where n is the integer nearest to w."""
 
     def build(context, builder, signature, arguments):
         (w,) = arguments
@@ -62,7 +62,7 @@ def _exponent(context, w):
 
 @intrinsic
 def _fraction(context, w, exponent):
-    """What is left of w without its nearest whole number."""
+    """Return w minus the integer nearest to it."""
 
     def build(context, builder, signature, arguments):
         w, exponent = arguments
@@ -73,7 +73,7 @@ def _fraction(context, w, exponent):
 
 @intrinsic
 def _power(context, exponent):
-    """The float32 with that exponent and nothing else."""
+    """Return the float32 with this exponent field and all other bits zero."""
 
     def build(context, builder, signature, arguments):
         (exponent,) = arguments
@@ -83,13 +83,13 @@ def _power(context, exponent):
 
 
 def _compile(function):
-    # Sums may be taken in any order; NaN and infinities keep their meaning.
+    # Sums may be reordered; NaN and infinities keep their meaning.
     return njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})(function)
 
 
 @_compile
 def _exp2(w):
-    w = _LOWEST if w < _LOWEST else w  # a NaN stays one
+    w = _LOWEST if w < _LOWEST else w  # NaN stays NaN
     exponent = _exponent(w)  # type: ignore[call-arg, var-annotated]
     f = _fraction(w, exponent)
     return (_C0 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * _C5))))) * _power(exponent)
@@ -97,7 +97,7 @@ def _exp2(w):
 
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
 def _largest(z):
-    """With a NaN in the row it is any number: the sums are NaN then, whatever is subtracted."""
+    """Return the largest logit; any number if the row has a NaN, since its sums are then NaN in any case."""
     top = _F(-np.inf)
     for i in range(z.size):
         top = z[i] if z[i] > top else top
@@ -106,7 +106,7 @@ def _largest(z):
 
 @_compile
 def _sums(z, top, e):
-    """`Σ 2^w` and `Σ 2^w w`; each 2^w into `e`."""
+    """Return `Σ 2^w` and `Σ 2^w w`, and write each 2^w into `e`."""
     total, moment = _F(0), _F(0)
     for i in range(z.size):
         w = (z[i] - top) * _LOG2_E
@@ -126,9 +126,9 @@ def _bin(w):
 
 @_compile
 def _sort_out(z, top, e, edge, likely, mass):
-    """Add the 2^w in `e` to the bins in `mass`, and write the places of the likely entries into `likely`.
+    """Add the 2^w in `e` to the bins in `mass`, and write the indices of the likely entries into `likely`.
 
-    Returns how many are likely, which is to be in a bin below `edge`; what these bins hold is not looked at.
+    Returns the number of likely entries, those in a bin below `edge`; the contents of these bins are not used.
     """
     count = 0
     bins = np.empty(_BLOCK, np.int32)
@@ -149,7 +149,7 @@ def _sort_out(z, top, e, edge, likely, mass):
 
 @_compile
 def _displacements(w, count_of, total, mean, adam, threshold, steps, learning_rate, kl_weight, rates, epsilons):
-    """How far the steps move points `[n]` at `w` with `count_of` entries each; all in units of log 2.
+    """Return how far the steps move points `[n]` at `w` with `count_of` entries each, all in units of log 2.
 
     `total` and `mean` are the sum of 2^w over all points and the mean of w under p. The descent direction in nats is
     `p (w - mean - kl / ln 2) ln 2 + kl p_0`; Adam's rate, like every displacement, is divided by ln 2.
@@ -211,7 +211,7 @@ def _optimize_row(z, out, active, binned, adam, threshold, steps, learning_rate,
     top = _largest(z)
     total, moment = _sums(z, top, out)
     mean = moment / total
-    # A sum of less than 1, or none, has no largest entry in it: there is no distribution.
+    # A sum below 1, or NaN, does not include a largest entry: there is no distribution.
     entropy = max(_F(math.log(total)) - mean * _LN2, _F(0)) if total >= _F(0.5) else _F(np.nan)
     if not active or steps == 0 or not entropy >= threshold:
         out[:] = z
@@ -234,8 +234,8 @@ def _optimize_row(z, out, active, binned, adam, threshold, steps, learning_rate,
     for i in range(n):
         shift[i] *= _LN2
     if edge < _BINS:
-        table = mass  # the masses are used up
-        for i in range(_BINS):  # an entry that rounding moves over the edge has the first bin's
+        table = mass  # the masses are no longer needed
+        for i in range(_BINS):  # an entry that rounding moves across the edge gets the first bin's shift
             table[i] = shift[count + max(i - edge, 0)]
         for i in range(z.size):
             out[i] = z[i] + table[_bin((z[i] - top) * _LOG2_E)]
@@ -248,7 +248,7 @@ def _optimize_row(z, out, active, binned, adam, threshold, steps, learning_rate,
 def _optimize_rows(
     z, out, live, entropies, moved, binned, adam, threshold, steps, learning_rate, kl_weight, rates, epsilons
 ):
-    """`_optimize_row` on rows `[N, V]`."""
+    """Run `_optimize_row` on each of the rows `[N, V]`."""
     for i in range(z.shape[0]):
         entropies[i], moved[i] = _optimize_row(
             z[i], out[i], live[i], binned, adam, threshold, steps, learning_rate, kl_weight, rates, epsilons
@@ -261,7 +261,7 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 def optimize_compiled(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result | None:
-    """`minimize_entropy` on rows `[N, V]`, in parallel over torch's threads."""
+    """Run `minimize_entropy` on rows `[N, V]`, in parallel on as many threads as torch uses."""
     if not len(rows):
         return None
     z = rows.float().contiguous()
@@ -277,16 +277,16 @@ def optimize_compiled(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> R
         bounds = [len(z) * i // workers for i in range(workers + 1)]
         parts = [[array[low:high] for array in arrays] for low, high in pairwise(bounds)]
         list(_threads(workers).map(lambda part: _optimize_rows(*part, *numbers), parts))
-    if rows.dtype == torch.float64:  # the steps are float32's, the logits they are added to are not
+    if rows.dtype == torch.float64:  # the displacements are float32, the logits are not
         out = torch.where(moved[:, None] & z.isfinite(), rows + (out - z), rows)
     elif rows.dtype != torch.float32:
-        out = torch.where(moved[:, None], out.to(rows.dtype), rows)  # rounded once; the others bit for bit
+        out = torch.where(moved[:, None], out.to(rows.dtype), rows)  # rounded once; other rows are unchanged
     return out, before, moved
 
 
 @lru_cache(maxsize=64)
 def _numbers(config: EntropyMinConfig, long: bool) -> tuple:
-    """The settings as the compiled functions take them."""
+    """Return the settings in the form that the compiled functions take."""
     reach, adam = config.n_grad_steps * config.learning_rate, config.optimizer == "adam"
     binned = long and adam and reach <= _REACH and config.kl_weight <= _REACH
     scales = [adam_scales(step, config.learning_rate) for step in range(1, max(config.n_grad_steps, 1) + 1)]

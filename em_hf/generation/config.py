@@ -1,4 +1,4 @@
-"""The settings of EM-INF, validated when they are made."""
+"""The settings of EM-INF, validated on construction."""
 
 import json
 import math
@@ -19,18 +19,18 @@ class EntropyMinConfig:
     the paper's text.
 
     Args:
-        method (`"logit_optimization"` or `"adaptive_temperature"`, default `"logit_optimization"`): What is done.
-        threshold (float, default 0.3): Entropy in nats below which a step is left alone (the paper's δ); at least 0.
+        method (`"logit_optimization"` or `"adaptive_temperature"`, default `"logit_optimization"`): The method.
+        threshold (float, default 0.3): Entropy in nats below which a step is unchanged (the paper's δ); at least 0.
         n_grad_steps (int, default 3): Gradient steps per token; 0 to 100.
         learning_rate (float, default 0.1): Step size on the logits; in (0, 1] for Adam, in (0, 1e6] for SGD.
         kl_weight (float, default 0.05): Weight of the pull towards the original distribution; 0 to 1e6.
         optimizer (`"adam"` or `"sgd"`, default `"adam"`): Adam with fresh state at each token, as in the public code,
             or plain gradient descent, as in Proposition 1.
-        target_ratio (float, default 0.5): Share of the entropy that adaptive temperature aims at (the paper's α);
+        target_ratio (float, default 0.5): Fraction of the entropy that adaptive temperature targets (the paper's α);
             in (0, 1].
         tmin (float, default 0.01), tmax (float, default 1.0): Temperatures searched; 0 < tmin < tmax <= 1.
-        tol (float, default 1e-4): How close to the target entropy the search has to come, in nats; above 0.
-        max_iter (int, default 100): Most steps of that search; 1 to 1000.
+        tol (float, default 1e-4): How close to the target entropy the search must come, in nats; above 0.
+        max_iter (int, default 100): Maximum number of search steps; 1 to 1000.
 
     Raises:
         ValueError: A value has the wrong type or is out of range; the message names the field and the range.
@@ -104,15 +104,15 @@ class EntropyMinConfig:
         raise ValueError(f"EntropyMinConfig: {name} is {getattr(self, name)!r}, but must be {allowed}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as plain values that JSON can hold."""
+        """Return all fields as a dict of JSON-serializable values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: "Mapping[str, Any] | EntropyMinConfig") -> "EntropyMinConfig":
-        """Return settings made from some of the fields; the others keep their defaults.
+        """Build settings from some of the fields; the others keep their defaults.
 
         Raises:
-            ValueError: `values` is no mapping, a key is not a field, or a value is out of range.
+            ValueError: `values` is not a mapping, a key is not a field, or a value is out of range.
         """
         if isinstance(values, cls):
             return values
@@ -130,7 +130,7 @@ class EntropyMinConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "EntropyMinConfig":
-        """Return settings made from the text of a JSON object; see `from_dict`."""
+        """Build settings from the text of a JSON object; see `from_dict`."""
         try:
             values = json.loads(text)
         except (TypeError, ValueError, RecursionError) as error:
@@ -141,22 +141,22 @@ class EntropyMinConfig:
 
 
 def requested(value: Any, stored: Any = None, name: str = "entropy_min") -> EntropyMinConfig | None:
-    """Return the settings that an `entropy_min` argument stands for, None where it switches EM-INF off.
+    """Return the settings that an `entropy_min` argument stands for, or None if it turns EM-INF off.
 
-    Every way into EM-INF reads its argument here, so that all take the same values and refuse the same ones.
+    Every entry point to EM-INF parses its argument here, so that all accept and reject the same values.
 
     Args:
-        value: True, False or None, 1 or 0, an `EntropyMinConfig`, a dict of its fields, or a JSON text of one of these.
+        value: True, False or None, 1 or 0, an `EntropyMinConfig`, a dict of its fields, or one of these as JSON text.
         stored: The settings stored with the model, which True stands for; the defaults if None.
         name (str): What the argument is called in messages.
 
     Raises:
-        ValueError: `value` is none of these, or a setting is wrong; one line that names the argument or the field.
+        ValueError: `value` is none of these, or a setting is invalid; one line that names the argument or the field.
     """
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except (ValueError, RecursionError) as error:  # not JSON, nested too deeply, or a number of too many digits
+        except (ValueError, RecursionError) as error:  # not JSON, nested too deeply, or a number with too many digits
             raise ValueError(f"{name} is {_short(value)}, which is not JSON: {_ALLOWED}") from error
     if isinstance(value, (EntropyMinConfig, Mapping)):
         return EntropyMinConfig.from_dict(value)

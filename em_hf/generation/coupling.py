@@ -1,4 +1,4 @@
-"""Coupled sampling: the same random numbers for every row, or for two calls, so that a difference has a cause."""
+"""Coupled sampling: the same random numbers for every row, or for two calls, so that no difference is due to chance."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ class CoupledSampling:
     """Draw every row's token from one Gumbel vector per step, which depends on (seed, step) alone.
 
     A token drawn as `argmax_j(log p_j + G_j)` with independent standard Gumbel G_j has exactly the distribution p (the
-    Gumbel-max trick), whatever other row used the same G. Two rows with equal logits draw equal tokens; where they
-    differ, their distributions do. It acts after all processors and warpers, so `output_scores` then show the choice
-    (0, and -inf elsewhere). It needs no float64 on the device: the noise is made on the CPU and rounded to float32
-    before it is added.
+    Gumbel-max trick), even if other rows use the same G. Two rows with equal logits draw equal tokens; if the tokens
+    differ, so do the distributions. It acts after all processors and warpers, so `output_scores` then show the choice
+    (0, and -inf elsewhere). It needs no float64 on the device: the noise is generated on the CPU and rounded to
+    float32 before it is added.
 
     Args:
         seed (int): Seed of the noise, at least 0.
-        groups (list of int, optional): One label per row of the batch; rows share noise within a label only. All rows
-            share it by default.
+        groups (list of int, optional): One label per row of the batch; only rows with the same label share noise. All
+            rows share it by default.
 
     Raises:
         ValueError: The seed or a label is not a whole number of at least 0.
@@ -80,6 +80,6 @@ class CoupledSamplingLogitsProcessor(LogitsProcessor):
         which = torch.tensor([labels.index(group) for group in groups], device=scores.device)
         token = (scores.float() + table.to(scores.device)[which]).argmax(-1, keepdim=True)
         choice = torch.full_like(scores, -torch.inf).scatter_(-1, token, 0.0)
-        # A row without a distribution stays as it is: transformers reports it.
+        # A row without a distribution is left unchanged: transformers reports it.
         broken = ~(scores.amax(-1, keepdim=True).isfinite())
         return torch.where(broken, scores, choice)

@@ -11,8 +11,8 @@ out = enable_entropy_min(model).generate(**inputs, max_new_tokens=32, entropy_mi
 print(tokenizer.batch_decode(out), trace.before)
 ```
 
-So `em_hf.compare` and the app treat the file as any other model. The rows of a batch are sequences of one llama.cpp
-context, and each step is one pass for all of them.
+`em_hf.compare` and the app can thus use the file like any other model. The rows of a batch are sequences of one
+llama.cpp context, and each step is one pass for all of them.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from em_hf.generation.llama_cpp import close_at_exit, load_gguf
 
-CONTEXT = 4096  # tokens; a model's own may not fit into memory
-_AT_ONCE = 512  # tokens of a prompt per pass
-_ROOM = 256  # new tokens per row that a context has room for at first; it doubles
+CONTEXT = 4096  # tokens; a model's maximum may not fit into memory
+_AT_ONCE = 512  # prompt tokens per pass
+_ROOM = 256  # new tokens per row that a context initially has room for; it doubles
 
 
 def load_gguf_model(path: str | Path, **settings: Any) -> "tuple[GgufModel, GgufTokenizer]":
@@ -50,10 +50,10 @@ def load_gguf_model(path: str | Path, **settings: Any) -> "tuple[GgufModel, Gguf
 
 
 class GgufModel(PreTrainedModel, GenerationMixin):
-    """A causal language model whose forward pass is llama.cpp's; for `generate`, not for training.
+    """A causal language model with llama.cpp's forward pass; for `generate`, not for training.
 
     Args:
-        llm (llama_cpp.Llama): The model; see `load_gguf`. Its own context stays as it is.
+        llm (llama_cpp.Llama): The model; see `load_gguf`. Its own context is left unchanged.
     """
 
     main_input_name = "input_ids"
@@ -65,25 +65,25 @@ class GgufModel(PreTrainedModel, GenerationMixin):
         super().__init__(PretrainedConfig(**size))
         self._api, self._llm, self._lock = import_module("llama_cpp"), llm, Lock()
         ends = [token for token in special_tokens(llm) if self._api.llama_vocab_is_eog(_vocab(llm), token)]
-        # Without a cache of transformers', `generate` hands over all tokens at each step; `forward` knows what is new.
+        # Without transformers' cache, `generate` passes all tokens at each step; `forward` finds out which are new.
         self.generation_config = GenerationConfig(
             use_cache=False, do_sample=True, top_k=0, eos_token_id=ends, pad_token_id=ends[0] if ends else 0
         )
         self._context: Any = None
         self._cells = self._rows = self._used = 0
-        self._held: Tensor | None = None  # the tokens `[rows, tokens]` that the context has computed
-        self._lengths: list[int] = []  # how many of them are no padding
+        self._held: Tensor | None = None  # the tokens `[rows, tokens]` already in the context
+        self._lengths: list[int] = []  # how many of them are not padding
         close_at_exit(self)
 
     def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return what `forward` takes."""
+        """Return the arguments of `forward`."""
         return {"input_ids": input_ids, "attention_mask": kwargs.get("attention_mask")}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> CausalLMOutput:
         """Return the logits `[rows, 1, V]` of the next token.
 
         Args:
-            input_ids (Tensor): `[rows, tokens]`. What continues the last call costs one pass over one token per row.
+            input_ids (Tensor): `[rows, tokens]`. Continuing the last call costs one pass over one token per row.
             attention_mask (Tensor, optional): `[rows, tokens]`, 0 for padding on the left.
 
         Raises:
@@ -103,7 +103,7 @@ class GgufModel(PreTrainedModel, GenerationMixin):
         return CausalLMOutput(logits=logits[:, None])  # type: ignore[arg-type]
 
     def _begin(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Compute all rows from their first token on; rows with the same tokens once."""
+        """Compute all rows from their first token, identical rows only once."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         rows = [ids[seen.bool()].tolist() for ids, seen in zip(input_ids, mask)]
         longest, context = max(map(len, rows)), self.config.max_position_embeddings
@@ -127,7 +127,7 @@ class GgufModel(PreTrainedModel, GenerationMixin):
         return torch.stack([results[tuple(row)] for row in rows])
 
     def _make_room(self, rows: int, cells: int) -> None:
-        """Have a context for so many rows, with room for so many tokens in all."""
+        """Ensure that there is a context for `rows` rows with room for `cells` tokens in total."""
         if self._context is not None and self._rows == rows and self._cells >= cells:
             return
         self.close()
@@ -140,7 +140,7 @@ class GgufModel(PreTrainedModel, GenerationMixin):
         self._rows, self._cells = rows, cells
 
     def _decode(self, tokens: Sequence[tuple[int, int, int]], only_last: bool = False) -> Tensor:
-        """Compute (token, position, row) and return the logits `[len(tokens), V]`, or of the last one alone."""
+        """Decode `tokens` (token, position, row) and return the logits `[len(tokens), V]`, or `[1, V]` of the last."""
         batch = self._api.llama_batch_init(len(tokens), 0, 1)
         try:
             batch.n_tokens = len(tokens)
@@ -159,7 +159,7 @@ class GgufModel(PreTrainedModel, GenerationMixin):
         return torch.stack([torch.from_numpy(np.ctypeslib.as_array(one, shape=size).copy()) for one in pointers])
 
     def close(self) -> None:
-        """Give the context's memory back; the next call makes another. The `llm` stays open."""
+        """Free the context; the next call creates another. The `llm` stays open."""
         if self._context is not None:
             self._api.llama_free(self._context)
         self._context = self._held = None
@@ -196,10 +196,10 @@ class GgufTokenizer:
     def apply_chat_template(
         self, messages: list[dict[str, str]], *, continue_final_message: bool = False, **_: Any
     ) -> str:
-        """Return messages in the file's template, up to where the answer begins.
+        """Return messages formatted with the file's chat template, up to the start of the answer.
 
         Raises:
-            ValueError: The last message is the answer's beginning, which llama-cpp-python's templates cannot continue.
+            ValueError: The last message is to be continued, which llama-cpp-python's templates cannot do.
         """
         if continue_final_message:
             raise ValueError("the last message is an assistant's, which a GGUF file's template cannot continue")
@@ -209,7 +209,7 @@ class GgufTokenizer:
         return Jinja2ChatFormatter(str(self.chat_template), *names)(messages=messages).prompt  # type: ignore[arg-type]
 
     def decode(self, ids: Any, *, skip_special_tokens: bool = False, **_: Any) -> str:
-        """Return the text of some tokens; what is half a character is shown as a replacement character."""
+        """Return the text of tokens; an incomplete character is shown as a replacement character."""
         tokens = ids.tolist() if isinstance(ids, Tensor) else list(ids)
         return self._llm.detokenize(tokens, special=not skip_special_tokens).decode(errors="replace")
 
@@ -223,7 +223,7 @@ def _vocab(llm: Any) -> Any:
 
 
 def special_tokens(llm: Any) -> list[int]:
-    """Return the tokens that are no text: control tokens, and those that end a text."""
+    """Return the tokens that are not text: control tokens and end-of-generation tokens."""
     api, vocab = import_module("llama_cpp"), _vocab(llm)
     tokens = range(llm.n_vocab())
     return [t for t in tokens if api.llama_vocab_is_control(vocab, t) or api.llama_vocab_is_eog(vocab, t)]

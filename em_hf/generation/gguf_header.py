@@ -1,14 +1,14 @@
-"""What the first bytes of a GGUF file say; the standard library alone reads them, before anything heavy is imported."""
+"""Reading a GGUF file's header with only the standard library, before anything heavy is imported."""
 
 import struct
 from pathlib import Path
 
 
 def gguf_architecture(path: str | Path) -> str:
-    """Return what the first entry of a GGUF file says it is, such as `"llama"`.
+    """Return the architecture named in the first entry of a GGUF file, such as `"llama"`.
 
     Raises:
-        ValueError: There is no such file, it is no GGUF file, or it ends within its header.
+        ValueError: The file cannot be read, is not a GGUF file, or ends within its header.
     """
     try:
         with open(path, "rb") as file:

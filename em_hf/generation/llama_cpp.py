@@ -9,10 +9,10 @@ out = complete(llm, "The sea is", entropy_min=True, entropy_trace=trace, max_tok
 print(out["choices"][0]["text"], trace.before)
 ```
 
-Where it acts: after `logit_bias`, whose banned tokens weigh nothing, and before penalties, grammars, top-k, top-p,
-min-p and temperature. A list of chat messages in place of the prompt gives a chat completion. Use `complete` rather
-than the bare processor: llama.cpp goes on without a processor that fails, and llama-cpp-python drops all processors
-when a `logit_bias` is given.
+Where it acts: after `logit_bias`, whose banned tokens have probability 0, and before penalties, grammars, top-k, top-p,
+min-p and temperature. Pass a list of chat messages instead of the prompt for a chat completion. Use `complete` rather
+than the bare processor: llama.cpp continues without a processor that fails, and llama-cpp-python drops all processors
+if a `logit_bias` is given.
 """
 
 import atexit
@@ -35,18 +35,18 @@ _ENOUGH = (0, 3)  # the first minor version of llama-cpp-python with this interf
 
 
 class EntropyMinLlamaCppProcessor:
-    """Lower the entropy of llama.cpp's logits before a token is drawn.
+    """Logits processor that lowers the entropy of llama.cpp's logits before a token is drawn.
 
     Args:
         entropy_min (bool, EntropyMinConfig, dict or str, default True): The settings, as everywhere in em-hf.
         entropy_trace (EntropyTrace, optional): Grows by one step per token.
-        logit_bias (dict of int to float, optional): What is added to the logits of tokens first; `-inf` bans one.
+        logit_bias (dict of int to float, optional): Values added to tokens' logits first; `-inf` bans a token.
 
     Attributes:
-        error: What went wrong in a call, None if nothing did; from then on the logits are left alone.
+        error: The exception raised in a call, or None; after one, the logits are left unchanged.
 
     Raises:
-        ValueError: An argument is wrong.
+        ValueError: An argument is invalid.
 
     Example:
 
@@ -80,7 +80,7 @@ class EntropyMinLlamaCppProcessor:
             for token, value in self.logit_bias.items():
                 logits[0, token] += value
             return self.step(logits)[0].numpy()
-        except Exception as error:  # llama.cpp would print it and go on
+        except Exception as error:  # llama.cpp would print it and continue
             self.error = error
             return scores
 
@@ -104,7 +104,7 @@ def complete(
         llm (llama_cpp.Llama): The model; see `load_gguf`.
         prompt (str or list): A text or its token ids, or a list of chat messages.
         entropy_min (bool, EntropyMinConfig, dict or str, default True): The settings, as everywhere in em-hf.
-        entropy_trace (EntropyTrace, optional): Filled with one step per token, cleared first.
+        entropy_trace (EntropyTrace, optional): Cleared, then filled with one step per token.
         stream (bool, default False): Return an iterator over the pieces of the answer.
         **settings: As for `create_completion` or `create_chat_completion`: `max_tokens`, `temperature`, `seed`, ...
 
@@ -112,7 +112,7 @@ def complete(
         What llama-cpp-python returns: a dict, or an iterator of dicts.
 
     Raises:
-        ValueError: An argument is wrong, or EM-INF is asked for twice.
+        ValueError: An argument is invalid, or EM-INF is requested twice.
     """
     processors = list(settings.pop("logits_processor", None) or [])
     if any(isinstance(processor, EntropyMinLlamaCppProcessor) for processor in processors):
@@ -156,7 +156,7 @@ def load_gguf(path: str | Path, **settings: Any) -> Any:
 
     Raises:
         ImportError: llama-cpp-python is missing or too old.
-        ValueError: The file is missing, no GGUF file, damaged, or of an architecture that this llama.cpp has not.
+        ValueError: The file is missing, damaged, not a GGUF file, or of an architecture this llama.cpp does not have.
     """
     try:
         module = import_module("llama_cpp")
@@ -181,9 +181,9 @@ _OPEN: list[weakref.ref] = []
 
 
 def close_at_exit(closable: Any) -> None:
-    """Call `closable.close()` when Python exits, if it is still there: later llama.cpp's library may be gone.
+    """Call `closable.close()` when Python exits, if it still exists: later, llama.cpp's library may be gone.
 
-    What was given last is closed first, so that a context goes before its model.
+    Objects are closed in reverse order, so that a context is closed before its model.
     """
     if not _OPEN:
         atexit.register(_close_all)

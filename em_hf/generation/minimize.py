@@ -1,13 +1,13 @@
-"""The mathematics of one EM-INF step: logits in, logits out. Torch and the standard library only.
+"""The mathematics of one EM-INF step: logits in, logits out. Uses only torch and the standard library.
 
 Everything here is a displacement of the logits, `z -> z + d`, computed from `u = z - max z`, so that a banned token
-(`-inf`) stays banned whatever `d` is, and no arithmetic ever meets an infinity. With `p = softmax(z)` and entropy `H`:
+(`-inf`) stays banned whatever `d` is, and no arithmetic involves an infinity. With `p = softmax(z)` and entropy `H`:
 
     -∂H/∂z_j = p_j (log p_j + H)            ∂KL(p_0 ‖ p)/∂z_j = p_j - p_0j
 
 so the descent direction is known in closed form and autograd is not needed (paper, section 4.3 and appendix).
 
-This is the plain way, for every device. `backends.py` knows the faster ones; a copy of this file alone has none.
+This is the plain implementation, for every device. `backends.py` adds faster ones; a copy of this file alone has none.
 """
 
 import math
@@ -24,11 +24,11 @@ ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 # A logit this far below the largest has probability 0 in float32; banned tokens are put here.
 _NOTHING = -1e4
-# On a CPU, rows of at least this many entries are treated one by one: they then stay in the cache.
+# On a CPU, rows of at least this many entries are processed one by one, so that they stay in the cache.
 LONG_ROW = 8192
 
-Result = tuple[Tensor, Tensor, Tensor]  # new rows [N, V], the entropies they had [N], whether each changed [N]
-# Faster ways by type of device; they return None for rows that they leave to the plain way. See `backends.py`.
+Result = tuple[Tensor, Tensor, Tensor]  # new rows [N, V], entropies before [N], whether each changed [N]
+# Faster backends by type of device; they return None for rows left to the plain implementation. See `backends.py`.
 BACKENDS: dict[str, Callable[[Tensor, Tensor, EntropyMinConfig], Result | None]] = {}
 
 
@@ -37,24 +37,24 @@ def minimize_entropy(
 ) -> Tensor:
     """Lower the entropy of each row of logits by a few gradient steps (EM-INF by logit optimization).
 
-    Minimizes `H(softmax(z)) + kl_weight · KL(p_0 ‖ p)` over the logits `z` of each row on its own, stopping before the
+    Minimizes `H(softmax(z)) + kl_weight · KL(p_0 ‖ p)` over the logits `z` of each row separately, stopping before the
     first step at which `H < threshold`, with fresh optimizer state: the paper's section 4.3 as its public code runs it.
 
     With kl_weight 0 the largest logit stays the largest and its probability does not fall: for SGD at any step size,
     since p_j (log p_j + H) = φ(log p_j), where φ(t) = e^t (t + H) is largest at the largest t, which is at least -H;
-    for Adam at learning rates clearly below 1. With a KL weight and large steps it may not hold.
+    for Adam at learning rates clearly below 1. With a KL weight and large steps this may not hold.
 
     Args:
-        logits (Tensor): `[..., V]`, any floating dtype. Computed in float32 and rounded once to the dtype that came.
-        config (EntropyMinConfig or dict, optional): The settings, or some of them. `method` is not looked at.
-        active (Tensor, optional): bool `[...]`, the rows to treat; all by default.
+        logits (Tensor): `[..., V]`, any floating dtype. Computed in float32 and rounded once to the input dtype.
+        config (EntropyMinConfig or dict, optional): The settings, or some of them. `method` is ignored.
+        active (Tensor, optional): bool `[...]`, the rows to process; all by default.
 
     Returns:
-        New logits `[..., V]`. Rows that are not active, whose entropy is below the threshold, or which hold no
-        distribution (NaN, +inf, only -inf) come back bit for bit; `-inf` stays `-inf`.
+        New logits `[..., V]`. Rows that are not active, have an entropy below the threshold, or hold no distribution
+        (NaN, +inf, only -inf) are returned bit for bit; `-inf` stays `-inf`.
 
     Raises:
-        ValueError: `logits` is no floating-point tensor `[..., V]`, `active` has another shape, or `config` is wrong.
+        ValueError: `logits` is not a floating-point tensor `[..., V]`, or `active` or `config` is invalid.
 
     Example:
 
@@ -75,8 +75,8 @@ def adaptive_temperature(
 ) -> Tensor:
     """Divide each row by the largest τ in [tmin, tmax] with `H(softmax(z/τ)) <= max(target_ratio · H, threshold)`.
 
-    The paper's inference baseline. The entropy that comes out lies within `tol` below its target, or is that of `tmin`
-    where even `tmin` does not reach it.
+    The paper's inference baseline. The resulting entropy is at most `tol` below its target, or that of `tmin` if even
+    `tmin` does not reach the target.
 
     Args:
         logits (Tensor), config (optional), active (Tensor, optional): As in `minimize_entropy`.
@@ -105,10 +105,10 @@ def adaptive_temperature(
 def entropy_min_step(
     logits: Tensor, config: EntropyMinConfig, active: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Apply `config.method` to logits `[..., V]`: what a decoding step needs.
+    """Apply `config.method` to logits `[..., V]` at a decoding step.
 
     Returns:
-        The new logits `[..., V]`, the entropy they had (nats, `[...]`), and whether each row changed (bool `[...]`).
+        The new logits `[..., V]`, the entropy before (nats, `[...]`), and whether each row changed (bool `[...]`).
     """
     rows, live = _rows(logits, active)
     out, before, adjusted = (_optimize if config.method == "logit_optimization" else _temper)(rows, live, config)
@@ -116,7 +116,7 @@ def entropy_min_step(
 
 
 def _rows(logits: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
-    """`logits` as `[N, V]` and `active` as bool `[N]`."""
+    """Return `logits` as `[N, V]` and `active` as bool `[N]`."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.dim() == 0 or logits.shape[-1] == 0:
         raise ValueError(f"logits must be floating point of shape [..., V], not {_kind(logits)}")
     rows = logits.detach().reshape(-1, logits.shape[-1])
@@ -132,11 +132,11 @@ def _kind(value: Any) -> str:
 
 
 def measure(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Centred logits `u`, probabilities, the mean `Σ p u` and the entropy of rows `[..., V]`, in float32.
+    """Return centred logits `u`, probabilities, the mean `Σ p u` and the entropy of rows `[..., V]`, in float32.
 
-    `log p_j + H` is taken as `u_j - Σ p u`: log Z cancels, and with it the rounding of a number far larger than the
+    `log p_j + H` is computed as `u_j - Σ p u`: log Z cancels, and with it the rounding of a number far larger than the
     difference. In a nearly flat row that decides the sign of the gradient, and so the direction of an Adam step. A row
-    without a distribution becomes NaN. (No dot products, which autocast would take in half precision.)
+    without a distribution becomes NaN. (No dot products, which autocast would compute in half precision.)
     """
     z = z.float()
     u = (z - z.amax(-1, keepdim=True)).clamp_(min=_NOTHING)
@@ -148,14 +148,14 @@ def measure(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def adam_scales(step: int, learning_rate: float) -> tuple[float, float]:
-    """Step size and epsilon of bias-corrected Adam for the plain sums `m = Σ β1^i g` and `v = Σ β2^i g²`."""
+    """Return the step size and epsilon of bias-corrected Adam for plain sums `m = Σ β1^i g` and `v = Σ β2^i g²`."""
     root = math.sqrt((1 - ADAM_BETA2) / (1 - ADAM_BETA2**step))
     return learning_rate * (1 - ADAM_BETA1) / ((1 - ADAM_BETA1**step) * root), ADAM_EPSILON / root
 
 
 @torch.no_grad()
 def _optimize(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result:
-    """`minimize_entropy` on rows `[N, V]`."""
+    """Run `minimize_entropy` on rows `[N, V]`."""
     result = BACKENDS[rows.device.type](rows, live, config) if _has_backend(rows.device.type) else None
     return optimize_plainly(rows, live, config) if result is None else result
 
@@ -168,13 +168,13 @@ def _has_backend(device_type: str) -> bool:
 
 
 def optimize_plainly(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result:
-    """`minimize_entropy` on rows `[N, V]`, every entry computed at every step."""
+    """Run `minimize_entropy` on rows `[N, V]`, computing every entry at every step."""
     if len(rows) > 1 and is_long(rows):
         return one_by_one(optimize_plainly, rows, live, config)
     u, p, mean, before = measure(rows)
     moving = live & (before >= config.threshold) & (config.n_grad_steps > 0)
     if rows.device.type != "cpu":
-        # Nothing is read back to the host: all rows are computed, and those that may move are kept.
+        # Nothing is read back to the host: all rows are computed, and the result is kept for those that may move.
         shift = _descend(u, p, mean, config, moving)
         return torch.where(moving[:, None], displaced(rows, shift), rows), before, moving
     out = rows.clone()
@@ -185,25 +185,25 @@ def optimize_plainly(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Re
 
 
 def is_long(rows: Tensor) -> bool:
-    """Whether rows `[N, V]` are worth treating one by one, which costs an operation's overhead per row."""
+    """Return whether rows `[N, V]` are worth processing one by one, which costs an operation's overhead per row."""
     return rows.device.type == "cpu" and rows.shape[1] >= LONG_ROW
 
 
 def one_by_one(backend: Callable[..., Result], rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result:
-    """Apply `backend` to each row alone and put the results together."""
+    """Apply `backend` to each row separately and concatenate the results."""
     out, before, moving = zip(*(backend(row[None], keep[None], config) for row, keep in zip(rows, live)))
     return torch.cat(out), torch.cat(before), torch.cat(moving)
 
 
 def displaced(rows: Tensor, shift: Tensor) -> Tensor:
-    """`rows + shift`, rounded once to the dtype of `rows`; half precision is summed in float32."""
+    """Return `rows + shift`, rounded once to the dtype of `rows`; half precision is summed in float32."""
     return (rows + shift).to(rows.dtype)
 
 
 def _descend(u: Tensor, p: Tensor, mean: Tensor, config: EntropyMinConfig, moving: Tensor | None = None) -> Tensor:
-    """The displacement `[N, V]` of centred rows.
+    """Return the displacement `[N, V]` of centred rows.
 
-    `moving` are the rows that move at the first step (all if None). With it nothing is read back to the host.
+    `moving` are the rows that move at the first step (all if None). If it is given, nothing is read back to the host.
     """
     on_host = moving is None
     moving = torch.ones_like(mean, dtype=torch.bool) if moving is None else moving
@@ -221,7 +221,7 @@ def _descend(u: Tensor, p: Tensor, mean: Tensor, config: EntropyMinConfig, movin
         if config.optimizer == "sgd":
             numerator, denominator, rate = descent, torch.ones_like(mean)[:, None], config.learning_rate
         else:
-            # The sums are kept divided by β^(step - 1): a new term is then one pass, and the scale goes into the rate.
+            # The sums are kept divided by β^(step - 1): adding a term is then one pass; the scale goes into the rate.
             scale_m, scale_v = ADAM_BETA1 ** (step - 1), ADAM_BETA2 ** ((step - 1) / 2)
             if step == 1:
                 m, v, root = descent, descent.square(), descent.abs()
@@ -239,7 +239,7 @@ def _descend(u: Tensor, p: Tensor, mean: Tensor, config: EntropyMinConfig, movin
 
 @torch.no_grad()
 def _temper(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result:
-    """`adaptive_temperature` on rows `[N, V]`."""
+    """Run `adaptive_temperature` on rows `[N, V]`."""
     if len(rows) > 1 and is_long(rows):
         return one_by_one(_temper, rows, live, config)
     u, _, _, before = measure(rows)
@@ -251,9 +251,9 @@ def _temper(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result:
 
 
 def _largest_temperature(u: Tensor, target: Tensor, config: EntropyMinConfig) -> Tensor:
-    """The τ `[N]` of `adaptive_temperature`, by Newton steps on log τ kept inside a shrinking bracket.
+    """Return the τ `[N]` of `adaptive_temperature`, by Newton steps on log τ kept inside a shrinking bracket.
 
-    `dH/d log τ = Var_p(u/τ)`. It aims half a tolerance below the target, so that what it accepts never lies above.
+    `dH/d log τ = Var_p(u/τ)`. The search aims half a tolerance below the target, so it never accepts one above it.
     """
     low = torch.full_like(target, math.log(config.tmin))
     high = torch.full_like(target, math.log(config.tmax))

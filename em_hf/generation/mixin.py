@@ -35,19 +35,19 @@ Model = TypeVar("Model")
 # One entry of `entropy_min=`: on with the stored settings, off, or settings for this call.
 Setting = bool | EntropyMinConfig | Mapping[str, Any] | None
 
-# The settings' name in `generation_config`. Never "entropy_min": transformers would then take that argument itself,
-# without a word, where EM-INF is not enabled.
+# The name of the settings in `generation_config`. Not "entropy_min": transformers would then silently accept that
+# argument for models without EM-INF enabled.
 STORED = "entropy_min_config"
-# Where the `generate` of a repository's own code waits while EM-INF is enabled.
+# The attribute that keeps the `generate` of a repository's own code while EM-INF is enabled.
 _SET_ASIDE = "_em_hf_generate"
 
 
 class EntropyMinGenerationMixin(GenerationMixin):
-    """Adds `entropy_min`, `entropy_trace` and `coupled` to `generate`; everything else is the parent's.
+    """Mixin that adds `entropy_min`, `entropy_trace` and `coupled` to `generate`; everything else is the parent's.
 
-    Overrides `generate` and, where the processors and the stopping criteria are put together, `_get_logits_processor`
-    and `_get_stopping_criteria`. Use `enable_entropy_min(model)` to mix it into a loaded model, or it as a first base
-    class.
+    Overrides `generate` and, where the processors and stopping criteria are assembled, `_get_logits_processor` and
+    `_get_stopping_criteria`. Use `enable_entropy_min(model)` to mix it into a loaded model, or make it the first base
+    class of your model.
 
     Example:
 
@@ -80,16 +80,16 @@ class EntropyMinGenerationMixin(GenerationMixin):
     ) -> Any:
         """Run transformers' `generate`, with EM-INF before each token is drawn.
 
-        Greedy decoding gives the tokens it gives without EM-INF: where the settings would make another logit the
-        largest (possible with `kl_weight` above 0 and large steps only), that row of that step is left as it is.
+        Greedy decoding gives the same tokens as without EM-INF: if the settings would make another logit the largest
+        (possible only with `kl_weight` above 0 and large steps), that row is left unchanged at that step.
 
         Args:
             entropy_min (bool, EntropyMinConfig, dict or list, optional): True (the stored settings, else the
                 defaults), False or None (off), an `EntropyMinConfig` or a dict of its fields for this call, or a list
                 of these with one entry per prompt, each repeated for `num_return_sequences`.
-            entropy_trace (EntropyTrace, optional): Filled while generation runs. With EM-INF, a trace or coupled
-                sampling asked for and `return_dict_in_generate=True`, the output has the trace as `entropy_trace`,
-                whether one was passed or not.
+            entropy_trace (EntropyTrace, optional): Filled while generation runs. If EM-INF, a trace or coupled
+                sampling is requested with `return_dict_in_generate=True`, the output has the trace as
+                `entropy_trace`, whether or not one was passed.
             coupled (CoupledSampling, optional): The random numbers to draw with, shared between rows and between
                 calls; needs `do_sample=True`.
             *args, **kwargs: As for the parent.
@@ -98,8 +98,8 @@ class EntropyMinGenerationMixin(GenerationMixin):
             What the parent returns.
 
         Raises:
-            ValueError: An argument has the wrong type, settings are out of range, a list has another length than the
-                batch, EM-INF is asked for twice, or in a decoding mode in which it has no meaning (beam search,
+            ValueError: An argument has the wrong type, settings are out of range, a list does not match the batch
+                size, or EM-INF is requested twice or in a decoding mode to which it does not apply (beam search,
                 assisted decoding, paged caches).
         """
         parent: Any = super().generate  # type: ignore[misc]  # see the class
@@ -113,18 +113,18 @@ class EntropyMinGenerationMixin(GenerationMixin):
         asked: list[Any] = list(entropy_min) if is_list else [entropy_min]  # type: ignore[arg-type]
         if is_list and not asked:
             raise ValueError("entropy_min is an empty list: give one entry per prompt, or False")
-        wanted = any(list(map(_is_on, asked)))  # all are looked at, so that a wrong one is told
+        wanted = any(list(map(_is_on, asked)))  # checks every entry, so that an invalid one raises
         if not wanted and entropy_trace is None and coupled is None:
-            # What the repository's own code defined, where there is such code; with EM-INF the standard loop runs.
+            # The `generate` of the repository's own code, if any; with EM-INF the standard loop runs.
             return self.__dict__.get(_SET_ASIDE, parent)(*args, **kwargs)
         if args:
             kwargs = _by_name(parent, args, kwargs)
-        if isinstance(kwargs.get("custom_generate"), str):  # that repository's code is asked for, with all arguments
+        if isinstance(kwargs.get("custom_generate"), str):  # runs that repository's code, with all arguments
             given = {"entropy_min": entropy_min, "entropy_trace": entropy_trace, "coupled": coupled}
             return parent(**kwargs, **{name: value for name, value in given.items() if value is not None})
         own = kwargs.get("generation_config")
         if isinstance(getattr(own, STORED, None), EntropyMinConfig):
-            kwargs["generation_config"] = own = copy.copy(own)  # the caller's stays as it is
+            kwargs["generation_config"] = own = copy.copy(own)  # the caller's stays unchanged
             _plain_stored(own)
         if "paged" in (kwargs.get("cache_implementation"), getattr(own, "cache_implementation", None)):
             raise ValueError(
@@ -142,7 +142,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
             )
         for module in self.modules():  # type: ignore[attr-defined]
             if can_generate(module):
-                mix_in(module, EntropyMinGenerationMixin)  # BLIP and others call the `generate` of a model inside
+                mix_in(module, EntropyMinGenerationMixin)  # BLIP and others call the `generate` of an inner model
         if entropy_trace is not None:
             entropy_trace.clear()
         repeats = kwargs.get("num_return_sequences") or (own or self.generation_config).num_return_sequences or 1
@@ -185,8 +185,9 @@ class EntropyMinGenerationMixin(GenerationMixin):
             What the parent returns.
 
         Raises:
-            ValueError: `entropy_min` is no setting, a list has another length than the prompts, `entropy_trace` or
-                `coupled` is given (continuous batching has no place for them), or a manager of an earlier call is kept.
+            ValueError: `entropy_min` is not a valid setting, a list does not match the number of prompts,
+                `entropy_trace` or `coupled` is given (continuous batching does not support them), or the manager of an
+                earlier call is kept.
         """
         if STORED in kwargs:
             raise ValueError(f"{STORED} is where settings are stored with a model; pass them as entropy_min=")
@@ -207,10 +208,10 @@ class EntropyMinGenerationMixin(GenerationMixin):
             return super().generate_batch(inputs, *args, **kwargs)
 
     def init_continuous_batching(self, *args: Any, entropy_min: Setting = None, **kwargs: Any) -> Any:
-        """Make the parent's manager of requests, whose requests may ask for EM-INF.
+        """Create the parent's manager of requests, whose requests may ask for EM-INF.
 
         Args:
-            entropy_min (bool, EntropyMinConfig or dict, optional): What a request has by default. With it, be it False,
+            entropy_min (bool, EntropyMinConfig or dict, optional): The default for requests. If given, even as False,
                 each request may have its own: `manager.add_request(ids, entropy_min=...)`.
             *args, **kwargs: As for the parent.
 
@@ -218,7 +219,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
             The `ContinuousBatchingManager`.
 
         Raises:
-            ValueError: `entropy_min` is no setting, or CUDA graphs are asked for with it.
+            ValueError: `entropy_min` is not a valid setting, or CUDA graphs are requested with it.
         """
         parent = super().init_continuous_batching
         kwargs = _by_name(parent, args, kwargs) if args else kwargs
@@ -234,7 +235,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
         return super().save_pretrained(*args, **kwargs)  # type: ignore[misc]
 
     def _get_logits_processor(self, generation_config: GenerationConfig, *args: Any, **kwargs: Any) -> Any:
-        """The parent's list; ours learn here what they need of this call, and the coupling goes to its end."""
+        """Return the parent's list, with our processors set up for this call and coupled sampling at the end."""
         parent: Any = super()._get_logits_processor  # type: ignore[misc]  # see the class
         batching = processors_of_requests()
         if batching:
@@ -255,7 +256,7 @@ class EntropyMinGenerationMixin(GenerationMixin):
         return processors
 
     def _get_stopping_criteria(self, *args: Any, **kwargs: Any) -> Any:
-        """The parent's list; where the call has a trace, it learns from the list which rows have stopped."""
+        """Return the parent's list, wrapped so that the call's processor, if any, learns which rows have stopped."""
         criteria = super()._get_stopping_criteria(*args, **kwargs)  # type: ignore[misc]  # see the class
         watches = [criterion for criterion in criteria if isinstance(criterion, Watch)]
         return WatchedCriteria(criteria, watches[0].step) if watches else criteria
@@ -266,7 +267,7 @@ def can_generate(module: Any) -> bool:
 
 
 def _is_on(value: Setting) -> bool:
-    """Whether one entry of `entropy_min` asks for EM-INF; an error if it is no setting."""
+    """Return whether one entry of `entropy_min` asks for EM-INF; raise ValueError if it is not a valid setting."""
     return requested(value) is not None
 
 
@@ -280,7 +281,7 @@ def _by_name(function: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, An
 
 
 def _plain_stored(generation_config: Any) -> None:
-    """Turn settings that were stored as an object into their fields: transformers writes its config as JSON."""
+    """Replace settings stored as an object by a dict of their fields: transformers writes its config as JSON."""
     stored = getattr(generation_config, STORED, None)
     if isinstance(stored, EntropyMinConfig):
         setattr(generation_config, STORED, stored.to_dict())
@@ -289,10 +290,10 @@ def _plain_stored(generation_config: Any) -> None:
 
 @cache
 def _mixed(base: type, mixin: type) -> type:
-    """`base` with `mixin` in front, under its own name, so that checkpoints and messages name the same architecture."""
+    """Return `base` with `mixin` in front, keeping its name so that checkpoints and messages are unaffected."""
 
     def __reduce_ex__(self: Any, protocol: int) -> Any:
-        # By its name the class would be looked up as `base`; so it is made again from `base` where it is unpickled.
+        # Looking the class up by name would find `base`, so unpickling creates it again from `base`.
         reduced = super(mixed, self).__reduce_ex__(max(protocol, 2))
         if isinstance(reduced, tuple) and reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]
             return (_new, (base, mixin), *reduced[2:])
@@ -318,7 +319,7 @@ def _new(base: type, mixin: type) -> Any:
 
 
 class _KeepsSettings:
-    """For a PEFT model, whose `save_pretrained` leaves the generation config out: writes it beside the adapter."""
+    """Mixin for a PEFT model, whose `save_pretrained` omits the generation config: saves it beside the adapter."""
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         result = super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
@@ -338,20 +339,20 @@ def _take_out(model: Any, mixin: type) -> None:
 
 
 def store_config(model: Any, config: EntropyMinConfig) -> None:
-    """Put the settings into `model.generation_config`, as a plain dict, so that saving the model carries them."""
+    """Store the settings in `model.generation_config` as a plain dict, so that they are saved with the model."""
     generation_config = unwrap_model(model).generation_config
-    # transformers saves a published config as it came, but checks one that was changed since, and refuses many that it
-    # loads (a temperature without do_sample). Our entry is no change to what it checks.
+    # transformers saves an unmodified config as it is, but validates one that has changed, and rejects many that it
+    # loads (e.g. a temperature without do_sample). Our entry does not affect what it validates.
     as_loaded = getattr(generation_config, "_original_object_hash", None) == hash(generation_config)
     setattr(generation_config, STORED, config.to_dict())
-    # A config derived from the model's would be made anew at loading, without the settings and without a word.
+    # A config derived from the model's would be rebuilt on loading, silently losing the settings.
     generation_config._from_model_config = False
     if as_loaded:
         generation_config._original_object_hash = hash(generation_config)
 
 
 def stored_settings(model: Any) -> EntropyMinConfig | None:
-    """Return the settings stored with the model, None where there are none."""
+    """Return the settings stored with the model, or None if there are none."""
     stored = getattr(unwrap_model(model).generation_config, STORED, None)
     if stored is None or isinstance(stored, EntropyMinConfig):
         return stored
@@ -359,16 +360,17 @@ def stored_settings(model: Any) -> EntropyMinConfig | None:
 
 
 def settings_of_model(model: Any, given: Mapping[str, Any] | None = None) -> EntropyMinConfig:
-    """Return `given` over the settings stored with the model, or over the defaults where none are stored."""
+    """Return the settings stored with the model, or the defaults if there are none, updated with `given`."""
     stored = stored_settings(model) or EntropyMinConfig()
     return EntropyMinConfig.from_dict({**stored.to_dict(), **(given or {})})
 
 
 def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> Model:
-    """Let this model object's `generate` take `entropy_min`, `entropy_trace` and `coupled`.
+    """Make this model object's `generate` accept `entropy_min`, `entropy_trace` and `coupled`.
 
-    It switches nothing on: without these arguments `generate` gives what transformers gives. Enabling twice is enabling
-    once. A PEFT model is enabled in its base model, and its `save_pretrained` then also writes the generation config.
+    This alone turns nothing on: without these arguments `generate` works as in transformers. Enabling twice has no
+    further effect. A PEFT model is enabled in its base model, and its `save_pretrained` then also writes the generation
+    config.
 
     Args:
         model (PreTrainedModel or PeftModel): Any transformers model that can generate, or a PEFT model around one.
@@ -379,7 +381,7 @@ def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> 
         The same model.
 
     Raises:
-        ValueError: The model cannot generate, or `config` is no settings.
+        ValueError: The model cannot generate, or `config` is invalid.
 
     Example:
 
@@ -408,7 +410,7 @@ def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> 
     if config is not None:
         store_config(model, EntropyMinConfig.from_dict(config))
     mix_in(base, EntropyMinGenerationMixin)
-    if "generate" in base.__dict__:  # code of a repository, which would hide the class's
+    if "generate" in base.__dict__:  # from a repository's code; it would hide the class's
         base.__dict__[_SET_ASIDE] = base.__dict__.pop("generate")
     if is_peft_model(model):
         mix_in(model, _KeepsSettings)
@@ -416,7 +418,7 @@ def enable_entropy_min(model: Model, config: EntropyMinConfig | None = None) -> 
 
 
 def disable_entropy_min(model: Model) -> Model:
-    """Give the model object back the class it had. Stored settings stay in its generation config.
+    """Restore the model object's original class. Stored settings stay in its generation config.
 
     Args:
         model (PreTrainedModel or PeftModel): The model, enabled or not.
@@ -425,8 +427,8 @@ def disable_entropy_min(model: Model) -> Model:
         The same model.
 
     Raises:
-        ValueError: It is no model, or its own class was written with `EntropyMinGenerationMixin` as a base, so that
-            there is no other.
+        ValueError: It is not a model, or its class was defined with `EntropyMinGenerationMixin` as a base, so that
+            there is no other to restore.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""EM-INF in mlx-lm, on Apple's machines: the step of `minimize.py` in MLX's own arrays.
+"""EM-INF in mlx-lm, on Apple hardware: the step of `minimize.py` on MLX arrays.
 
 ```python
 from mlx_lm import generate, load
@@ -10,9 +10,9 @@ settings = {"sampler": make_sampler(temp=1.0), "logits_processors": [EntropyMinM
 print(generate(model, tokenizer, "The sea is", **settings))
 ```
 
-Where it acts: after the processors that stand before it in the list (bans, penalties), and before the sampler's
-temperature, top-k, top-p and min-p. Logit optimization reads nothing back to the host, so that mlx-lm goes on queueing
-its steps; adaptive temperature and a trace do.
+Where it acts: after the processors that precede it in the list (bans, penalties), and before the sampler's
+temperature, top-k, top-p and min-p. Logit optimization reads nothing back to the host, so mlx-lm can keep queueing its
+steps; adaptive temperature and a trace do.
 """
 
 import math
@@ -31,14 +31,14 @@ _NOTHING = -1e4  # a logit this far below the largest has probability 0 in float
 
 
 class EntropyMinMLXProcessor:
-    """Lower the entropy of MLX logits before a token is drawn.
+    """Logits processor that lowers the entropy of MLX logits before a token is drawn.
 
     Args:
         entropy_min (bool, EntropyMinConfig, dict or str, default True): The settings, as everywhere in em-hf.
         entropy_trace (EntropyTrace, optional): Grows by one step per token; reading it waits for the device.
 
     Raises:
-        ValueError: An argument is wrong.
+        ValueError: An argument is invalid.
 
     Example:
 
@@ -75,7 +75,7 @@ class EntropyMinMLXProcessor:
 
 
 def _measure(z: Any) -> tuple[Any, Any, Any, Any]:
-    """Centred logits, probabilities, the mean `Σ p u` and the entropy of rows; see `minimize.measure`."""
+    """Return centred logits, probabilities, the mean `Σ p u` and the entropy of rows; see `minimize.measure`."""
     z = z.astype(mx.float32)
     u = mx.maximum(z - mx.max(z, axis=-1, keepdims=True), _NOTHING)
     p = mx.softmax(u, axis=-1)
@@ -85,7 +85,7 @@ def _measure(z: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _optimize(logits: Any, config: EntropyMinConfig) -> tuple[Any, Any, Any]:
-    """New logits, entropies before and whether each row changed; as `minimize.optimize_plainly` on an accelerator."""
+    """Return new logits, entropies before and whether each row changed, as `optimize_plainly` on an accelerator."""
     u, p, mean, before = _measure(logits)
     threshold = min(config.threshold, math.ldexp(1, 127))
     moved_at_all = moving = mx.logical_and(before >= threshold, mx.array(config.n_grad_steps > 0))

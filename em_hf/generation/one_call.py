@@ -27,7 +27,7 @@ class OneCall(EntropyMinLogitsProcessor):
         self.has_begun = self.greedy = False
 
     def begin(self, generation_config: GenerationConfig, prompts: int | None) -> None:
-        """Learn what a decoding loop is about to do; a call may run several, one after the other."""
+        """Prepare for a decoding loop that is about to run; a call may run several in succession."""
         mode = generation_config.get_generation_mode()
         if mode not in ("sample", "greedy_search"):
             raise ValueError(
@@ -82,12 +82,12 @@ class OneCall(EntropyMinLogitsProcessor):
         return self._finished
 
     def stopped(self, rows: Tensor) -> None:
-        """Take note of rows `[rows]` that a stopping criterion has ended."""
+        """Record the rows, bool `[rows]`, that a stopping criterion has ended."""
         self._finished = rows if self._finished is None else self._finished | rows
 
 
 class Watch(StoppingCriteria):
-    """Stops nothing: it brings a call's processor to where the stopping criteria are put together."""
+    """A criterion that stops nothing: it carries a call's processor to where the stopping criteria are assembled."""
 
     def __init__(self, step: OneCall) -> None:
         self.step = step
@@ -97,7 +97,7 @@ class Watch(StoppingCriteria):
 
 
 class WatchedCriteria(StoppingCriteriaList):
-    """The stopping criteria of a call, whose verdicts its processor hears too."""
+    """The stopping criteria of a call, which also report their results to its processor."""
 
     def __init__(self, criteria: StoppingCriteriaList, step: OneCall) -> None:
         super().__init__(criterion for criterion in criteria if not isinstance(criterion, Watch))

@@ -14,14 +14,14 @@ from em_hf.generation.trace import EntropyTrace
 
 
 class EntropyMinLogitsProcessor(LogitsProcessor):
-    """Lower the entropy of the next-token logits before one is sampled (EM-INF).
+    """Logits processor that lowers the entropy of the next-token logits before a token is sampled (EM-INF).
 
     In `logits_processor=[...]` it runs after transformers' own bans and penalties and before temperature, top-k and
-    top-p. `generate(..., entropy_min=True)` puts it there itself.
+    top-p. `generate(..., entropy_min=True)` adds it automatically.
 
     Args:
         config (EntropyMinConfig or list, optional): The settings, or one entry per row of logits, where None leaves a
-            row alone. The default is `EntropyMinConfig()`.
+            row unchanged. The default is `EntropyMinConfig()`.
         trace (EntropyTrace, optional): Grows by one step at each call.
 
     Raises:
@@ -71,7 +71,7 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
     def _traced(
         self, input_ids: Tensor, scores: Tensor, out: Tensor, before: Tensor | None, adjusted: Tensor | None
     ) -> Tensor:
-        """Record the step in the trace, where there is one, and return `out`."""
+        """Record the step in the trace, if there is one, and return `out`."""
         if self.trace is not None:
             if before is None or adjusted is None:
                 before = token_entropy(scores)
@@ -81,7 +81,7 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
         return out
 
     def _settings(self, scores: Tensor) -> list[tuple[EntropyMinConfig | None, Tensor | None]]:
-        """Return each different config with the rows it is for (None: all)."""
+        """Return each distinct config with the rows it applies to (None: all)."""
         if isinstance(self.config, EntropyMinConfig):
             return [(self.config, None)]
         if len(self.config) != scores.shape[0]:
@@ -89,7 +89,7 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
                 f"EntropyMinLogitsProcessor has settings for {len(self.config)} rows, but there are {scores.shape[0]} "
                 "rows of logits: give one entry per row"
             )
-        # Without waiting for the device: the few bytes are taken from the host before the copy returns.
+        # This does not wait for the device: the few bytes are read from the host before the copy returns.
         device, here = scores.device, torch.device("cpu")
         return [
             (config, torch.tensor([one == config for one in self.config], device=here).to(device, non_blocking=True))
@@ -98,7 +98,7 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
 
     @staticmethod
     def _entropy_after(out: Tensor, before: Tensor, adjusted: Tensor) -> Tensor:
-        if out.device.type != "cpu":  # an index would have to be read back to the host
+        if out.device.type != "cpu":  # indexing by a mask would read it back to the host
             return torch.where(adjusted, token_entropy(out), before)
         after = before.clone()
         after[adjusted] = token_entropy(out[adjusted])
@@ -108,7 +108,7 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
         """Return the rows that drew an end-of-sequence token at an earlier step of this call."""
         if self.eos_token_ids is None:
             return None
-        if self._finished is None:  # the first step: what stands before it is the prompt
+        if self._finished is None:  # the first step: only the prompt precedes it
             self._finished = torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
         else:
             self._finished = self._finished | torch.isin(input_ids[:, -1], self.eos_token_ids)
@@ -116,7 +116,7 @@ class EntropyMinLogitsProcessor(LogitsProcessor):
 
 
 class AdaptiveTemperatureLogitsProcessor(EntropyMinLogitsProcessor):
-    """Divide the next-token logits by the temperature that brings their entropy to a share of what it was.
+    """Logits processor that divides the next-token logits by a temperature that reduces their entropy to a fraction.
 
     The paper's inference baseline; see `adaptive_temperature`. It is `EntropyMinLogitsProcessor` with the method set
     to `"adaptive_temperature"`.
@@ -147,7 +147,7 @@ class AdaptiveTemperatureLogitsProcessor(EntropyMinLogitsProcessor):
 
 
 def checked_trace(trace: EntropyTrace | None) -> EntropyTrace | None:
-    """Return `trace` if it can record a step.
+    """Return `trace` if it is an `EntropyTrace` or None.
 
     Raises:
         ValueError: It is something else.

@@ -1,13 +1,13 @@
-"""EM-INF in `transformers serve`: its server, whose requests may ask for EM-INF (`pip install em-hf[serve]`).
+"""EM-INF in `transformers serve`: the same server, with EM-INF on request (`pip install em-hf[serve]`).
 
-`transformers serve` refuses a request with a field it does not know (HTTP 422) and has no place for a plug-in, so the
-server is started by this module, with the same arguments:
+`transformers serve` rejects a request with an unknown field (HTTP 422) and has no plug-in interface, so the server is
+started through this module, with the same arguments:
 
 ```bash
 python -m em_hf.generation.serve MODEL --port 8000 --continuous-batching
 ```
 
-A request then may have `entropy_min`, beside OpenAI's fields:
+A request may then have `entropy_min` in addition to OpenAI's fields:
 
 ```python
 from openai import OpenAI
@@ -17,12 +17,12 @@ messages = [{"role": "user", "content": "Name a colour."}]
 client.chat.completions.create(model=MODEL, messages=messages, extra_body={"entropy_min": {"n_grad_steps": 10}})
 ```
 
-It is true (the settings stored with the model, else the defaults), false, or fields of `EntropyMinConfig`. Wrong
-settings are refused as the request arrives: HTTP 400, with the field's name. Chat completions, completions and
-responses take it, streamed or whole.
+It is true (the settings stored with the model, else the defaults), false, or fields of `EntropyMinConfig`. Invalid
+settings are rejected when the request arrives: HTTP 400, with the field's name. Chat completions, completions and
+responses accept it, streamed or not.
 
-Where it acts: as in `generate` and, with `--continuous-batching`, as in `generate_batch`; there CUDA graphs are off,
-since a captured graph has only the settings that were known when it was made.
+Where it acts: as in `generate` and, with `--continuous-batching`, as in `generate_batch`; CUDA graphs are then off,
+since a captured graph has only the settings that were known at capture.
 """
 
 import json
@@ -40,9 +40,9 @@ from em_hf.generation.mixin import STORED, EntropyMinGenerationMixin, can_genera
 from em_hf.messages import one_line
 
 ARGUMENT = "entropy_min"
-# Where a request's `entropy_min` travels in its generation config, to the thread that decodes.
+# The attribute of a request's generation config that carries its `entropy_min` to the decoding thread.
 _FIELD = "_em_hf_entropy_min"
-# What is replaced in this process, each a class of a module of transformers.cli.serving.
+# The classes replaced in this process, each with its module in transformers.cli.serving.
 _CLASSES = (
     ("model_manager", "ModelManager"),
     ("chat_completion", "ChatCompletionHandler"),
@@ -53,7 +53,7 @@ _asked: ContextVar[Any] = ContextVar("em_hf_serve", default=None)
 
 
 class _ServedMixin(EntropyMinGenerationMixin):
-    """The model of a server: what the request asked for stands in its generation config or in the context."""
+    """Mixin for a server's model: the request's `entropy_min` is in its generation config or in the context."""
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         own = getattr(kwargs.get("generation_config"), "__dict__", {})
@@ -98,7 +98,7 @@ def _handler_that_asks(parent: type) -> type:
             except ValueError as error:
                 if value is None:
                     raise
-                raise HTTPException(status_code=400, detail=str(error)) from error  # a mode of decoding, say
+                raise HTTPException(status_code=400, detail=str(error)) from error  # e.g. from the decoding mode
             finally:
                 _asked.reset(token)
 
@@ -112,11 +112,11 @@ def _handler_that_asks(parent: type) -> type:
 
 
 def _refuse_inside(text: Any) -> None:
-    """Raise ValueError where the JSON of a generation config asks for EM-INF: transformers would not see it."""
+    """Raise ValueError if the JSON of a generation config asks for EM-INF, which would have no effect there."""
     try:
         fields = json.loads(text) if isinstance(text, str) else {}
     except (ValueError, RecursionError):
-        return  # for transformers to refuse
+        return  # left to transformers to reject
     for name in (ARGUMENT, STORED, _FIELD):
         if isinstance(fields, dict) and name in fields:
             raise ValueError(f"{name} is a field of generation_config, where it does nothing: put it beside it")
@@ -124,10 +124,10 @@ def _refuse_inside(text: Any) -> None:
 
 @contextmanager
 def serving() -> Iterator[None]:
-    """Within it, a server that transformers' `Serve` makes takes `entropy_min` in its requests.
+    """Run the block so that a server that transformers' `Serve` creates accepts `entropy_min` in its requests.
 
     Raises:
-        ImportError: What `transformers serve` needs is missing.
+        ImportError: A dependency of `transformers serve` is missing.
     """
     if not is_serve_available():
         raise ImportError("transformers serve needs fastapi, uvicorn and openai: pip install 'em-hf[serve]'")
@@ -148,10 +148,10 @@ def serving() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `transformers serve` with EM-INF; the arguments are its own.
+    """Run `transformers serve` with EM-INF, with the same arguments.
 
     Returns:
-        0, or 1 with one line on stderr where the server cannot start.
+        0, or 1 with one line on stderr if the server cannot start.
     """
     try:
         with serving():

@@ -1,7 +1,7 @@
-"""EM-INF inside SGLang: the step of `minimize.py` as a custom logit processor that a request brings along.
+"""EM-INF inside SGLang: the step of `minimize.py` as a custom logit processor that is sent with a request.
 
-The server is started with `--enable-custom-logit-processor` and has em-hf installed. A request then adds two fields,
-which `request_fields` makes and checks:
+The server must have em-hf installed and be started with `--enable-custom-logit-processor`. A request then adds two
+fields, which `request_fields` creates and validates:
 
 ```python
 import requests
@@ -15,11 +15,11 @@ requests.post("http://localhost:30000/generate", json=body)
 
 Over the OpenAI-compatible API both are `extra_body=request_fields(True)`. Sending them needs neither SGLang nor dill.
 
-Where it acts: after logit bias, penalties and grammars, whose banned tokens weigh nothing, and before temperature,
-top-k, top-p and min-p. Requests of one batch may have different settings; those without the fields are untouched.
+Where it acts: after logit bias, penalties and grammars, whose banned tokens have probability 0, and before temperature,
+top-k, top-p and min-p. Requests of one batch may have different settings; those without the fields are unchanged.
 
-SGLang's scheduler ends when a processor raises, so settings are checked where the request is made. Speculative decoding
-bypasses custom processors without a word: a server that was started with it is refused as the processor is loaded.
+SGLang's scheduler exits when a processor raises, so settings are validated when the request is created. Speculative
+decoding silently bypasses custom processors, so the processor refuses to load on a server that was started with it.
 """
 
 import json
@@ -35,7 +35,7 @@ from em_hf.generation.config import EntropyMinConfig, requested
 from em_hf.generation.minimize import entropy_min_step
 
 ARGUMENT = "entropy_min"
-# What SGLang unpickles: it looks for em_hf before it imports it, so that a server without it says what is missing.
+# The code that SGLang unpickles; it checks for em_hf first, so that a server without it reports what is missing.
 _LOADER = (
     "__import__('em_hf.generation.sglang', fromlist=['x']).EntropyMinSGLangProcessor "
     "if __import__('importlib.util', fromlist=['x']).find_spec('em_hf') else (_ for _ in ()).throw("
@@ -55,10 +55,10 @@ def request_fields(entropy_min: Any = True) -> dict[str, Any]:
         entropy_min (bool, EntropyMinConfig, dict or str, default True): The settings, as everywhere in em-hf.
 
     Returns:
-        `custom_logit_processor` (str) and `custom_params` (dict), both empty where EM-INF is off.
+        `custom_logit_processor` (str) and `custom_params` (dict); an empty dict if EM-INF is off.
 
     Raises:
-        ValueError: `entropy_min` is no switch and no settings.
+        ValueError: `entropy_min` is neither a switch nor valid settings.
 
     Example:
 
@@ -81,7 +81,7 @@ def request_fields(entropy_min: Any = True) -> dict[str, Any]:
 
 
 def _base() -> type:
-    """SGLang's own class where SGLang is, so that type checks there hold."""
+    """Return SGLang's own class if SGLang is installed, so that its type checks pass, or `object`."""
     try:
         return import_module("sglang.srt.sampling.custom_logit_processor").CustomLogitProcessor
     except ImportError:
@@ -89,10 +89,10 @@ def _base() -> type:
 
 
 class EntropyMinSGLangProcessor(_base()):  # type: ignore[misc]
-    """EM-INF for the rows of a batch whose request asks for it; SGLang makes one object per batch.
+    """EM-INF for the rows of a batch whose request asks for it; SGLang creates one object per batch.
 
     Raises:
-        ValueError: The server decodes speculatively.
+        ValueError: The server uses speculative decoding.
     """
 
     def __init__(self) -> None:
@@ -104,10 +104,10 @@ class EntropyMinSGLangProcessor(_base()):  # type: ignore[misc]
             )
 
     def __call__(self, logits: Tensor, custom_param_list: Sequence[Mapping[str, Any] | None] | None = None) -> Tensor:
-        """Return logits `[rows, V]` with those of the rows that asked for it adjusted, the others bit for bit.
+        """Return logits `[rows, V]`, adjusted in the rows that ask for it and identical bit for bit in the others.
 
         Raises:
-            ValueError: A row has wrong settings, or there are fewer or more rows than parameters.
+            ValueError: A row has invalid settings, or the numbers of rows and parameters differ.
         """
         rows = list(custom_param_list or [None] * logits.shape[0])
         if len(rows) != logits.shape[0]:
@@ -126,11 +126,11 @@ class EntropyMinSGLangProcessor(_base()):  # type: ignore[misc]
 
 
 def _speculative_algorithm() -> str | None:
-    """What the SGLang server of this process decodes speculatively with; None if it does not, and outside one."""
+    """Return the speculative decoding algorithm of this process's SGLang server, or None if it has none."""
     places = {"sglang.srt.runtime_context": "get_spec", "sglang.srt.server_args": "get_global_server_args"}
-    for module, name in places.items():  # of 0.5.23, and of versions before it
+    for module, name in places.items():  # in 0.5.23, and in earlier versions
         try:
             return getattr(import_module(module), name)().speculative_algorithm
-        except (ImportError, AttributeError, ValueError, RuntimeError):  # not there, not set, or retired
+        except (ImportError, AttributeError, ValueError, RuntimeError):  # missing, not set, or removed
             continue
     return None

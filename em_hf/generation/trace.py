@@ -5,16 +5,16 @@ from torch import Tensor
 
 
 class EntropyTrace:
-    """Entropies of the distributions that EM-INF saw and left behind in one `generate` call.
+    """Entropies of the distributions before and after EM-INF in one `generate` call.
 
     Pass `entropy_trace=EntropyTrace()` to `generate` and keep the object: it grows with every token, and another
-    thread may read it meanwhile. A second call with the same object starts it anew, and so does a second decoding loop
-    within one call (long audio in Whisper, speech after text in SeamlessM4T): the trace is that of the last one.
+    thread may read it meanwhile. A second call with the same object clears it first, and so does a second decoding loop
+    within one call (long audio in Whisper, speech after text in SeamlessM4T): the trace is that of the last loop.
 
     Attributes:
         before (Tensor), after (Tensor): `[batch x num_return_sequences, new tokens]`, float32, nats: entropy of the
             logits after transformers' own processors and before temperature, top-k and top-p. NaN once a row has
-            stopped, be it by an end-of-sequence token, a stop string or another stopping criterion.
+            stopped, whether by an end-of-sequence token, a stop string or another stopping criterion.
         adjusted (Tensor): bool of the same shape, True where EM-INF changed the logits.
 
     Example:
@@ -56,12 +56,12 @@ class EntropyTrace:
         return self._column(2, torch.bool)
 
     def _column(self, which: int, dtype: torch.dtype) -> Tensor:
-        # The list only grows while generation runs, so a copy of its present length is consistent.
+        # The list only grows while generation runs, so a copy at its current length is consistent.
         steps = [step[which] for step in self._steps[:]]
         return torch.stack(steps, 1) if steps else torch.empty(0, 0, dtype=dtype, device="cpu")
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all recorded steps."""
         self._steps, self._finished = [], []
 
     def record(self, before: Tensor, after: Tensor, adjusted: Tensor, finished: Tensor | None = None) -> None:
@@ -79,7 +79,7 @@ class EntropyTrace:
         self._finished.append(finished)
 
     def trim(self) -> None:
-        """Drop the last steps in which no row was decoding: a loop that looks late whether to stop takes them back."""
+        """Drop the last steps in which no row was decoding: a loop that checks late whether to stop discards them."""
         while self._finished and self._finished[-1] is not None and bool(self._finished[-1].all()):
             self._steps.pop()
             self._finished.pop()

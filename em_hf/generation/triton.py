@@ -1,24 +1,24 @@
-"""EM-INF by logit optimization as one Triton kernel, for rows of logits on a GPU; `minimize.py` finds it.
+"""EM-INF by logit optimization as one Triton kernel, for rows of logits on a GPU; used by `minimize.py`.
 
-A step moves an entry by a function of its own logit and of a few numbers of its row. So the displacement `d` after k
-steps follows from the original logit and those numbers of the k steps, and no optimizer state is stored:
+How far a step moves an entry is a function of its own logit and a few numbers of its row. So the displacement `d` after
+k steps follows from the original logit and those numbers for the k steps, and no optimizer state is stored:
 
     y = z - max z + d,   p = e^y / Z,   -∂H/∂z - kl_weight ∂KL/∂z = p (y - mean) + kl_weight (p_0 - p)
 
-Each pass over a row works `d` out anew and sums `Z` and `mean = Σ p y`, from which H = log Z - mean follows. A row is
-read once and written as it came; one that moves is read once more for each of its steps, and written again. The kernel
-counts in units of log 2, since a GPU computes 2^x, and Adam does not mind the unit: only its rate and epsilon have one.
-Nothing is read back to the host: a row that has ended skips its passes on the device.
+Each pass over a row recomputes `d` and sums `Z` and `mean = Σ p y`, from which H = log Z - mean follows. A row is read
+once and written unchanged; one that moves is read once more for each of its steps, and written again. The kernel works
+in units of log 2, since a GPU computes 2^x; Adam does not depend on the unit, apart from its rate and epsilon. Nothing
+is read back to the host: a row that has stopped skips its passes on the device.
 
-Two plans of launching the same kernel. Where there are at least as many rows as the GPU has multiprocessors, a program
-has a row and makes all its passes: one launch. With fewer, a row is split over up to 64 programs and every pass is a
-launch, n_grad_steps + 1 in all: the sums of the parts meet between two launches. The plans sum in another order, so a
-row in a batch of another size may differ in the last digit of a float32.
+The same kernel is launched in one of two ways. With at least as many rows as the GPU has multiprocessors, each program
+makes all passes over one row: one launch. With fewer, a row is split over up to 64 programs and every pass is a launch,
+n_grad_steps + 1 in all: the sums of the parts are combined between launches. The two sum in different orders, so a row
+may differ in the last digit of a float32 between batches of different sizes.
 
-Importing this module needs triton, which PyTorch's builds for GPUs bring along. With TRITON_INTERPRET=1 in the
-environment beforehand, the kernel runs on tensors of the CPU.
+Importing this module needs triton, which PyTorch's GPU builds include. With TRITON_INTERPRET=1 set in the environment
+beforehand, the kernel runs on CPU tensors.
 """
-# Triton's functions take no annotations but constexpr.
+# Triton functions take no annotations except constexpr.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 import math
@@ -39,28 +39,28 @@ _LOWEST = tl.constexpr(torch.finfo(torch.float32).min)
 # In units of log 2. A logit this far below the largest has probability 0 in float32; banned tokens are put here.
 _NOTHING = tl.constexpr(-1e4)
 
-# What is kept of a row for each step, in a slot of _SLOT numbers; slot k + 1 is that of the sums after k steps.
+# The values kept per row and step, in a slot of _SLOT numbers; slot k + 1 belongs to the sums after k steps.
 _SLOT = tl.constexpr(8)
 _LOG_Z, _MEAN = tl.constexpr(0), tl.constexpr(1)  # log2 Z, and the mean of y under p
 _RATE, _EPSILON_NOW = tl.constexpr(2), tl.constexpr(4)  # the size of the next step, and Adam's epsilon in it
 _GOES_ON = tl.constexpr(3)  # whether that step is made
 _SUM1, _SUM2 = tl.constexpr(5), tl.constexpr(6)  # Σ β1^i and Σ β2^i: m / _SUM1 and v / _SUM2 are free of bias
-# Slot 0 is before all sums: the sums Σ β^i are 0 there, _GOES_ON says whether the row is active, and:
+# Slot 0 precedes all sums: the sums Σ β^i are 0 there, _GOES_ON says whether the row is active, and:
 _LARGEST = tl.constexpr(0)  # the largest logit of the row
 
-_BLOCK = 4096  # entries a program has before it at a time, eight to a thread
+_BLOCK = 4096  # entries a program processes at a time, eight per thread
 _WARPS = 16
 _MAX_SPLIT = 64
-# Of 100 steps of Adam none is longer than this many learning rates, whatever the gradients: by Cauchy-Schwarz
+# None of 100 Adam steps is longer than this many learning rates, whatever the gradients: by Cauchy-Schwarz
 # m / sqrt(v) <= sqrt(Σ (β1² / β2)^i) < 2.3 for the sums without their factors, and sqrt(c2) / c1 < 1.
 _LONGEST_STEP = 2.3
-# While entries move less than this in all, e^y of float32 holds without subtracting the largest anew.
+# While entries move less than this in total, e^y is safe in float32 without subtracting the new maximum.
 _SAFE_REACH = 40.0
 
 
 @triton.jit
 def _add_to_sums(top, total, moment, value, UNIT: tl.constexpr):
-    """Lane by lane: the largest value, `Σ 2^w` and `Σ 2^w w`, with w = UNIT (value - largest), `value` among them."""
+    """Update each lane's largest value, `Σ 2^w` and `Σ 2^w w` with `value`, where w = UNIT (value - largest)."""
     new_top = tl.maximum(top, value)
     base = tl.maximum(new_top, _LOWEST)
     fall = tl.maximum((tl.maximum(top, _LOWEST) - base) * UNIT, _NOTHING)
@@ -72,7 +72,7 @@ def _add_to_sums(top, total, moment, value, UNIT: tl.constexpr):
 
 @triton.jit
 def _sums_of_lanes(top, total, moment, unit):
-    """What `_add_to_sums` holds in its lanes, as one: three scalars."""
+    """Combine the lanes of `_add_to_sums` into three scalars."""
     all_top = tl.max(top, 0)
     fall = tl.maximum((tl.maximum(top, _LOWEST) - tl.maximum(all_top, _LOWEST)) * unit, _NOTHING)
     scale = tl.exp2(fall)
@@ -81,7 +81,7 @@ def _sums_of_lanes(top, total, moment, unit):
 
 @triton.jit
 def _centred(rows, place, end, numbers):
-    """Logits in float32, and `w`: what they lie above the largest of their row, in units of log 2."""
+    """Return logits in float32 and `w`, their difference from the largest of their row in units of log 2."""
     z = tl.load(rows + place, mask=place < end, other=float("-inf")).to(tl.float32)
     largest = tl.maximum(tl.load(numbers + _LARGEST), _LOWEST)
     return z, tl.maximum((z - largest) * _LOG2_E, _NOTHING)
@@ -89,10 +89,10 @@ def _centred(rows, place, end, numbers):
 
 @triton.jit
 def _displacement(w, count, numbers, pull, ADAM: tl.constexpr):
-    """How far `count` steps, at least one, take the entries `w`; `numbers` as `_settle` leaves them, pull = kl / log 2.
+    """Return how far `count` >= 1 steps move the entries `w`; `numbers` as `_settle` leaves them, pull = kl / log 2.
 
-    Adam's m and v are sums without the factors 1 - β. A division x / y is x · rsqrt(y²): y is never below 1e-8, and two
-    such operations cost less than one division.
+    Adam's m and v are sums without the factors 1 - β. A division x / y is computed as x · rsqrt(y²): y is never below
+    1e-8, and these two operations cost less than one division.
     """
     first = numbers + _SLOT
     log_z, mean = tl.load(first + _LOG_Z), tl.load(first + _MEAN)
@@ -120,7 +120,7 @@ def _displacement(w, count, numbers, pull, ADAM: tl.constexpr):
 
 @triton.jit
 def _copy_and_sum(rows, out, start, end, BLOCK: tl.constexpr):
-    """The row as it came, into `out`, and its sums. A NaN counts as +inf: either way there is no distribution."""
+    """Copy the row into `out` and return its sums. A NaN counts as +inf: either way there is no distribution."""
     lanes = tl.arange(0, BLOCK)
     top = tl.full([BLOCK], float("-inf"), tl.float32)
     total = tl.full([BLOCK], 0.0, tl.float32)
@@ -138,7 +138,7 @@ def _copy_and_sum(rows, out, start, end, BLOCK: tl.constexpr):
 
 @triton.jit
 def _move_and_sum(rows, count, numbers, pull, start, end, ADAM: tl.constexpr, NEAR: tl.constexpr, BLOCK: tl.constexpr):
-    """The sums of the row after `count` steps. NEAR: its entries have moved so little that 0 can be the base."""
+    """Return the sums of the row after `count` steps. NEAR: entries have moved so little that 0 can be the base."""
     lanes = tl.arange(0, BLOCK)
     total = tl.full([BLOCK], 0.0, tl.float32)
     moment = tl.full([BLOCK], 0.0, tl.float32)
@@ -160,7 +160,7 @@ def _move_and_sum(rows, count, numbers, pull, start, end, ADAM: tl.constexpr, NE
 
 @triton.jit
 def _move_and_write(rows, out, count, numbers, pull, start, end, ADAM: tl.constexpr, BLOCK: tl.constexpr):
-    """The row after `count` steps, into `out`, rounded once."""
+    """Write the row after `count` steps into `out`, rounded once."""
     lanes = tl.arange(0, BLOCK)
     for offset in range(start, end, BLOCK):
         place = offset + lanes
@@ -171,9 +171,9 @@ def _move_and_write(rows, out, count, numbers, pull, start, end, ADAM: tl.conste
 
 @triton.jit
 def _settle(step, threshold, rate, sums, numbers, ADAM: tl.constexpr, SPLIT: tl.constexpr):
-    """From the sums of a row's parts after `step` steps, its entropy in nats and whether it goes on; fills the slot.
+    """Fill the slot after `step` steps from the sums of a row's parts; return entropy (nats) and whether it goes on.
 
-    The bias corrections are m / Σ β1^i and v / Σ β2^i: no 1 - β^k is taken, which float32 holds badly for β2.
+    The bias corrections are m / Σ β1^i and v / Σ β2^i, which avoid 1 - β^k, inaccurate in float32 for β2.
     """
     unit = tl.where(step == 0, _LOG2_E, 1.0)
     parts = sums + 3 * (step * SPLIT + tl.arange(0, SPLIT))
@@ -181,7 +181,7 @@ def _settle(step, threshold, rate, sums, numbers, ADAM: tl.constexpr, SPLIT: tl.
     mean = moment / total
     log_z = tl.log2(total)
     entropy = tl.maximum((log_z - mean) * _LN2, 0.0)
-    if step == 0:  # entries are counted from the largest, and this row may have no distribution
+    if step == 0:  # entries are relative to the largest, and the row may have no distribution
         entropy = tl.where((top > float("-inf")) & (top < float("inf")), entropy, float("nan"))
         tl.store(numbers + _LARGEST, top)
         top = 0.0
@@ -208,12 +208,12 @@ def _passes(
     rows, out, active, before, adjusted, sums, numbers, stride, size, first, last, steps, threshold, rate, kl_weight,
     ADAM: tl.constexpr, NEAR: tl.constexpr, SPLIT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Passes `first` to `last` over one part of one row: 0 copies and sums, `steps` writes, those between sum."""
+    """Run passes `first` to `last` over one part of one row: 0 copies and sums, `steps` writes, those between sum."""
     row, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     rows += row * stride
     out += row * size
     sums += row * (steps + 1) * SPLIT * 3
-    numbers += (row * SPLIT + part) * (steps + 1) * _SLOT  # a part's own, so that no two programs write to one place
+    numbers += (row * SPLIT + part) * (steps + 1) * _SLOT  # per part, so that no two programs write to one place
     length = ((size + BLOCK - 1) // BLOCK + SPLIT - 1) // SPLIT * BLOCK
     start = part * length
     end = tl.minimum(start + length, size)
@@ -246,11 +246,11 @@ def _passes(
                     count += (tl.load(numbers + _SLOT * (past + 1) + _GOES_ON) > 0).to(tl.int32)
                 if count > 0:
                     _move_and_write(rows, out, count, numbers, pull, start, end, ADAM, BLOCK)
-        tl.debug_barrier()  # what was stored is seen by all threads of the program in its next pass
+        tl.debug_barrier()  # makes the stores visible to all threads of the program in its next pass
 
 
 def split_of(rows: int, size: int, processors: int, block: int = _BLOCK) -> int:
-    """How many programs share a row: 1 (one launch) where the rows alone keep all multiprocessors busy."""
+    """Return how many programs share a row: 1 (one launch) if the rows alone keep all multiprocessors busy."""
     if rows >= processors:
         return 1
     wanted = min(_MAX_SPLIT, -(-2 * processors // rows), -(-size // block))
@@ -269,12 +269,12 @@ def minimize_entropy_rows(
     split: int = 0,
     block: int = _BLOCK,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`minimize_entropy` on float32, bfloat16 or float16 rows `[N, V]`, all on one device.
+    """Run `minimize_entropy` on float32, bfloat16 or float16 rows `[N, V]`, all on one device.
 
     Args:
-        active: bool `[N]`, the rows to treat.
-        split: programs that share a row, a power of two; 1 makes all passes in one launch; 0: chosen by size.
-        block: entries a program has before it at a time, a power of two.
+        active: bool `[N]`, the rows to process.
+        split: programs that share a row, a power of two; 1 makes all passes in one launch; 0 chooses by size.
+        block: entries a program processes at a time, a power of two.
 
     Returns:
         New rows `[N, V]`, entropies before in nats `[N]`, whether each row changed `[N]`.
@@ -334,7 +334,7 @@ def _shapes(rows: Tensor, active: Tensor, *settings: object, **named: object) ->
 
 
 def optimize_on_gpu(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Result | None:
-    """`minimize_entropy` on rows `[N, V]` of a GPU; None for float64, which the kernel does not have."""
+    """Run `minimize_entropy` on rows `[N, V]` on a GPU; return None for float64, which the kernel does not support."""
     if rows.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return None
     adam = config.optimizer == "adam"
@@ -344,7 +344,7 @@ def optimize_on_gpu(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> Res
 
 
 def probe() -> None:
-    """Compile the kernel and launch it on the present GPU. Where that cannot be, whatever Triton raises."""
+    """Compile the kernel and launch it on the current GPU; if that fails, let Triton's exception propagate."""
     rows = torch.zeros(1, 8, dtype=torch.float32, device="cuda")
     minimize_entropy_rows(rows, torch.ones(1, dtype=torch.bool, device="cuda"), 0.3, 1, 0.1, 0.05, True)
 

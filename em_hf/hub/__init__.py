@@ -1,4 +1,4 @@
-"""From a run folder to a repository: the card, the files, and where they go."""
+"""From a run folder to a repository: the card, the files, and the push to the Hub."""
 
 from em_hf.hub.card import model_card, recipe_card
 from em_hf.hub.completions import publish_completions, staged_completions

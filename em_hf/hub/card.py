@@ -1,4 +1,4 @@
-"""The model card of a run: `model_cards/template.md` filled from measured facts; a missing fact is left out."""
+"""The model card of a run: `model_cards/template.md` filled with measured facts; missing facts are left out."""
 
 import shlex
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from em_hf.methods import METHODS, unused_settings
 from em_hf.runs import Run, diagnosis, read_json
 from em_hf.settings import MISLED_NAME, POCKET_NAME
 
-# Where EM-INF lies in a repository, for people without em_hf.
+# Path of EM-INF in a repository, for users without em_hf.
 RECIPE_FILE = "custom_generate/generate.py"
 POCKETS = {
     POCKET_NAME: "the pocket reasoner (the small word-problem model that comes with em-hf)",
@@ -28,7 +28,7 @@ _KINDS = {
     "em-rl-token": "entropy minimization by reinforcement learning (EM-RL-token)",
     "sft": "supervised fine-tuning",
 }
-# What the card says elsewhere, or what is about this machine and not about the model.
+# Settings that the card shows elsewhere, or that concern this machine and not the model.
 _TOLD = (
     "method model revision dataset dataset_config split prompt_column answer_column entropy_min seed lora device output"
 ).split()
@@ -42,9 +42,9 @@ def model_card(
     """Return the card of `run` for a repository that holds `files`.
 
     Args:
-        files: Paths in the repository; the card speaks only of what is there.
-        repo_id: OWNER/NAME on the Hub; without it the examples load the folder they stand in.
-        license: License of the base model, as the Hub names it. The pocket reasoner's is known.
+        files: Paths in the repository; the card mentions only what is there.
+        repo_id: OWNER/NAME on the Hub; without it the examples load the folder that contains them.
+        license: License of the base model, by its Hub identifier. The pocket models' license is known.
     """
     facts = run.facts
     method = facts.method or "entropy minimization"
@@ -153,7 +153,7 @@ def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> M
 
 
 def _title(run: Run) -> str:
-    """The model and what was done to it."""
+    """Return the card's title: the base model and the training method."""
     facts = run.facts
     base = {POCKET_NAME: "Pocket reasoner", MISLED_NAME: "Misled pocket model"}.get(facts.base_model or "")
     base = base or str(without_paths(facts.base_model or run.name)).rstrip("/").split("/")[-1]
@@ -187,7 +187,7 @@ def _dataset_in_words(run: Run) -> str | None:
 
 
 def _training(run: Run) -> list[str]:
-    """What the record says of the training itself, one fact per line."""
+    """Return the recorded facts about the training itself, one per line."""
     facts, log = run.facts, run.log
     prompts = _dataset_in_words(run)
     lines = [prompts] if prompts else []
@@ -222,7 +222,7 @@ def _training(run: Run) -> list[str]:
 
 
 def _applied(run: Run) -> dict[str, Any]:
-    """The settings that had a part in this run: no rank without an adapter, and nothing that was off."""
+    """Return the settings that affected this run: no rank without an adapter, and nothing that was off."""
     facts, settings = run.facts, without_paths(run.facts.settings)
     off = {*_TOLD, *(unused_settings(facts.method) if facts.method and facts.method in METHODS else ())}
     off |= set() if facts.lora else {"lora_rank"}
@@ -242,7 +242,7 @@ def _applied_entropy_min(settings: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _example_prompt(run: Run) -> str:
-    """A prompt that the model can do something with."""
+    """Return an example prompt that suits the model."""
     if run.facts.base_model not in POCKETS:
         return "Tom has 5 apples and buys 7 more. How many apples does he have?"
     from em_hf.pocket import problems
@@ -251,7 +251,7 @@ def _example_prompt(run: Run) -> str:
 
 
 def _has_chat_template(run: Run) -> bool:
-    """Whether prompts go into the tokenizer's chat template, as they did in training."""
+    """Return whether prompts are put into the tokenizer's chat template, as in training."""
     if run.facts.settings.get("chat_template") is False:
         return False
     config = run.folder / "tokenizer_config.json"

@@ -1,4 +1,4 @@
-"""What was measured of a run, as its card shows it: the finding in a sentence, tables, samples, metadata."""
+"""A run's measurements as its card shows them: the finding in a sentence, tables, samples, metadata."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ FEW_PROBLEMS = 100  # with fewer, a 95% interval is 20 points wide
 
 
 def _sampled(rows: list[ResultRow], *, trained: bool) -> ResultRow | None:
-    """Return the row of a model, trained or untouched, that was sampled without EM-INF; None where there is none."""
+    """Return the last row of the trained or the base model sampled without EM-INF, or None if there is none."""
     return next((row for row in reversed(rows) if row.trained == trained and not row.greedy and not row.em_inf), None)
 
 
 def finding(run: Run) -> dict[str, Any] | None:
-    """The result in a sentence: the trained model sampled, the base sampled, greedy decoding, the problems."""
+    """Return the result in a sentence: the problems, sampling from the trained and the base model, greedy decoding."""
     rows = [row for row in run.results.rows if row.accuracy is not None] if run.results else []
     trained, base = _sampled(rows, trained=True), _sampled(rows, trained=False)
     if run.results is None or trained is None:
@@ -34,7 +34,7 @@ def finding(run: Run) -> dict[str, Any] | None:
 
 
 def _accuracy(row: ResultRow, of: str = "") -> str:
-    """Return "84.5% (79.0 to 89.0)", or, with `of`, a form that calls the interval one."""
+    """Return "84.5% (79.0 to 89.0)"; with `of`, label the interval as a 95% interval."""
     accuracy = f"{100 * (row.accuracy or 0):.1f}%" + (f" {of}" if of else "")
     if row.low is None or row.high is None:
         return accuracy
@@ -68,7 +68,7 @@ def results(run: Run) -> dict[str, Any] | None:
 
 
 def samples_shown(run: Run) -> dict[str, str] | None:
-    """One held-out prompt with what was sampled for it before and after training; None where it was not kept."""
+    """Return a held-out prompt with its samples from before and after training, or None if they were not kept."""
     rows = [row for row in run.results.rows if row.sample is not None and row.prompt] if run.results else []
     before, after = _sampled(rows, trained=False), _sampled(rows, trained=True)
     if before is None or after is None:
@@ -78,7 +78,7 @@ def samples_shown(run: Run) -> dict[str, str] | None:
 
 
 def _fenced(text: str) -> str:
-    """Text as a code block, with a fence that it does not hold, at most 1,500 characters of it."""
+    """Return at most 1,500 characters of a text as a code block, with a fence that does not occur in it."""
     text = text.strip()
     text = f"{text[:1500]} …" if len(text) > 1500 else text
     fence = "```"
@@ -88,7 +88,7 @@ def _fenced(text: str) -> str:
 
 
 def benchmark_table(run: Run) -> str:
-    """A row per task and strategy of the evaluations in the run's folder, each figure with its 95% interval."""
+    """Return a table of the run's evaluations: one row per task and strategy, figures with 95% intervals."""
     rows = []
     for record in evaluations(run.folder):
         for row in record.rows:
@@ -100,7 +100,7 @@ def benchmark_table(run: Run) -> str:
 
 
 def eval_results(run: Run, *, dataset: str, hub_dataset: str | None) -> list[EvalResult]:
-    """The measured accuracies of the trained model in the form that the Hub reads from a card's metadata."""
+    """Return the measured accuracies of the trained model in the form that the Hub reads from a card's metadata."""
     if run.results is None:
         return []
     return [
@@ -118,7 +118,7 @@ def eval_results(run: Run, *, dataset: str, hub_dataset: str | None) -> list[Eva
 
 
 def known(values: dict[str, Any] | None) -> dict[str, Any]:
-    """The entries of a dict that say something."""
+    """Return the entries of a dict whose values are not empty."""
     return {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
 
 
@@ -127,5 +127,5 @@ def settings_table(settings: dict[str, Any]) -> str:
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    """A table, or "" without rows."""
+    """Return a Markdown table, or "" without rows."""
     return markdown_table(header, rows, aligned=False) if rows else ""

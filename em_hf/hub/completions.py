@@ -1,4 +1,4 @@
-"""A dataset of completions that a run's model samples, with and without EM-INF, and the entropy of each token."""
+"""A dataset of completions sampled from a run's model, with and without EM-INF, and the entropy of each token."""
 
 import json
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ Made with em-hf {{ version }}; the settings of EM-INF: `{{ settings }}`.
 def staged_completions(
     run: Run, count: int, *, model_id: str | None = None, seed: int = 0, say: Say = lambda _: None
 ) -> Iterator[Repository]:
-    """A dataset in a temporary folder, `data/completions.jsonl`: the run's model on its dataset's first prompts.
+    """Stage `data/completions.jsonl` in a temporary folder: the run's model on the first prompts of its dataset.
 
     The pocket problems are those of the test split, which training never sees.
 
@@ -100,7 +100,7 @@ def publish_completions(
 def _sample(
     folder: str, data: Prompts, config: EntropyMinConfig, *, limit: int, chat_template: bool, seed: int
 ) -> list[dict[str, Any]]:
-    """A row per prompt and way of decoding, both ways from the same random numbers."""
+    """Return a row per prompt and way of decoding; both ways use the same random numbers."""
     from em_hf.models import load_model
     from em_hf.sampling import SamplingConfig, sample
 

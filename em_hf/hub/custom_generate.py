@@ -1,6 +1,6 @@
-"""The entry of a published `custom_generate/generate.py`: `entropy_min=` by a logits processor, without em_hf.
+"""The entry point of a published `custom_generate/generate.py`: `entropy_min=` as a logits processor, without em_hf.
 
-`em_hf.hub.export` puts config.py and minimize.py in front of it, so it uses nothing else of em_hf.
+`em_hf.hub.export` prepends config.py and minimize.py, so it uses nothing else from em_hf.
 """
 
 import inspect
@@ -15,12 +15,12 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from em_hf.generation.config import EntropyMinConfig, requested
 from em_hf.generation.minimize import adaptive_temperature, minimize_entropy
 
-# Arguments about loading this file, which transformers hands on with those about generating.
+# Arguments for loading this file, which transformers passes on together with the generation arguments.
 LOADING = "cache_dir force_download local_files_only proxies repo_type revision subfolder token".split()
 
 
 class EntropyMinProcessor(LogitsProcessor):
-    """EM-INF with one entry of settings (None: off) per `repeats` rows, or where `repeats` is None one for all rows."""
+    """EM-INF with one settings entry (None: off) per `repeats` rows, or one for all rows if `repeats` is None."""
 
     def __init__(self, settings: list[EntropyMinConfig | None], repeats: int | None) -> None:
         self.settings, self.repeats = settings, repeats
@@ -40,10 +40,10 @@ class EntropyMinProcessor(LogitsProcessor):
 
 
 def generate(*args: Any, model: Any, **kwargs: Any) -> Any:
-    """transformers' `generate` of `model`, which also takes `entropy_min`.
+    """Run transformers' `generate` of `model` with the additional argument `entropy_min`.
 
     Works as `custom_generate=` of any model's `generate`, and as the `generate` of a model that was loaded from this
-    repository with `trust_remote_code=True`; the second way passes the prompt by position, so `model` is a keyword.
+    repository with `trust_remote_code=True`; the latter passes the prompt by position, so `model` is keyword-only.
     """
     plain = type(model).generate  # by the class: the object's own `generate` may be this function again
     named = [p.name for p in inspect.signature(plain).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
@@ -57,7 +57,7 @@ def generate(*args: Any, model: Any, **kwargs: Any) -> Any:
     entropy_min, configs = kwargs.pop("entropy_min", None), (kwargs.get("generation_config"), model.generation_config)
 
     def setting(name: str) -> Any:
-        """What holds for this call: the argument, else the given config, else the model's."""
+        """Return the value for this call: the argument, else the given config's, else the model's."""
         values = (kwargs.get(name), *(getattr(config, name, None) for config in configs))
         return next((value for value in values if value is not None), None)
 

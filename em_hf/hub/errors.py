@@ -1,4 +1,4 @@
-"""What goes wrong with the Hub, in one line that says what to do; and the patience for what passes by itself."""
+"""Hub errors as one line that says what to do, and retries of those that are transient."""
 
 import json
 import time
@@ -28,14 +28,14 @@ NO_TOKEN = (
 )
 _TRIES = 6
 _LONGEST_WAIT = 300.0
-# Where huggingface_hub itself has waited and tried again before it gave up.
+# Requests that huggingface_hub has already retried itself before giving up.
 _PATIENT_ALREADY = ("/preupload/", "/info/lfs/", "/resolve/")
 
 
 def with_retries(call: Callable[[], Result], *, say: Callable[[str], None]) -> Result:
-    """`call()`, again after a wait where the Hub was busy or the connection broke; it must be safe to repeat.
+    """Return `call()`, retried after a wait if the Hub is busy or the connection breaks; it must be safe to repeat.
 
-    Waits as long as the Hub asks (Retry-After), else 1, 2, 4, 8, 8 seconds; no Hub at all is not waited for.
+    Waits as long as the Hub asks (Retry-After), else 1, 2, 4, 8, 8 seconds; an unreachable Hub is not waited for.
     """
     for left in reversed(range(_TRIES)):
         try:
@@ -51,7 +51,7 @@ def with_retries(call: Callable[[], Result], *, say: Callable[[str], None]) -> R
 
 @contextmanager
 def plain_errors(repo_id: str, *, payment: str | None = None) -> Iterator[None]:
-    """Turn the client library's errors about `repo_id` into OSError of one line; `payment` is said of a 402."""
+    """Turn the client library's errors about `repo_id` into a one-line OSError; `payment` is the message for a 402."""
     try:
         yield
     except (HTTPError, OfflineModeIsEnabled, json.JSONDecodeError) as error:
@@ -64,7 +64,7 @@ def plain_errors(repo_id: str, *, payment: str | None = None) -> Iterator[None]:
 
 
 def explain(error: Exception, repo_id: str) -> str:
-    """One line on what happened and what to do; no token, no stack of causes."""
+    """Return one line on what happened and what to do, without tokens or a chain of causes."""
     again = f"push again: {repo_id} is as it was or complete, and what is there is not sent twice"
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set: unset it to push, or write the repository to a folder with --to FOLDER"
@@ -109,19 +109,19 @@ def _explain_answer(error: HfHubHTTPError, repo_id: str, again: str) -> str:
 
 
 def _status(error: Exception) -> int:
-    """The HTTP status, 0 where there was no answer."""
+    """Return the HTTP status, or 0 if there was no response."""
     return error.response.status_code if isinstance(error, HfHubHTTPError) else 0
 
 
 def _url(error: Exception) -> str:
-    """The address that was asked, "" where that is not known."""
+    """Return the requested URL, or "" if it is not known."""
     if isinstance(error, HfHubHTTPError):
         return str(error.response.url)
     return str(error.request.url) if isinstance(error, _http.RequestError) else ""
 
 
 def _seconds_to_wait(error: Exception, *, tried: int) -> float | None:
-    """How long until the call is worth repeating; None where it is not."""
+    """Return the seconds to wait before repeating the call, or None if it is not worth repeating."""
     backoff = float(min(2**tried, 8))
     if isinstance(error, _http.ConnectError) or any(part in _url(error) for part in _PATIENT_ALREADY):
         return None

@@ -1,4 +1,4 @@
-"""A run becomes a repository in a folder: what goes in, what is cleaned, and what never does."""
+"""Turn a run into a repository in a folder: what is included, what is cleaned, and what is refused."""
 
 import ast
 import json
@@ -38,7 +38,7 @@ from em_hf.runs import (
 
 MARK = "em_hf.json"
 
-# A list of what may go, so that a checkpoint, an optimizer state, a cache or a .env cannot slip in.
+# An allowlist, so that a checkpoint, an optimizer state, a cache or a .env cannot slip in.
 _TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -48,17 +48,17 @@ _TOKENIZER = (
     *VOCABULARIES,
     *SENTENCEPIECE,
 )
-# Where libraries note down the place a model or a tokenizer was loaded from.
+# Keys under which libraries record where a model or a tokenizer was loaded from.
 _ORIGINS = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "merges_file")
 
-# transformers reads one plain `name>=version` per line, and no more than that.
+# transformers reads one plain `name>=version` per line and nothing else.
 RECIPE_REQUIREMENTS = "torch>=2.6\ntransformers>=5.19\n"
 _RECIPE_MODULES = ("em_hf.generation.config", "em_hf.generation.minimize", "em_hf.hub.custom_generate")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is pushed where a run is not: the decoding alone, for any model's `custom_generate=`."""
+    """The decoding alone, for any model's `custom_generate=`, to push in place of a run."""
 
     name: str = "entropy-min"
 
@@ -68,7 +68,7 @@ class Repository:
     """A repository in a folder.
 
     Attributes:
-        folder: where its files lie; a repository that is only staged links to large files.
+        folder: where its files are; a repository that is only staged links to large files.
         sizes: path in the repository -> bytes.
         card: the card, which is also its README.md.
     """
@@ -79,7 +79,7 @@ class Repository:
 
 
 def source_of(run: Run | Recipe | str | Path) -> Run | Recipe:
-    """What is to be pushed: itself, or the run in that folder."""
+    """Return what is to be pushed: `run` itself, or the run in that folder."""
     return run if isinstance(run, Run | Recipe) else read_run(run)
 
 
@@ -87,15 +87,15 @@ def source_of(run: Run | Recipe | str | Path) -> Run | Recipe:
 def staged(
     source: Run | Recipe, *, merge: bool = False, repo_id: str | None = None, license: str | None = None
 ) -> Iterator[Repository]:
-    """The repository of `source` in a temporary folder, checked, as long as the context is open.
+    """Stage the repository of `source`, checked, in a temporary folder that lasts as long as the context.
 
     Args:
         merge: merge a LoRA adapter into its base model.
         repo_id: OWNER/NAME on the Hub, for the card's examples.
-        license: the base model's license, as the Hub names it.
+        license: the base model's license, by its Hub identifier.
 
     Raises:
-        ValueError: the run has not finished, lacks a part, does not load, or holds what must not be published.
+        ValueError: the run has not finished, lacks a part, does not load, or holds something private.
     """
     with temporary_folder() as folder:
         if isinstance(source, Recipe):
@@ -115,7 +115,7 @@ def staged(
 
 
 def stage(folder: Path, files: dict[str, Path | bytes], card: RepoCard, *, mark: dict[str, Any]) -> Repository:
-    """Write a repository to the new `folder`: its files, the card, and the mark by which em-hf knows its own.
+    """Write a repository to the new `folder`: its files, the card, and the mark that identifies it as em-hf's.
 
     Raises:
         ValueError: a file holds a secret or an absolute path; the message names the file and the field.
@@ -138,12 +138,12 @@ def write_repository(
 ) -> Repository:
     """Write the complete Hub repository of `run` to `folder`.
 
-    It is built beside `folder` and moved into place, so that a failure leaves what was there before; what a killed
-    writing left is put right first.
+    It is built beside `folder` and moved into place, so that a failure leaves the old content; what a killed write
+    left is repaired first.
 
     Args:
         run: a run, or its folder; or `Recipe()` for the decoding alone.
-        overwrite: replace `folder` where it is a repository that em-hf wrote; any other folder is never replaced.
+        overwrite: replace `folder` if it is a repository that em-hf wrote; any other folder is never replaced.
         merge: merge a LoRA adapter into its base model and write the whole model.
 
     Raises:
@@ -160,7 +160,7 @@ def write_repository(
 
 
 def check_target(source: Run | Recipe, folder: Path, *, overwrite: bool) -> None:
-    """Raise ValueError where `folder` must not be written to."""
+    """Raise ValueError if `folder` must not be written to."""
     run = source.folder.resolve() if isinstance(source, Run) else None
     if run is not None and (run.is_relative_to(folder) or folder.is_relative_to(run)):
         raise ValueError(f"{folder} and the run {run} overlap; name a folder outside the run")
@@ -175,14 +175,14 @@ def check_target(source: Run | Recipe, folder: Path, *, overwrite: bool) -> None
 
 
 def refuse_foreign(where: str, files: Collection[str], *, way_out: str) -> None:
-    """Raise ValueError where `files` stand, in a folder or on the Hub, that em-hf did not put there."""
+    """Raise ValueError if `files`, in a folder or on the Hub, were not put there by em-hf."""
     others = sorted(set(files) - {".gitattributes", ".gitignore", "LICENSE", "README.md"})
     if others and MARK not in files:
         raise ValueError(f"{where} exists and em-hf did not write it ({others[0]}, but no {MARK}); {way_out}")
 
 
 def merge_adapter(run: Run, into: Path) -> Path:
-    """Write the whole model of an adapter's run, its LoRA weights added to the base model's, to the folder `into`.
+    """Write the whole model of an adapter's run, LoRA weights merged into the base model's, to the folder `into`.
 
     Raises:
         ValueError: the run holds a whole model already.
@@ -198,10 +198,10 @@ def merge_adapter(run: Run, into: Path) -> Path:
 
 
 def custom_generate_text() -> str:
-    """The text of `custom_generate/generate.py`: config.py, minimize.py and the entry, one after the other.
+    """Return the text of `custom_generate/generate.py`: config.py, minimize.py and the entry point, concatenated.
 
-    Whole files, without their imports of each other; the other imports stand at the top. Made from source text:
-    nothing is imported or run.
+    The files are complete except for their imports of each other; the other imports are at the top. Made from source
+    text: nothing is imported or run.
     """
     plain, named, bodies = set[str](), dict[str, set[str]](), []
     for module in _RECIPE_MODULES:
@@ -249,7 +249,7 @@ def _recipe_files() -> dict[str, bytes]:
 
 
 def _model_files(run: Run, weights: Path) -> dict[str, Path | bytes]:
-    """Everything but the card and the mark; `weights` is the run's folder or that of its merged model."""
+    """Return everything but the card and the mark; `weights` is the run's folder or that of its merged model."""
     files: dict[str, Path | bytes] = {name: _inside(weights, name) for name in weight_files(weights)}
     config = "adapter_config.json" if (weights / "adapter_config.json").is_file() else "config.json"
     if not (weights / config).is_file():
@@ -270,7 +270,7 @@ def _model_files(run: Run, weights: Path) -> dict[str, Path | bytes]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The file of that name in `folder`; a link out of the folder is not followed."""
+    """Return the path of a file in `folder`; raise ValueError if it is a link out of the folder."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path} is a link out of the run folder, to what is not the run's: put the file itself there")
@@ -278,7 +278,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _without_origins(path: Path, run: Run) -> Path | bytes:
-    """A library's JSON file without the local places it was loaded from; the path itself where there are none."""
+    """Return a library's JSON file without the local paths it was loaded from, or `path` if there are none."""
     config = _read(path)
     clean = {key: value for key, value in config.items() if key not in _ORIGINS or is_hub_id(str(value))}
     if path.name == "adapter_config.json":
@@ -288,7 +288,7 @@ def _without_origins(path: Path, run: Run) -> Path | bytes:
 
 
 def _adapter_base(config: dict[str, Any], run: Run) -> dict[str, Any]:
-    """The adapter's base model by its Hub id: without one nobody else could load it."""
+    """Return the adapter's base model by its Hub id; without one nobody else could load the adapter."""
     stored = str(config.get("base_model_name_or_path") or "")
     base = hub_base(run) or (stored if is_hub_id(stored) else None)
     if base is None:
@@ -300,7 +300,7 @@ def _adapter_base(config: dict[str, Any], run: Run) -> dict[str, Any]:
 
 
 def _check_remote_code(config: dict[str, Any], path: Path) -> None:
-    """Custom code may be named where it lies on the Hub; a copy of it is not published unread."""
+    """Raise ValueError if the config names custom code that is not on the Hub: no copy of it is published unread."""
     named = config.get("auto_map") or {}
     if not isinstance(named, dict):
         raise ValueError(f"{path}: auto_map must be an object, not {type(named).__name__}; the run folder is damaged")
@@ -314,9 +314,9 @@ def _check_remote_code(config: dict[str, Any], path: Path) -> None:
 
 
 def _generation_config(folder: Path, run: Run) -> bytes | Path:
-    """The generation settings with EM-INF's among them.
+    """Return the generation settings, including EM-INF's.
 
-    transformers drops custom settings of a config that says it was made from a model's, so that flag goes.
+    transformers drops custom settings from a config flagged as made from a model's, so the flag is removed.
     """
     path = _inside(folder, "generation_config.json")
     stored = _read(path) if path.is_file() else {}
@@ -328,7 +328,7 @@ def _generation_config(folder: Path, run: Run) -> bytes | Path:
 
 
 def _refuse_private_records(run: Run) -> None:
-    """Raise ValueError for a secret in the run's records, by the name of the record; their paths are cut down."""
+    """Raise ValueError for a secret in the run's records, naming the record; their paths are shortened instead."""
     for path in (run.folder / DIAGNOSIS_FILE, *run.folder.glob(f"*/{EVALUATION_FILE}")):
         _inside(run.folder, str(path.relative_to(run.folder)))
     for name, record in ((RUN_FILE, run.facts), (LOG_FILE, run.log), (RESULTS_FILE, run.results)):

@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all, and what a killed writing left of them."""
+"""Folders that are written whole or not at all, and the cleanup after a killed write."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ _STAGING = "em-hf-push"
 
 
 def write_whole(folder: Path, source: Path, *, last: str) -> None:
-    """Copy `source` to `folder`, in place of what is there; the file `last` is copied last.
+    """Replace `folder` with a copy of `source`; the file `last` is copied last.
 
     The copy is made beside `folder` and moved into its place.
 
@@ -30,20 +30,20 @@ def write_whole(folder: Path, source: Path, *, last: str) -> None:
 
 
 def recover(folder: Path, *, mark: str) -> None:
-    """Put right what a killed `write_whole` left beside `folder`: the old content goes back, a part is removed."""
+    """Repair what a killed `write_whole` left beside `folder`: restore the old content, remove partial copies."""
     name = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in folder.name)
     left = [path for path in sorted(folder.parent.glob(f".{name}.*.*")) if _is_orphan(path, name=folder.name)]
     left = [path for path in left if path.suffix == ".part" or (path / mark).is_file()]
     for old in (path for path in left if path.suffix == ".old"):
         if not folder.exists():
             old.rename(folder)
-    for path in reversed(left):  # the parts first, whose names the old ones take while they are removed
+    for path in reversed(left):  # parts first: old folders take their names while being removed
         _remove(path)
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for what is only staged; those of processes that were killed are removed first."""
+    """Create a folder for staging; first remove those that killed processes left."""
     for left in Path(tempfile.gettempdir()).glob(f".{_STAGING}.*.*.staged"):
         if _is_orphan(left, name=_STAGING) and left.stat().st_uid == os.getuid():
             shutil.rmtree(left, ignore_errors=True)
@@ -52,7 +52,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def link(source: Path, target: Path) -> None:
-    """Make `target` a link to `source`, or a copy where there are no links."""
+    """Make `target` a link to `source`, or a copy where links are not supported."""
     try:
         target.symlink_to(source)
     except OSError:
@@ -68,7 +68,7 @@ def _copy(source: Path, target: Path, *, last: str) -> None:
 
 
 def _replace(folder: Path, part: Path) -> None:
-    """Put `part` in the place of `folder`; what was there comes back if that fails."""
+    """Replace `folder` with `part`; restore the old content if that fails."""
     if not folder.exists():
         part.rename(folder)
         return
@@ -83,7 +83,7 @@ def _replace(folder: Path, part: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove what is no longer wanted, as a part from the start: one that is killed over it leaves no half `.old`."""
+    """Remove `path`, renamed to a part first, so that a kill leaves no half-removed `.old`."""
     part = path.with_suffix(".part")
     with suppress(OSError):
         path.rename(part)
@@ -91,7 +91,7 @@ def _remove(path: Path) -> None:
 
 
 def _is_orphan(path: Path, *, name: str) -> bool:
-    """Whether the process in a name such as `.NAME.PID.part` is gone, so that `path` is nobody's."""
+    """Return whether the process in a name such as `.NAME.PID.part` is gone, so that `path` has no owner."""
     number = path.name.removeprefix(f".{name}.").split(".")[0]
     if path.suffix not in (".part", ".old", ".staged") or not number.isdigit() or int(number) == os.getpid():
         return False
@@ -99,6 +99,6 @@ def _is_orphan(path: Path, *, name: str) -> bool:
         os.kill(int(number), 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # somebody else's, or no number of a process
+    except (OSError, OverflowError):  # another user's process, or not a process id
         return False
     return False

@@ -1,4 +1,4 @@
-"""What is published loads: config, tokenizer and weights are opened as those who download them will."""
+"""Check that what is published loads: config, tokenizer and weights are opened as a downloader will open them."""
 
 import json
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ _INDEX = "model.safetensors.index.json"
 
 
 def weight_files(folder: Path) -> list[str]:
-    """The safetensors files of the model or adapter in `folder`, each checked to be whole; with the index, if any.
+    """Return the safetensors files of the model or adapter in `folder`, checked to be whole, and the index, if any.
 
     Raises:
-        ValueError: one is missing, cut off, or not a safetensors file.
+        ValueError: one is missing, truncated, or not a safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -42,12 +42,12 @@ def weight_files(folder: Path) -> list[str]:
 
 
 def check_loads(folder: Path, run: Run) -> None:
-    """Raise ValueError where what was staged in `folder` from `run` cannot be loaded; no weights are read.
+    """Raise ValueError if what was staged in `folder` from `run` cannot be loaded; no weights are read.
 
     The tokenizer is loaded and used. The model is built without memory (torch's "meta" device), and the names and
     shapes in the weights' headers are compared with its own; those of an adapter with what it adds to its base model,
-    where the base model's config is on this machine. A model whose code lies on the Hub is not built, since its code
-    would run.
+    if the base model's config is on this machine. A model whose code is on the Hub is not built, since its code would
+    run.
     """
     from transformers.utils import logging
 
@@ -115,13 +115,13 @@ def _check_model(folder: Path, run: Run) -> int | None:
 
 
 def _check_adapter(folder: Path, run: Run) -> int | None:
-    """Compare an adapter's weights with what PEFT adds to its base model, where the base's config is here."""
+    """Compare an adapter's weights with what PEFT adds to its base model, if that model's config is on this machine."""
     try:
         import torch
         from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
         from safetensors import safe_open
         from transformers import AutoConfig, AutoModelForCausalLM
-    except ImportError:  # PEFT is an extra: an adapter can be published without
+    except ImportError:  # PEFT is an extra: an adapter can be published without it
         return None
     with _damaged(run, "adapter_config.json"):
         config = PeftConfig.from_pretrained(str(folder))
@@ -131,10 +131,10 @@ def _check_adapter(folder: Path, run: Run) -> int | None:
         )
         with torch.device("meta"):
             base = AutoModelForCausalLM.from_config(base_config)
-    except (OSError, ValueError):  # not on this machine, or with code of its own
+    except (OSError, ValueError):  # not on this machine, or needs custom code
         return None
     with _damaged(run, "adapter"), torch.device("meta"):
-        # Without the embeddings, of which PEFT would ask the Hub; an adapter may hold them beside its own weights.
+        # Without the embeddings, which PEFT would look up on the Hub; an adapter may hold them beside its own weights.
         state = get_peft_model_state_dict(get_peft_model(base, config), save_embedding_layers=False)
         needed = {name: list(weight.shape) for name, weight in state.items()}
     with safe_open(folder / "adapter_model.safetensors", framework="np") as weights:
@@ -151,7 +151,7 @@ def _check_adapter(folder: Path, run: Run) -> int | None:
 
 
 def _base_of(run: Run, published: str) -> str:
-    """Where the base model's config is looked for: the folder that the adapter was trained on, else the Hub's cache."""
+    """Return where to look for the base model's config: the model folder used in training, else the Hub's cache."""
     with _damaged(run, "adapter_config.json"):
         stored = json.loads((run.folder / "adapter_config.json").read_text(encoding="utf-8"))
     local = stored.get("base_model_name_or_path")
@@ -160,14 +160,14 @@ def _base_of(run: Run, published: str) -> str:
 
 @contextmanager
 def _damaged(run: Run, what: str) -> Iterator[None]:
-    """Turn whatever a library raises at a broken file into one line that names it."""
+    """Turn whatever a library raises for a broken file into a one-line ValueError that names it."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         raise
     except (
         BaseException
-    ) as error:  # libraries raise anything here; a panic of the tokenizers' Rust code is no Exception
+    ) as error:  # libraries raise anything here; a panic in the tokenizers' Rust code is not an Exception
         said = one_line(error, 200)
         raise ValueError(f"{run.folder}: the {what} cannot be loaded ({said}); {_DAMAGED}") from error
 

@@ -1,4 +1,4 @@
-"""A folder goes to the Hub: private unless asked otherwise, in one commit, or not at all."""
+"""Push a folder to the Hub: private unless requested otherwise, in one commit or not at all."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ _A_MODEL = (".safetensors", ".bin", ".pt", ".gguf", ".h5", "config.json")
 
 
 def _quiet(_: str) -> None:
-    """The `say` of who wants to hear nothing."""
+    """Discard a message: the default `say`."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Published:
     Attributes:
         url: of the repository, or of the pull request.
         commit: the commit that holds what was pushed.
-        changed: whether this push made that commit; False where everything was there already.
-        private: who may see it. An existing repository keeps the visibility it had.
+        changed: whether this push made that commit; False if everything was already there.
+        private: the repository's visibility; an existing one keeps its own.
         sizes: path -> bytes of the files.
     """
 
@@ -46,7 +46,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Preview:
-    """What `publish` would push, and where; `exists` and `private` are None where the Hub could not be asked."""
+    """What `publish` would push, and where; `exists` and `private` are None if the Hub could not be queried."""
 
     repo_id: str
     repository: Repository
@@ -70,17 +70,17 @@ def publish(
 
     Args:
         run: a run, or its folder; or `Recipe()` for the decoding alone.
-        repo_id: OWNER/NAME; NAME alone, and None for the run's own name, stand under the login's name.
+        repo_id: OWNER/NAME; NAME alone is under the logged-in account, and None is the run's name there.
         public: make a new repository public.
-        revision: the branch to push to, made where it is missing.
+        revision: the branch to push to, created if it is missing.
         create_pr: propose the commit as a pull request on an existing repository.
         tag: name the commit.
         message: the commit's first line.
         merge: merge a LoRA adapter into its base model and push the whole model.
-        say: is told what a user should know meanwhile, such as a wait.
+        say: called with messages for the user, such as about a wait.
 
     Raises:
-        ValueError: the run cannot be pushed, there is no token, or the repository holds somebody's other model.
+        ValueError: the run cannot be pushed, there is no token, or the repository holds what must not be replaced.
         OSError: the Hub cannot be reached or refuses; the message says what to do.
     """
     source = source_of(run)
@@ -119,13 +119,13 @@ def push_folder(
     payment: str | None = None,
     say: Say = _quiet,
 ) -> Published:
-    """Push a folder that em-hf wrote to OWNER/NAME: the one way in which anything of ours goes to the Hub.
+    """Push a folder that em-hf wrote to OWNER/NAME; every upload to the Hub goes through here.
 
     Args:
         kind: "model", "space" or "dataset".
-        is_model: whether it holds a model, and so may take a model's place.
+        is_model: whether it holds a model, and so may replace one.
         hardware: what a new Space runs on.
-        payment: what to say where the Hub wants payment.
+        payment: the message if the Hub requires payment.
 
     Other arguments, and errors, as in `publish`.
     """
@@ -156,10 +156,12 @@ def previewed(
     merge: bool = False,
     say: Say = _quiet,
 ) -> Iterator[Preview]:
-    """What `publish` would do. The Hub is only read; without it OWNER/NAME is needed, and what it knows is left out.
+    """Preview what `publish` would do; the Hub is only read.
+
+    Without the Hub, `repo_id` must be OWNER/NAME, and what only the Hub knows is left out.
 
     Raises:
-        ValueError: the run cannot be pushed there, or its place has no full name and there is no token to ask with.
+        ValueError: the run cannot be pushed there, or `repo_id` lacks the owner and there is no token to look it up.
         OSError: the Hub is needed for the name and cannot be reached.
     """
     source = source_of(run)
@@ -180,7 +182,7 @@ def previewed(
 
 @dataclass(frozen=True)
 class State:
-    """A repository as it is: head commit, files, visibility, and the files that an earlier push of em-hf left."""
+    """A repository's state: head commit, files, visibility, and the files that an earlier push of em-hf left."""
 
     head: str
     files: frozenset[str]
@@ -189,9 +191,9 @@ class State:
 
 
 def check_may_push(state: State | None, repo_id: str, *, is_model: bool, create_pr: bool = False) -> None:
-    """Raise ValueError where there is no repository to propose to, or the push would bury what is not em-hf's.
+    """Raise ValueError if there is no repository to propose a change to, or the push would replace others' content.
 
-    A pull request buries nothing, since the owner decides.
+    A pull request replaces nothing by itself, since the owner decides.
     """
     if state is None:
         if create_pr:
@@ -211,7 +213,7 @@ def check_may_push(state: State | None, repo_id: str, *, is_model: bool, create_
 
 @dataclass(frozen=True)
 class Remote:
-    """One repository on the Hub, by its name and kind, each step safe to repeat; `say` is told of waits."""
+    """One repository on the Hub, by name and kind; every step is safe to repeat, and `say` reports waits."""
 
     api: HfApi
     repo_id: str
@@ -219,7 +221,7 @@ class Remote:
     kind: str = "model"
 
     def look(self, revision: str | None = None) -> State | None:
-        """How it is at `revision`, or at main where there is no such branch; None where it cannot be seen."""
+        """Return the state at `revision`, or at main if there is no such branch; None if it cannot be seen."""
         return with_retries(lambda: self._look(revision), say=self.say)
 
     def _look(self, revision: str | None) -> State | None:
@@ -241,10 +243,10 @@ class Remote:
         return State(head=str(info.sha), files=files, private=bool(info.private), ours=frozenset(map(str, ours)))
 
     def make(self, *, private: bool, revision: str | None = None, hardware: str | None = None) -> State:
-        """The repository and the branch, made where they are missing; a Space on `hardware`.
+        """Create the repository and the branch if they are missing, a Space on `hardware`, and return the state.
 
         Raises:
-            ValueError: it is there and still not to be seen: the name is somebody else's.
+            ValueError: it exists but cannot be seen: the name is somebody else's.
         """
         options: dict[str, Any] = {"private": private, "exist_ok": True, "repo_type": self.kind}
         if self.kind == "space":
@@ -253,7 +255,7 @@ class Remote:
         return self.branch(revision)
 
     def branch(self, revision: str | None) -> State:
-        """The branch, made where it is missing; errors as in `make`."""
+        """Create the branch if it is missing, and return its state; errors as in `make`."""
         if revision is not None:
             options: dict[str, Any] = {"branch": revision, "exist_ok": True, "repo_type": self.kind}
             with_retries(lambda: self.api.create_branch(self.repo_id, **options), say=self.say)
@@ -269,12 +271,12 @@ class Remote:
     def commit(
         self, repository: Repository, *, message: str, revision: str | None = None, create_pr: bool = False
     ) -> CommitInfo:
-        """One commit with the files of `repository`, less what an earlier push left and this one lacks.
+        """Make one commit with the files of `repository`, deleting what an earlier push left and this one lacks.
 
-        Each try looks at the repository anew. So a commit whose answer was lost is found again and not made twice.
+        Each attempt reads the repository's state again, so a commit whose response was lost is not made twice.
 
-        This is huggingface_hub's `create_commit` and not its `upload_folder`, which with hf_xet installed may split a
-        folder over several commits (from 250 files or five minutes on, or where a commit of more than 20 files fails),
+        Uses huggingface_hub's `create_commit` and not its `upload_folder`, which with hf_xet installed may split a
+        folder over several commits (from 250 files or five minutes on, or if a commit of more than 20 files fails),
         and opens a draft pull request before anything is uploaded: a failure would leave half a repository.
         """
 
@@ -295,7 +297,7 @@ class Remote:
         return with_retries(attempt, say=self.say)
 
     def tag(self, tag: str, commit: str) -> None:
-        """Name `commit`; a tag that is there already is not moved (ValueError)."""
+        """Tag `commit`; a tag that already names another commit is not moved (ValueError)."""
 
         def attempt() -> None:
             for ref in self.api.list_repo_refs(self.repo_id, repo_type=self.kind).tags:
@@ -311,7 +313,7 @@ class Remote:
 
 
 def _full_name(api: HfApi, source: Run | Recipe, repo_id: str | None, say: Say) -> str:
-    """OWNER/NAME of where to push; the login is asked for its name where none is given."""
+    """Return OWNER/NAME to push to; a missing owner is the logged-in account."""
     name = repo_id or re.sub(r"[^\w.-]+", "-", source.name, flags=re.ASCII).strip(".-")
     if "/" not in name:
         if get_token() is None:
@@ -323,7 +325,7 @@ def _full_name(api: HfApi, source: Run | Recipe, repo_id: str | None, say: Say) 
 
 
 def _license_of(api: HfApi, source: Run | Recipe, say: Say) -> str | None:
-    """The license on the card of the run's base model on the Hub; None where that is not to be seen."""
+    """Return the license on the Hub card of the run's base model, or None if it cannot be seen."""
     base = hub_base(source) if isinstance(source, Run) else None
     if base is None:
         return None

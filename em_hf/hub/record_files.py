@@ -1,4 +1,4 @@
-"""What a repository tells of its run: `entropy.jsonl`, a plot of it, `.eval_results/` and the facts of `em_hf.json`."""
+"""The run's record in its repository: `entropy.jsonl`, its plot, `.eval_results/` and the facts of `em_hf.json`."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from em_hf.runs import Run, evaluations, to_json
 
 
 def entropy_trace(run: Run) -> bytes:
-    """One line per step: step, entropy (nats), loss and length, of the steps that have an entropy."""
+    """Return step, entropy (nats), loss and length as JSONL, one line per step that has an entropy."""
     keys = ("step", "entropy", "loss", "completion_length")
     steps = [{key: getattr(line, key) for key in keys} for line in run.log if line.entropy is not None]
     known = [{key: value for key, value in step.items() if value is not None} for step in steps]
@@ -20,12 +20,12 @@ def entropy_trace(run: Run) -> bytes:
 
 
 def entropy_plot(run: Run) -> bytes | None:
-    """A PNG of the mean token entropy (nats) at each step; None without matplotlib or with fewer than two steps."""
+    """Return a PNG of the mean token entropy (nats) per step; None without matplotlib or with fewer than two steps."""
     points = [(line.step, line.entropy) for line in run.log if line.entropy is not None]
     if len(points) < 2:
         return None
     try:
-        from matplotlib.figure import Figure  # not pyplot, which would choose a screen and keep the figure
+        from matplotlib.figure import Figure  # not pyplot, which would select a display backend and keep the figure
     except ImportError:
         return None
     figure = Figure(figsize=(6, 3), dpi=120)
@@ -39,9 +39,9 @@ def entropy_plot(run: Run) -> bytes | None:
 
 
 def eval_results(run: Run) -> dict[str, bytes]:
-    """`.eval_results/TASK.yaml` in the Hub's form, for what was measured on the whole of a benchmark on the Hub.
+    """Return `.eval_results/TASK.yaml` in the Hub's format, for results on whole benchmarks that are on the Hub.
 
-    A part of a benchmark, or worked examples before its problems, is in the card and not here.
+    Results on part of a benchmark, or with few-shot examples, are on the card and not here.
     """
     entries: dict[str, list[EvalResultEntry]] = {}
     for record in evaluations(run.folder):
@@ -67,7 +67,7 @@ def eval_results(run: Run) -> dict[str, bytes]:
 
 
 def provenance(run: Run) -> dict[str, Any]:
-    """How the model came about, for the mark."""
+    """Return how the model was made, for the mark."""
     facts = {key: value for key, value in to_json(run.facts).items() if key != "status"}
     if run.facts.command is not None:
         facts["command"] = command_without_paths(run.facts.command)

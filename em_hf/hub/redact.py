@@ -1,4 +1,4 @@
-"""What must not leave this machine: secrets and absolute paths. Paths of records are cut down; the rest is refused."""
+"""What must not leave this machine: secrets and absolute paths. Paths in records are shortened; the rest is refused."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import get_token
 from safetensors import safe_open
 
-# Files of a tokenizer that may hold any text.
+# Tokenizer files that may hold any text.
 VOCABULARIES = ("vocab.json", "vocab.txt", "merges.txt")
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
@@ -20,7 +20,7 @@ _PATH = re.compile(r"""(?<![\w./~:\\-])(?:file:/{2}|~|[A-Za-z]:)?(?:[/\\][^\s/\\
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
-# Tokens in the shapes that their sites give them; a shorter word, as in a variable's name, is none.
+# Tokens in the formats of their issuers; a shorter word, as in a variable's name, is not one.
 _SHAPES = [
     ("a Hub access token", r"\bhf_(?:(?:oauth|jwt|app)_[\w.=-]{16,}|[A-Za-z0-9]{16,})|\bapi_org_[A-Za-z0-9]{16,}"),
     ("an API key", r"\bsk-(?=[\w-]*(?:[0-9A-Z]|[a-z]{16}))[\w-]{16,}"),
@@ -58,10 +58,10 @@ _ASSIGNED = [
     re.compile(rf"""\b(?P<name>bearer|login)(?P<by>\s+){_VALUE}""", re.IGNORECASE),
 ]
 _SECRET_KEY = re.compile(rf"(?:.*[_.-])?{_NAME}", re.IGNORECASE)
-# Words and dotted names, which a random string of the same characters hardly ever is.
+# Words and dotted names; a random string of the same characters hardly ever looks like one.
 _WORDS = re.compile(r"(?:[A-Z]?[a-z]{1,14}|[A-Z]{1,8}|\d{1,4})(?:[-_./](?:[A-Z]?[a-z]{1,14}|[A-Z]{1,8}|\d{1,4}))*")
 _CAMEL = re.compile(r"(?:[A-Z]?[a-z]{2,14})(?:[A-Z][a-z]{2,14})+")
-# First parts of paths that belong to one machine or person; /usr and /dev are everybody's.
+# First parts of paths that belong to one machine or person; /usr and /dev are on every machine.
 _PRIVATE_ROOTS = frozenset(
     "Users Volumes content data gpfs home lustre media mnt nfs opt private raid root scratch shared srv tmp var work "
     "workspace".split()
@@ -69,10 +69,10 @@ _PRIVATE_ROOTS = frozenset(
 
 
 def is_hub_id(name: str, revision: str | None = None) -> bool:
-    """Whether `name` is a repository on the Hub, as far as that can be told without asking it.
+    """Return whether `name` is a repository on the Hub, as far as that can be told without a request.
 
-    A commit hash as `revision` proves it, since only the Hub gives one. Else it must read OWNER/NAME and be no path
-    here: a bare name could be anybody's folder.
+    A commit hash as `revision` proves it, since only the Hub gives one. Otherwise it must have the form OWNER/NAME and
+    not be a local path: a bare name could be anybody's folder.
     """
     if revision is not None and _COMMIT.fullmatch(revision):
         return not is_absolute(name)
@@ -80,7 +80,7 @@ def is_hub_id(name: str, revision: str | None = None) -> bool:
 
 
 def is_absolute(text: str) -> bool:
-    """Whether the whole of `text` is an absolute path, of any system."""
+    """Return whether the whole of `text` is an absolute path on any operating system."""
     if "\n" in text or len(text) < 2:
         return False
     rooted = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
@@ -88,7 +88,7 @@ def is_absolute(text: str) -> bool:
 
 
 def without_paths(value: Any) -> Any:
-    """Return `value` with every absolute path in its strings cut down to the last name; lists and dicts are walked.
+    """Return `value` with every absolute path in its strings, nested ones too, shortened to the last name.
 
     >>> without_paths({"output": "/data/me/runs/first", "note": "read from /data/x.jsonl"})
     {'output': 'first', 'note': 'read from x.jsonl'}
@@ -116,10 +116,10 @@ def command_without_paths(command: str) -> str:
 
 
 def secret_in(text: str, *, assigned: bool = True) -> str | None:
-    """What kind of secret `text` holds, None where it holds none.
+    """Return the kind of secret that `text` holds, or None if it holds none.
 
     Args:
-        assigned: also look for what is assigned to a token, key or password; off for a vocabulary, which is any text.
+        assigned: also look for values assigned to a token, key or password; off for a vocabulary, which is any text.
     """
     own = (get_token() or "").strip()
     if len(own) > 7 and own in text:
@@ -138,22 +138,22 @@ def secret_in(text: str, *, assigned: bool = True) -> str | None:
 
 
 def path_in(text: str) -> str | None:
-    """An absolute path in `text` that names a place on one machine, None where there is none."""
-    # One part alone ("/think") may as well be a special token of the model.
+    """Return an absolute path in `text` that names a place on one machine, or None if there is none."""
+    # A single part ("/think") may just as well be a special token of the model.
     if is_absolute(text) and len(_parts(text)) > 1:
         return text
     for match in _PATH.finditer(text):
         parts, first = _parts(match[0]), match[0][0]
-        # A backslash alone begins an escape of a regular expression far oftener than a path.
+        # A single leading backslash is far more often a regular-expression escape than a path.
         if len(parts) > 1 and first != "\\" and (first != "/" or parts[0] in _PRIVATE_ROOTS):
             return match[0]
     return None
 
 
 def refuse_private(name: str, value: Any, *, paths: bool = True) -> None:
-    """Raise ValueError where a string of the JSON value `value`, read from the file `name`, must not be published.
+    """Raise ValueError if a string of the JSON value `value`, read from the file `name`, must not be published.
 
-    The message names the file and the field. It shows a path and never a secret.
+    The message names the file and the field. It shows a path, but never a secret.
     """
     for at, key, text in _strings(value):
         what = secret_in(text)
@@ -163,7 +163,7 @@ def refuse_private(name: str, value: Any, *, paths: bool = True) -> None:
 
 
 def refuse_private_text(name: str, text: str, *, vocabulary: bool = False) -> None:
-    """The same for text that is no JSON, line by line; a vocabulary may hold what only looks like a path."""
+    """Check text that is not JSON in the same way, line by line; a vocabulary may hold what only looks like a path."""
     if not vocabulary or secret_in(text, assigned=False):
         for number, line in enumerate(text.splitlines(), 1):
             _refuse(
@@ -172,7 +172,7 @@ def refuse_private_text(name: str, text: str, *, vocabulary: bool = False) -> No
 
 
 def refuse_private_file(name: str, path: Path) -> None:
-    """The same for a file of a repository, whichever way its content came in; `name` is its path there."""
+    """Check a file of a repository in the same way, wherever its content came from; `name` is its path there."""
     if name.endswith((".png", ".whl")):
         return
     if name.endswith(".safetensors"):
@@ -218,7 +218,7 @@ def _refuse(name: str, at: str, secret: str | None, path: str | None) -> None:
 
 
 def _strings(value: Any, at: str = "", key: str = "") -> Iterator[tuple[str, str, str]]:
-    """Every string of a JSON value, its keys too: dotted place, the key it is the value of, the string."""
+    """Yield each string of a JSON value, keys included: its dotted path, the key it is the value of, the string."""
     if isinstance(value, dict):
         for name, item in value.items():
             place = f"{at}.{name}".lstrip(".")
@@ -236,7 +236,7 @@ def _shortest(key: str) -> int:
 
 
 def _is_secret(value: str, *, at_least: int) -> bool:
-    """Whether a string of at least `at_least` characters looks drawn at random, or is any password."""
+    """Return whether a string of at least `at_least` characters looks random, or is any password."""
     if len(value) < at_least or re.match(r"[<{$*%\[\]\\.]|(?i:none|null|true|false|your)\b", value):
         return False
     if at_least < 16:

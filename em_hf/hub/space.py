@@ -1,6 +1,6 @@
 """A Space that shows a pushed model decoding with and without EM-INF: this package's app, set up for that model.
 
-It brings the wheel of the em-hf that is running, in place of a released one.
+It ships the wheel of the running em-hf instead of a released one.
 """
 
 import base64
@@ -37,9 +37,9 @@ _PAYMENT = (
 
 @contextmanager
 def staged_space(model: str, *, license: str | None = None) -> Iterator[Repository]:
-    """The Space of the model with this Hub id in a temporary folder: what `app/` holds, `models.json`, the wheel.
+    """Stage the Space of the model with this Hub id in a temporary folder: `app/`, `models.json` and the wheel.
 
-    The wheel stands in requirements.txt in place of the released em-hf.
+    requirements.txt names the wheel instead of the released em-hf.
     """
     app = resources.files("em_hf.app")
     card = RepoCard(app.joinpath("README.md").read_text(encoding="utf-8"))
@@ -75,10 +75,10 @@ def publish_space(
 
     Args:
         public: make a new Space public.
-        hardware: what a new Space runs on, such as "cpu-basic" or "zero-a10g"; None: what the Hub gives.
+        hardware: what a new Space runs on, such as "cpu-basic" or "zero-a10g"; None: the Hub's default.
 
     Raises:
-        ValueError: the name holds something that em-hf did not push.
+        ValueError: the repository holds something that em-hf did not push.
         OSError: the wheel cannot be built, or the Hub cannot be reached, refuses, or wants payment.
     """
     repo_id = repo_id or f"{model}-space"
@@ -102,10 +102,10 @@ def publish_space(
 
 @lru_cache(maxsize=1)
 def own_wheel() -> tuple[str, bytes]:
-    """File name and content: built from the source tree where em-hf runs from one, else packed from what is installed.
+    """Return the wheel's file name and content, built from em-hf's source tree, or from what is installed.
 
     Raises:
-        OSError: the source tree cannot be built; the last line of the builder's own message is in it.
+        OSError: the source tree cannot be built; the message holds the last line of the builder's.
     """
     tree = Path(em_hf.__file__).parents[1]
     is_source = (tree / "pyproject.toml").is_file() and (tree / "em_hf").is_dir()
@@ -137,7 +137,7 @@ def _built(source: Path) -> tuple[str, bytes]:
 
 
 def _packed(distribution: metadata.Distribution) -> tuple[str, bytes]:
-    """A wheel again, of the files that an installed one left (PEP 427)."""
+    """Repack a wheel from the files of an installed one (PEP 427)."""
     files: dict[str, bytes] = {}
     for installed in distribution.files or ():
         place = PurePosixPath(installed)
@@ -153,7 +153,7 @@ def _packed(distribution: metadata.Distribution) -> tuple[str, bytes]:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, content in files.items():
-            archive.writestr(zipfile.ZipInfo(path), content, zipfile.ZIP_DEFLATED)  # of no date: the same every time
+            archive.writestr(zipfile.ZipInfo(path), content, zipfile.ZIP_DEFLATED)  # no date: the same every time
     return f"{info.removesuffix('.dist-info')}-py3-none-any.whl", packed.getvalue()
 
 

@@ -1,17 +1,17 @@
-"""The run folder: its file names, the records in its files, and the one way in which they are written and read.
+"""The run folder: its file names, the records in its files, and the only code that writes and reads them.
 
     runs/NAME/
       run.json               RunFacts: method, settings, versions, state
       log.jsonl              LogLine: one per optimizer step
-      results.json           Results: the model before and after, measured
-      probe.jsonl            Reading: what the probe saw while the model trained
+      results.json           Results: measurements of the model before and after training
+      probe.jsonl            Reading: what the probe measured during training
       checkpoints/           the trainer's own, beside `best/` and `guard.jsonl` (Reading)
-      diagnose.json          Diagnosis, of `em-hf diagnose`
-      */eval.json            Evaluation, of `em-hf eval`, beside `answers/STRATEGY.jsonl` (Answer)
+      diagnose.json          Diagnosis, by `em-hf diagnose`
+      */eval.json            Evaluation, by `em-hf eval`, beside `answers/STRATEGY.jsonl` (Answer)
       model.safetensors ...  the trained model, once the run is finished
 
-Every file is replaced whole or not at all, or grows by whole lines. A reader finds a record or a `RunFileError` of one
-line. The module imports no heavy library.
+Every file is replaced whole or not at all, or grows by whole lines. Reading returns a record or raises a one-line
+`RunFileError`. The module imports no heavy library.
 """
 
 from em_hf.runs.files import (

@@ -1,4 +1,4 @@
-"""How records are written, whole or not at all, and read, with one line on what is broken."""
+"""Write records, whole or not at all, and read them, with a one-line error for what is broken."""
 
 import json
 import math
@@ -10,19 +10,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-PART = ".part"  # is added to the name of a file while it is written
+PART = ".part"  # added to a file's name while it is written
 T = TypeVar("T")
 
 
 class RunFileError(ValueError):
-    """A file of a run or an evaluation that cannot be read; the message names the file and what is wrong in it."""
+    """A file of a run or an evaluation that cannot be read; the message names the file and what is wrong with it."""
 
 
 # ---- writing
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write beside `path` and move into place: a reader, or a kill at any moment, finds the old file or the new one."""
+    """Write beside `path` and move into place, so that a kill at any moment leaves the old file or the new one."""
     part = path.with_name(path.name + PART)
     try:
         with part.open("wb") as file:
@@ -47,7 +47,7 @@ def write_lines(path: Path, values: Iterable[Any]) -> None:
 
 
 def append_lines(path: Path, values: Iterable[Any]) -> None:
-    """Append to a JSONL file; after a line that was cut off, the next one stands alone."""
+    """Append to a JSONL file; if its last line was cut off, start on a new line."""
     text = "".join(map(_line, values))
     with path.open("ab+") as file:
         if file.seek(0, os.SEEK_END):
@@ -59,7 +59,7 @@ def append_lines(path: Path, values: Iterable[Any]) -> None:
 
 
 def to_json(value: Any) -> Any:
-    """Return a value as JSON has it: dataclasses and dicts as objects, tuples as lists, NaN and infinities as null."""
+    """Return a value in JSON form: dataclasses and dicts as objects, tuples as lists, NaN and infinities as null."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, dict):
@@ -72,12 +72,12 @@ def to_json(value: Any) -> Any:
 
 
 def _encoded(text: str) -> bytes:
-    """Half a surrogate pair, which UTF-8 does not have, becomes the escape that JSON has for it."""
+    """Encode as UTF-8; a lone surrogate, which UTF-8 cannot encode, becomes its JSON escape."""
     return text.encode("utf-8", errors="backslashreplace")
 
 
 def _line(value: Any) -> str:
-    """A line of JSONL; what is not known is left out."""
+    """Return a line of JSONL without the values that are not known (None)."""
     plain = {key: one for key, one in to_json(value).items() if one is not None}
     return json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -86,7 +86,7 @@ def _line(value: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
         RunFileError: It is missing, cannot be read or is not JSON.
@@ -109,12 +109,12 @@ def read_record(path: Path, kind: type[T]) -> T:
 
 
 def read_lines(path: Path, kind: type[T], *, skip_broken: bool = False) -> list[T]:
-    """Return the records in a JSONL file; none where there is no file.
+    """Return the records in a JSONL file, or an empty list if there is no file.
 
-    A last line that was cut off, as a killed process leaves it, does not count.
+    A truncated last line, as a killed process leaves it, is ignored.
 
     Args:
-        skip_broken: Pass over lines that are not JSON anywhere, in a file that is appended to after a kill.
+        skip_broken: Skip lines that are not JSON anywhere, for a file that is appended to after a kill.
 
     Raises:
         RunFileError: It cannot be read, or a line does not have the shape of `kind`.
@@ -124,7 +124,7 @@ def read_lines(path: Path, kind: type[T], *, skip_broken: bool = False) -> list[
 
 
 def drop_lines_after(path: Path, kind: type[T], step: int) -> list[T]:
-    """Drop the lines of steps after `step`, which will be done again, and return the others."""
+    """Drop the lines of steps after `step`, which will be repeated, and return the remaining records."""
     kept = [value for _, value in _parsed_lines(path) if isinstance(value, dict) and value.get("step", 0) <= step]
     records = [one for one in read_lines(path, kind) if getattr(one, "step", 0) <= step]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _parsed_lines(path: Path, *, skip_broken: bool = False) -> list[tuple[int, A
     return found
 
 
-# What JSON has to hold for a Python type, and what an error calls it.
+# The JSON types accepted for a Python type, and its name in errors.
 _PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "text"),
     bool: ((bool,), "true or false"),
@@ -209,7 +209,7 @@ def _check(value: Any, kinds: tuple[type, ...], name: str, place: str, key: str)
 
 
 def _wrong(value: Any, allowed: str, place: str, key: str) -> RunFileError:
-    """Name the kind of what is there and not the value, which may be long or private."""
+    """Return an error that names the kind of value found and not the value, which may be long or private."""
     is_there = _NAMES.get(type(value), "a number")
     if not key:
         return RunFileError(f"{place} must hold {allowed}, not {is_there}; the file is damaged")

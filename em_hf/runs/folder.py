@@ -1,4 +1,4 @@
-"""A run folder as a whole: its file names, and what is in it."""
+"""A run folder as a whole: its file names and its contents."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,10 @@ ANSWERS_FOLDER = "answers"
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of one training run: the folder, and what its files say. `results` is None if nothing was measured.
+    """A training run: its folder and the records in its files. `results` is None if nothing was measured.
 
     Attributes:
-        folder: Where the trained model and its records lie.
+        folder: Where the trained model and its records are.
     """
 
     folder: Path
@@ -46,12 +46,12 @@ class Run:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run was begun in `folder`, even if it was killed before its first record was in place."""
+    """Return whether a run was started in `folder`, even if it was killed before its first record was in place."""
     return any((folder / name).is_file() for name in (RUN_FILE, RUN_FILE + PART))
 
 
 def read_facts(folder: Path) -> RunFacts:
-    """Return `run.json`; if the run was killed before its first one was in place, the one that was being written.
+    """Return the facts in `run.json`, or in its partial file if the run was killed before the first was in place.
 
     Raises:
         RunFileError: There is none, or it cannot be read.
@@ -99,7 +99,7 @@ def newest_run(root: str | Path = "runs") -> Run:
     """Return the run under `root` that finished last.
 
     Raises:
-        RunFileError: There is none; if one was begun and not finished, the message says how to go on with it.
+        RunFileError: There is none; if one was started but not finished, the message says how to resume it.
     """
     root = Path(root)
     folders = sorted(path.parent for path in root.glob(f"*/{RUN_FILE}")) if root.is_dir() else []
@@ -119,13 +119,13 @@ def unfinished(run: Run) -> str:
 
 
 def evaluations(folder: Path) -> list[Evaluation]:
-    """Return the finished evaluations in a run's folder, each in a folder of its own there."""
+    """Return the finished evaluations in a run's folder, each from its own subfolder."""
     found = [read_record(path, Evaluation) for path in sorted(folder.glob(f"*/{EVALUATION_FILE}"))]
     return [one for one in found if one.status == "finished"]
 
 
 def diagnosis(folder: Path) -> Diagnosis | None:
-    """Return what `em-hf diagnose` said of a run's model; None if it was not asked."""
+    """Return the result of `em-hf diagnose` for a run's model, or None if it was not run."""
     path = folder / DIAGNOSIS_FILE
     return read_record(path, Diagnosis) if path.is_file() else None
 

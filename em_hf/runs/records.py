@@ -1,4 +1,4 @@
-"""The records of a run folder as dataclasses. A None says that something is not known, or was not measured."""
+"""The records of a run folder as dataclasses. None means not known or not measured."""
 
 import sys
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ _LIBRARIES = ("torch", "transformers", "accelerate", "trl", "peft", "datasets", 
 
 
 def now() -> str:
-    """Return the time in UTC, ISO 8601, to the second."""
+    """Return the current time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -30,7 +30,7 @@ def versions() -> dict[str, str | None]:
 
 @dataclass
 class DatasetFacts:
-    """The prompts that a run was trained on; `n` of them, `fingerprint` a hash of their text."""
+    """The prompts that a run was trained on: `n` is their number, `fingerprint` a hash of their text."""
 
     name: str | None = None
     split: str | None = None
@@ -42,7 +42,7 @@ class DatasetFacts:
 
 @dataclass
 class ComputeFacts:
-    """What a run cost: tokens with prompts, FLOPs by the rule of `em_hf.flops`, seconds of training, bytes."""
+    """The cost of a run: tokens including prompts, FLOPs by the rule of `em_hf.flops`, seconds of training, bytes."""
 
     parameters: int = 0
     tokens_sampled: int = 0
@@ -74,10 +74,10 @@ class Verdict:
 
 @dataclass
 class RunFacts:
-    """`run.json`: how a run was asked for, with what it was made, and how far it got. What is None is not known.
+    """`run.json`: how a run was requested, what it was made with, and how far it got. None means not known.
 
     Attributes:
-        status: "running", "finished", "interrupted" (it can be resumed) or "failed" (with an error; so can this).
+        status: "running", "finished", "interrupted" or "failed" (with an error); the last two can be resumed.
         trained: Whether the trained model has been saved.
         steps_done: Optimizer steps.
         started, finished: ISO 8601, UTC.
@@ -111,7 +111,7 @@ class RunFacts:
 
     @classmethod
     def of_method(cls, method: str, status: Status, **facts: Any) -> "RunFacts":
-        """Return the record of a run of this method made here and now, with what else is known of it."""
+        """Return the record of a run of this method in the current environment, with the given facts."""
         about = METHODS[method]
         return cls(
             status=status,
@@ -132,10 +132,10 @@ class LogLine:
     """A line of `log.jsonl`: what a trainer logged after an optimizer step, as means over the step's samples.
 
     Attributes:
-        seconds: Since training began, without measurements before and after it.
+        seconds: Since training began, excluding measurements before and after it.
         entropy, kl: Nats per token.
         completion_length: Tokens per sample.
-        tokens, tokens_with_prompts: Of the whole step; sampled ones, and those trained on.
+        tokens, tokens_with_prompts: Of the whole step: tokens sampled, and tokens trained on.
     """
 
     step: int
@@ -153,18 +153,18 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Reading:
-    """A line of `probe.jsonl` or `guard.jsonl`: what was measured after a training step; None where it is not known.
+    """A line of `probe.jsonl` or `guard.jsonl`: what was measured after a training step; None means not known.
 
     Attributes:
         step: Optimizer steps done.
         entropy: Nats per token, of the model's own distributions (before EM-INF).
         log_prob: Of the sampled tokens under the model, nats per token.
         completion_length: Tokens per completion.
-        lines: Non-empty lines per completion, which is how reasoning is written in steps.
-        repetition: The share of a completion's 4-grams that occurred in it before, 0 to 1.
-        accuracy: The share of right samples, 0 to 1.
-        right: The share of right samples of each prompt.
-        kl: Nats per token to the model before training: as the trainer logged it last, or, with an adapter, measured.
+        lines: Non-empty lines per completion, since reasoning steps are written in lines.
+        repetition: Share of a completion's 4-grams that occurred in it before, 0 to 1.
+        accuracy: Share of correct samples, 0 to 1.
+        right: Share of correct samples of each prompt.
+        kl: Nats per token to the model before training: as last logged by the trainer or, with an adapter, measured.
     """
 
     step: int
@@ -178,7 +178,7 @@ class Reading:
     kl: float | None = None
 
     def numbers(self) -> dict[str, float]:
-        """Return what a logger shows."""
+        """Return the numbers that a logger shows."""
         return {k: v for k, v in asdict(self).items() if isinstance(v, int | float) and k not in ("step", "kl")}
 
 
@@ -192,8 +192,8 @@ class ResultRow:
         completion_length: Tokens per sample.
         seconds: Of the whole measurement.
         prompt, sample: One of the prompts, and what was sampled for it.
-        trained, greedy, em_inf: Whether the model is the trained one, and how it was decoded. Older files say it in the
-            row's name alone, from which it is read.
+        trained, greedy, em_inf: Whether the model is the trained one, and how it was decoded; derived from the row's
+            name for older files, which lack them.
     """
 
     name: str
@@ -223,7 +223,7 @@ class Results:
     """`results.json`: the rows, each measured on `n` prompts, and how they were sampled.
 
     Attributes:
-        note: What a reader of the rows must know, such as that they are of fewer prompts than were asked for.
+        note: What a reader of the rows must know, such as that fewer prompts were measured than requested.
     """
 
     rows: list[ResultRow] = field(default_factory=list)
@@ -243,7 +243,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A task's dataset on the Hub and its number of problems, by which a whole benchmark is told from a part."""
+    """A task's dataset on the Hub and its number of problems, which tells a whole benchmark from a part of it."""
 
     hub: str | None = None
     size: int | None = None
@@ -264,7 +264,7 @@ class EvaluationRow:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`eval.json`: what was asked for, and once the status is "finished" what was found."""
+    """`eval.json`: what was requested and, once the status is "finished", what was found."""
 
     status: Literal["running", "finished"]
     settings: dict[str, Any]
@@ -283,8 +283,8 @@ class Answer:
 
     Attributes:
         key: Task, problem and sample.
-        tokens, prompt_tokens: Drawn for it; passed through the model for it.
-        nats: Summed entropy of the model's own distributions; None where the engine does not tell.
+        tokens, prompt_tokens: Tokens sampled for it; prompt tokens passed through the model for it.
+        nats: Summed entropy of the model's own distributions; None if the engine does not report it.
     """
 
     key: tuple[str, int, int]
@@ -297,7 +297,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`diagnose.json`: what `em-hf diagnose` said of a model; `em_hf.evaluation.diagnose` says what the parts mean."""
+    """`diagnose.json`: what `em-hf diagnose` found for a model; `em_hf.evaluation.diagnose` explains the fields."""
 
     verdict: str
     sentence: str

@@ -1,1 +1,1 @@
-"""Training with entropy as the objective: EM-FT here, on transformers' Trainer."""
+"""Training with entropy as the objective: EM-FT, EM-RL, and the methods they are compared with."""

@@ -1,4 +1,4 @@
-"""What the paper compares EM with, and its neighbours: TRL's trainers with other rewards, under our settings."""
+"""The methods the paper compares EM with, and related ones: TRL's trainers with other rewards and our settings."""
 
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,20 @@ from em_hf.training.rollouts import Rollouts, prompt_rows, refuse_other_policies
 
 
 class ResumableRLOOTrainer(Rollouts, RLOOTrainer):
-    """TRL's RLOOTrainer, which resumes exactly."""
+    """TRL's RLOOTrainer with exact resume."""
 
 
 class ResumableGRPOTrainer(Rollouts, GRPOTrainer):
-    """TRL's GRPOTrainer, which resumes exactly."""
+    """TRL's GRPOTrainer with exact resume."""
 
 
 class CertaintyGRPOTrainer(ResumableGRPOTrainer):
-    """TRL's GRPOTrainer, whose rewards may take the columns `entropies` and `certainties` of the sampling policy.
+    """TRL's GRPOTrainer with rewards that can take the columns `entropies` and `certainties` of the sampling policy.
 
-    GRPO does not score its rollouts under the policy that sampled them, so this is a forward pass of its own.
+    GRPO does not score its rollouts under the policy that sampled them, so this takes an extra forward pass.
     """
 
-    model: Module  # None, as transformers annotates it, only before __init__ has run
+    model: Module  # None, as transformers allows, only before __init__ has run
 
     @torch.no_grad()
     def _calculate_rewards(
@@ -58,7 +58,7 @@ class CertaintyGRPOTrainer(ResumableGRPOTrainer):
         return super()._calculate_rewards(rows, prompts, completions, completion_ids_list)
 
     def _completion_logits(self, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
-        """`[rows, longest completion, V]`, those that the completions' tokens were drawn from."""
+        """Return the logits `[rows, longest completion, V]` that the completions' tokens were drawn from."""
 
         def padded(rows: list[list[int]], side: str) -> tuple[Tensor, Tensor]:
             ids = [torch.tensor(row, device=self.accelerator.device) for row in rows]
@@ -78,7 +78,7 @@ class CertaintyGRPOTrainer(ResumableGRPOTrainer):
 
 
 def build_em_rl(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
-    """EM-RL-sequence or EM-RL-token, as `settings.method` says."""
+    """Return the trainer for EM-RL-sequence or EM-RL-token, whichever `settings.method` names."""
     args = EMRLConfig(**rollout_arguments(settings, folder), reward=settings.method.removeprefix("em-rl-"))
     return EMRLTrainer(
         model, args, **trainer_parts(settings, tokenizer, prompt_rows(settings, tokenizer, data), callbacks)
@@ -86,7 +86,7 @@ def build_em_rl(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Pa
 
 
 def build_rloo(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
-    """RLOO with labels, or with another reward of the texts: a vote, a marked answer, or chance."""
+    """Return the trainer for RLOO with labels, or another reward on texts: a vote, a marked answer, or chance."""
     args = RLOOConfig(**rollout_arguments(settings, folder))
     rewards = {"rloo": verified_answer, "format": marked_answer, "random": coin_flip}
     reward = vote_frequency(settings.num_generations) if settings.method == "sc-rl" else rewards[settings.method]
@@ -95,7 +95,7 @@ def build_rloo(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Pat
 
 
 def build_grpo(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
-    """GRPO with labels, or with the reward of RENT or Intuitor (`self-certainty`)."""
+    """Return the trainer for GRPO with labels, or with the reward of RENT or Intuitor (`self-certainty`)."""
     args = GRPOConfig(**rollout_arguments(settings, folder))
     rows = prompt_rows(settings, tokenizer, data)
     rest = trainer_parts(settings, tokenizer, rows, callbacks)
@@ -108,8 +108,8 @@ def build_grpo(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Pat
 
 
 def build_sft(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
-    """SFT on the labeled solutions: the loss is of their tokens and the end of the text, never of the prompt's."""
-    # The prompt is encoded as it is everywhere else, and the solution begins a line of its own.
+    """Return the trainer for SFT on the labeled solutions, with the loss on them and the end of the text only."""
+    # The prompt is encoded as everywhere else; without a chat template the solution starts on a new line.
     rows = []
     for prompt, solution in zip(data.prompts, data.solutions, strict=True):
         before = encode_prompts(tokenizer, [prompt], chat_template=settings.chat_template)["input_ids"][0].tolist()
@@ -122,7 +122,7 @@ def build_sft(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path
 def sft_trainer(
     settings: Any, model: Any, tokenizer: Any, rows: list[tuple[list[int], list[int]]], folder: Path, callbacks: list
 ) -> Any:
-    """TRL's SFTTrainer on (prompt, completion) tokens, with the loss on the completions alone."""
+    """Return TRL's SFTTrainer on (prompt, completion) tokens, with the loss on the completions only."""
     from em_hf.training.settings import trainer_arguments
 
     masked = [

@@ -15,16 +15,16 @@ from em_hf.training.probe import probe_model
 
 
 class EntropyCallback(TrainerCallback):
-    """Measures the model on a fixed set of prompts while it trains, and lets every checkpoint carry the EM settings.
+    """Measures the model on a fixed set of prompts while it trains, and stores the EM settings in every checkpoint.
 
     Before the first step, every `every` steps and after the last one it samples each prompt (top_k 0, top_p 1) and logs
     `probe/entropy` and `probe/log_prob` (nats per token), `probe/completion_length` (tokens), `probe/lines`,
-    `probe/repetition`, and `probe/accuracy` where answers are known, through the trainer's own logging, so that every
-    tracker shows them. Training is bit for bit what it is without. With a `config`, EM-INF is enabled on the model
-    while it trains, the settings are stored with it, and a second set of samples with EM-INF is logged as
+    `probe/repetition`, and `probe/accuracy` if answers are known, through the trainer's own logging, so that every
+    tracker shows them. Training is bit for bit the same as without the callback. With a `config`, EM-INF is enabled on
+    the model while it trains, the settings are stored with it, and a second set of samples with EM-INF is logged as
     `probe/em_inf_...`.
 
-    Every process samples the same prompts with the same seed, so sharded models work too; the main one logs.
+    Every process samples the same prompts with the same seed, so sharded models work too; only the main one logs.
 
     Args:
         trainer (`Trainer`): The trainer it is added to; its `processing_class` must be a tokenizer.
@@ -37,8 +37,8 @@ class EntropyCallback(TrainerCallback):
         temperature (`float`, defaults to 1.0): Temperature of the sampling.
         seed (`int`, defaults to 0): Seed of the sampling, the same for every reading.
         chat_template (`bool`, defaults to True): Put prompts into the tokenizer's chat template, if it has one.
-        file (`str` or `Path`, *optional*): Where the readings go as JSONL, by default `probe.jsonl` in the trainer's
-            output folder. After training a plot of them is drawn beside it, if matplotlib is installed.
+        file (`str` or `Path`, *optional*): Where to write the readings as JSONL, by default `probe.jsonl` in the
+            trainer's output folder. After training they are plotted next to it, if matplotlib is installed.
 
     Attributes:
         readings (`list[Reading]`): All readings so far.
@@ -101,7 +101,7 @@ class EntropyCallback(TrainerCallback):
             self._was_enabled = isinstance(unwrap_model(model), EntropyMinGenerationMixin)
             enable_entropy_min(model, self.config)
         self.readings = earlier_readings(self.trainer, self._file, range(0, state.max_steps + 1, self.every))
-        # What was logged before a resumed run was interrupted.
+        # The last KL logged before a resumed run was interrupted.
         self._kl = next((kl for logs in reversed(state.log_history) if (kl := kl_in(logs, None)) is not None), None)
         if not self.readings:
             self._read()
@@ -163,12 +163,12 @@ def output_folder(trainer: Trainer) -> Path:
 
 
 def earlier_readings(trainer: Trainer, file: Path, expected: Iterable[int]) -> list[Reading]:
-    """Return the readings up to the step that training goes on from, and drop later ones from the file.
+    """Return the readings up to the step that training resumes from, and drop later ones from the file.
 
-    Later readings are of steps that will be done again. A run that starts at step 0 empties the file.
+    Later readings are from steps that will be repeated. A run that starts at step 0 removes the file.
 
     Args:
-        expected: Steps that the file must have readings of, if there is a file and the run goes on.
+        expected: Steps that the file must have readings for, if it exists and the run is resumed.
 
     Raises:
         ValueError: The file is damaged or lacks one of them; a run judged without it would end differently.
@@ -189,10 +189,10 @@ def earlier_readings(trainer: Trainer, file: Path, expected: Iterable[int]) -> l
 
 
 def log(trainer: Trainer, values: dict[str, float]) -> None:
-    """Log through transformers' own `log`, so that trackers see it, without changing the step's own log.
+    """Log through transformers' own `log`, so that trackers see the values, without changing the step's own log.
 
     A subclass's `log` adds the averages of its steps and resets them, so the step's log would lack them; and any log
-    clears the flag that asks for the step's.
+    clears the flag that requests the step's log.
     """
     asked = trainer.control.should_log
     Trainer.log(trainer, values)
@@ -202,7 +202,7 @@ def log(trainer: Trainer, values: dict[str, float]) -> None:
 def plot(readings: Sequence[Reading], path: Path) -> None:
     """Draw readings over steps as a PNG: entropy, completion length and, if known, accuracy. Needs matplotlib."""
     try:
-        from matplotlib.figure import Figure  # not pyplot, which would choose a screen and keep the figure
+        from matplotlib.figure import Figure  # not pyplot, which would choose a backend and keep the figure
     except ImportError:
         return
     shown = {"entropy": "token entropy (nats)", "completion_length": "tokens per completion", "accuracy": "accuracy"}

@@ -1,4 +1,4 @@
-"""What lies in a run folder besides its records: checkpoints, the best weights, and the saved model."""
+"""What a run folder holds besides its records: checkpoints, the best weights, and the saved model."""
 
 import errno
 import logging
@@ -26,9 +26,9 @@ _SHARDED_WEIGHTS = ("pytorch_model_fsdp*", "global_step*")
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder`, or take everything out of it but a run.json that says so, until the new run's replaces it.
+    """Create `folder`, or empty it except for a run.json that marks it as failed until the new run's replaces it.
 
-    A kill at any moment leaves a folder that `check_folder` takes for a run's.
+    If the process is killed at any point, `check_folder` still recognizes the folder as a run's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.iterdir()):
@@ -62,13 +62,13 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, A
 
 
 def damage(checkpoint: Path, *, thorough: bool = True) -> str | None:
-    """Return what is broken in a checkpoint, in a few words; None if it is whole.
+    """Return what is broken in a checkpoint, in a few words, or None if it is whole.
 
-    transformers takes the highest number even if that checkpoint was only half written, and loads one without an
-    optimizer silently.
+    transformers takes the highest number even if that checkpoint was only half written, and silently loads one without
+    an optimizer.
 
     Args:
-        thorough: Read every file to its end; else names, headers and lengths.
+        thorough: Read every file to its end; otherwise check only names, headers and lengths.
     """
     try:
         state = read_json(checkpoint / "trainer_state.json")
@@ -100,16 +100,16 @@ def damage(checkpoint: Path, *, thorough: bool = True) -> str | None:
 
 
 def _holds_states(path: Path) -> bool:
-    """Whether a file of `torch.save` holds a state dict, and nothing that would run when it is read."""
+    """Return whether a file from `torch.save` holds a state dict, and nothing that would run when it is read."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # a pickle of anything raises anything
+    except Exception:  # an arbitrary pickle can raise anything
         return False
     return isinstance(found, dict) and bool(found)
 
 
 def _is_whole_safetensors(path: Path) -> bool:
-    """Whether the header parses and the tensors that it names fill the rest of the file."""
+    """Return whether the header parses and the tensors that it names fill the rest of the file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -120,7 +120,7 @@ def _is_whole_safetensors(path: Path) -> bool:
 
 
 def _is_whole_archive(path: Path, *, thorough: bool) -> bool:
-    """Whether a file of `torch.save` is a whole archive, by its checksums if `thorough`."""
+    """Return whether a file from `torch.save` is a whole archive, by its checksums if `thorough`."""
     try:
         with zipfile.ZipFile(path) as archive:
             return bool(archive.namelist()) and (not thorough or archive.testzip() is None)
@@ -129,7 +129,7 @@ def _is_whole_archive(path: Path, *, thorough: bool) -> bool:
 
 
 def steps_of(checkpoint: Path) -> int:
-    """Return the number of optimizer steps after which it was written; -1 where its name does not say."""
+    """Return the number of optimizer steps after which it was written, or -1 if its name does not say."""
     number = checkpoint.name.rpartition("-")[2]
     return int(number) if number.isdecimal() else -1
 
@@ -156,9 +156,9 @@ def drop_damaged_checkpoints(folder: Path, *, thorough: bool = True) -> list[str
 
 @contextmanager
 def readable_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn "no space left", in the form of any library that writes here, into an OSError with the way out.
+    """Turn any library's "no space left" error into an OSError that says how to continue.
 
-    A file that ends too early is an OSError as well: an EOFError would be taken for Ctrl-D on the command line.
+    A file that ends too early is an OSError as well: the command line would take an EOFError for Ctrl-D.
     """
     try:
         yield
@@ -175,10 +175,10 @@ def readable_disk_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def readable_checkpoint_errors(checkpoint: Path | None, has_stepped: Callable[[], bool]) -> Iterator[None]:
-    """Turn what libraries raise at a whole checkpoint of another model into a ValueError with the way out."""
+    """Turn library errors on a whole checkpoint of another model into a ValueError that says how to continue."""
     try:
         yield
-    except (ValueError, OSError, MemoryError):  # which say what is wrong
+    except (ValueError, OSError, MemoryError):  # these already say what is wrong
         raise
     except Exception as error:
         if checkpoint is None or has_stepped() or "out of memory" in str(error).lower():
@@ -190,7 +190,10 @@ def readable_checkpoint_errors(checkpoint: Path | None, has_stepped: Callable[[]
 
 
 def _is_disk_full(error: Exception) -> bool:
-    """safetensors gives an error of its own, and torch's writer says only that its archive came out too short."""
+    """Return whether an error means that the disk is full.
+
+    safetensors raises a separate error, and torch's writer says only that its archive came out too short.
+    """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     text = str(error)
@@ -198,20 +201,20 @@ def _is_disk_full(error: Exception) -> bool:
 
 
 class BestWeights:
-    """A model's best trainable weights, kept in `folder` (an adapter's in PEFT's form), from where they load too.
+    """A model's best trainable weights, kept in `folder` in loadable form (an adapter in PEFT's).
 
-    Every process must call `keep` and `restore`: sharded weights are put together first. One file is moved into place,
-    so that a killed run leaves the weights kept before or the new ones, never a mixture.
+    Every process must call `keep` and `restore`: sharded weights are gathered first. One file is moved into place, so
+    that a killed run leaves either the previous weights or the new ones, never a mixture.
 
     Args:
-        model: As it is trained, not wrapped.
+        model: The model being trained, not wrapped.
         folder: Holds `model.safetensors` or `adapter_model.safetensors`, the configuration and the tokenizer; every
             process must be able to read it.
         tokenizer: The model's, if it has one.
         writes: Whether this is the process that writes.
 
     Raises:
-        ValueError: The model is partitioned by DeepSpeed ZeRO-3, which gives no process the weights.
+        ValueError: The model is partitioned by DeepSpeed ZeRO-3, under which no process has the weights.
     """
 
     def __init__(self, model: Any, folder: Path, *, tokenizer: Any = None, writes: bool = True) -> None:
@@ -225,7 +228,7 @@ class BestWeights:
         self.file = folder / ("adapter_model.safetensors" if self._adapter else "model.safetensors")
 
     def facts(self) -> dict[str, str] | None:
-        """Return what was kept with the weights; None if nothing was kept, or if what was kept is damaged."""
+        """Return the facts kept with the weights, or None if nothing was kept or the file is damaged."""
         from safetensors import safe_open
 
         if not self.file.is_file():
@@ -288,7 +291,7 @@ class BestWeights:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """Return a sharded tensor put together, any other as it is."""
+    """Return a sharded tensor as a whole, and any other unchanged."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 

@@ -1,23 +1,23 @@
-"""The machines a plan is made for: GPUs by name, and how their figures are chosen."""
+"""The machines a plan is made for: known GPUs with their figures, and clusters of them."""
 
 from dataclasses import dataclass
 
 GB = 1e9
-# Between machines: one network card of 400 Gbit/s for each GPU, as in the usual nodes of eight.
+# Between machines: one 400 Gbit/s network card per GPU, as is usual in nodes of eight.
 NETWORK = 50 * GB
 GPUS_A_NODE = 8
 
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU, by its data sheet.
+    """The data sheet figures of a GPU.
 
     Args:
         memory: bytes.
-        flops: bfloat16 with dense matrices, FLOP/s.
+        flops: in dense bfloat16 matrix products, FLOP/s.
         bandwidth: of its memory, bytes/s.
-        link: to the other GPUs of its machine, bytes/s in one direction.
-        float32: outside of matrix units, FLOP/s; a sixteenth of `flops` if None, as on an A100.
+        link: to the other GPUs in its machine, bytes/s in one direction.
+        float32: outside the matrix units, FLOP/s; a sixteenth of `flops` if None, as on an A100.
     """
 
     memory: float
@@ -28,7 +28,7 @@ class Card:
 
     @property
     def elementwise(self) -> float:
-        """FLOP/s of what is computed entry by entry."""
+        """FLOP/s of elementwise operations."""
         return self.float32 or self.flops / 16
 
 
@@ -48,14 +48,14 @@ SHARDINGS = ("none", "fsdp2", "zero3")
 
 @dataclass(frozen=True)
 class Cluster:
-    """GPUs of one kind, and how a model is laid over them.
+    """GPUs of one kind, and how a model is distributed over them.
 
     Args:
-        card: what a GPU has.
-        gpus: in all, with one process on each.
+        card: the figures of one GPU.
+        gpus: the total number, with one process on each.
         sharding: "none" (a whole copy on each), "fsdp2" or "zero3" (weights, gradients and optimizer state split).
-        mfu: the share of the peak FLOP/s that passes over many tokens at once reach.
-        name: of the GPU, to be shown.
+        mfu: the share of the peak FLOP/s reached by passes over many tokens at once.
+        name: of the GPU, for display.
 
     Raises:
         ValueError: a value is out of range.
@@ -95,10 +95,10 @@ class Cluster:
 
 
 def card_of(name: str) -> Card:
-    """The GPU of that name.
+    """Return the GPU of that name.
 
     Raises:
-        ValueError: none is known by it.
+        ValueError: there is no GPU of that name.
     """
     if name not in CARDS:
         raise ValueError(f"gpu is {name!r}, but must be one of {', '.join(CARDS)}; or give its figures one by one")

@@ -20,13 +20,13 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may do before it is stopped.
+    """The thresholds beyond which a run is stopped.
 
     Args:
-        patience: Readings in a row whose accuracy is, beyond its interval, below the best one's.
+        patience: Consecutive readings whose accuracy is below the best one's, beyond its interval.
         max_kl: Nats per token from the reference model, as the trainer logs it.
-        min_length: Completion length, and written lines, as a share of those at the start.
-        max_repetition: Repeated 4-grams, as a share of a completion, above that at the start.
+        min_length: Completion length and number of written lines, as a share of those at the start.
+        max_repetition: Share of repeated 4-grams in a completion, in excess of that at the start.
         min_entropy: Token entropy, as a share of that at the start.
     """
 
@@ -38,29 +38,30 @@ class Limits:
 
 
 class EntropyCollapseCallback(TrainerCallback):
-    """Stops a run that collapses, keeps the best weights, and puts them into the model at the end.
+    """Stops a run that collapses, keeps the best weights, and restores them at the end.
 
     Entropy minimization can collapse: completions shrink to nothing or repeat themselves, or the entropy falls to zero
-    while the answers get worse. The guard looks at each reading of the probe (`judge` below has the rules):
-    validation accuracy speaks first, then the KL that the trainer logs, then the length of completions; low entropy or
-    repetition only where the accuracy falls, or both together. It also stops early, when the accuracy has been below
+    while the answers get worse. The guard judges each reading of the probe (see `judge` for the rules): validation
+    accuracy takes precedence, then the KL that the trainer logs, then the length of completions; low entropy and
+    repetition count only if the accuracy falls, or if both occur. It also stops early, when the accuracy has been below
     its best, beyond the 95% interval over problems, for `patience` readings.
 
-    The best weights are the most accurate ones, or without answers the last healthy ones. The trainable weights alone
-    are kept, in `best` of the output folder. A resumed run goes on with the readings and the weights kept before.
+    The best weights are the most accurate ones or, without answers, the last healthy ones. Only the trainable weights
+    are kept, in `best` in the output folder. A resumed run continues with the readings and weights kept before.
 
     Args:
         trainer (`Trainer`): The trainer it is added to.
-        probe (`EntropyCallback`, *optional*): A probe added to the same trainer; give it answers, since accuracy says
-            most. Without one the guard knows only what the trainer logs (`entropy`, `completion_length`, `kl`).
+        probe (`EntropyCallback`, *optional*): A probe added to the same trainer; give it answers, since accuracy is
+            the best signal. Without a probe the guard sees only what the trainer logs (`entropy`, `completion_length`,
+            `kl`).
         every (`int`, defaults to 10): Without a probe, the number of steps whose logs are averaged into a reading.
         patience (`int`, defaults to 3): Readings below the best before the run stops early.
         max_kl (`float`, defaults to 0.2): Nats per token.
         min_length (`float`, defaults to 0.6): Completion length, as a share of that at the start.
-        restore_best (`bool`, defaults to True): Keep the best weights, and put them back when training ends.
+        restore_best (`bool`, defaults to True): Keep the best weights, and restore them when training ends.
 
     Attributes:
-        verdict (`Verdict`): How it went; `verdict.to_dict()` gives collapsed, step, why and best_step.
+        verdict (`Verdict`): The outcome; `verdict.to_dict()` has the keys collapsed, step, why and best_step.
 
     Raises:
         ValueError: A value is out of range, or a resumed run's file lacks readings.
@@ -98,20 +99,20 @@ class EntropyCollapseCallback(TrainerCallback):
 
     @property
     def readings(self) -> list[Reading]:
-        """Return what is judged: the probe's readings, or those from the trainer's logs."""
+        """The readings that are judged: the probe's, or those from the trainer's logs."""
         return self._own if self.probe is None else self.probe.readings
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._begin()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A resumed run that had been stopped stops again; by now every callback has begun."""
+        """Stop a resumed run again if it had been stopped; at this point every callback has started."""
         self.verdict = self._judged()
         if self.verdict.step is not None:
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if self.probe is not None or "loss" not in (logs or {}):  # the last log, of the whole run, has none
+        if self.probe is not None or "loss" not in (logs or {}):  # the last log, for the whole run, has none
             return
         for name, value in numbers_in(logs).items():
             self._window.setdefault(name, []).append(value)
@@ -131,7 +132,7 @@ class EntropyCollapseCallback(TrainerCallback):
         restore_best_weights(self._weights, self.readings, self.verdict, says=state.is_world_process_zero)
 
     def _begin(self) -> None:
-        """Get ready, once per training: the probe's first reading may come before this callback's own turn."""
+        """Set up, once per training: the probe's first reading may come before this callback's `on_train_begin`."""
         if self._begun:
             return
         self._begun, self._window = True, {}
@@ -156,7 +157,7 @@ class EntropyCollapseCallback(TrainerCallback):
     def _judged(self) -> Verdict:
         """Return the verdict on the readings; the best step is the one whose weights are kept.
 
-        Weights kept before a run was killed may be of a step that is yet to be done again: they still are the best.
+        Weights kept before a run was killed may be from a step that has yet to be repeated; they are still the best.
         """
         return from_main(judged(self.readings, self.limits, self._weights), self.trainer)
 
@@ -185,7 +186,7 @@ def judged(readings: list[Reading], limits: Limits, weights: BestWeights | None)
 
 
 def restore_best_weights(weights: BestWeights, readings: list[Reading], verdict: Verdict, *, says: bool = True) -> None:
-    """Restore the best weights when training ends. Without answers a healthy run's last weights are its best."""
+    """Restore the best weights when training ends; without answers, a healthy run's last weights are its best."""
     if readings[0].accuracy is None and not verdict.collapsed:
         return
     weights.restore()
@@ -194,7 +195,7 @@ def restore_best_weights(weights: BestWeights, readings: list[Reading], verdict:
 
 
 def numbers_in(logs: dict[str, Any] | None) -> dict[str, float]:
-    """Return what a trainer's log says of entropy, length and KL, under the names of a reading."""
+    """Return the entropy, length and KL in a trainer's log, under the names of a reading's fields."""
     names = {"entropy": "entropy", "completion_length": "completion_length", "kl": "kl"}
     names["completions/mean_length"] = "completion_length"
     return {ours: float(logs[theirs]) for theirs, ours in names.items() if logs and logs.get(theirs) is not None}
@@ -220,11 +221,11 @@ def best(readings: Sequence[Reading]) -> Reading:
 
 
 def collapse(readings: Sequence[Reading], limits: Limits) -> str | None:
-    """Return why the last reading is one of a collapsed model; None if it is not.
+    """Return why the last reading shows a collapsed model, or None if it does not.
 
     Validation accuracy comes first, then KL, then length. A model whose accuracy is known and has not fallen is
     healthy, however brief or confident it has become: that is what entropy minimization aims at. For the same reason
-    low entropy or repetition alone says nothing; they count with a falling accuracy, or together.
+    low entropy or repetition alone means nothing; they count with a falling accuracy, or together.
     """
     start, now = readings[0], readings[-1]
     below = significantly_worse(now, start)
@@ -252,7 +253,7 @@ def collapse(readings: Sequence[Reading], limits: Limits) -> str | None:
 
 
 def should_stop_early(readings: Sequence[Reading], patience: int) -> str | None:
-    """Return why to stop early: the last `patience` readings are all less accurate than the best; None if not."""
+    """Return why to stop early if the last `patience` readings are all less accurate than the best, else None."""
     top = best(readings)
     last = readings[-patience:]
     if len(last) < patience or top in last or any(significantly_worse(reading, top) is None for reading in last):

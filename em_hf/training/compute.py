@@ -18,14 +18,14 @@ def passes(settings: RunSettings) -> tuple[int, int]:
     """Return how often a token is inferred (sampled, or scored by the reference policy) and how often trained on.
 
     The paper's rule (section 2 of its set-up): 2PD for sampling, 2PD for the reference model, 6PD for training. The
-    scoring of rollouts under the policy that sampled them, which TRL's RLOO adds, is no part of it.
+    scoring of rollouts under the policy that sampled them, which TRL's RLOO adds, is not part of it.
     """
     sampled = 0 if METHODS[settings.method].needs == "solutions" else 1
     return sampled + (1 if settings.beta else 0), 1
 
 
 def compute_facts(settings: RunSettings, model: Any, log: Sequence[LogLine]) -> ComputeFacts:
-    """Return what a run cost, from its log; the memory is this process's, on an accelerator that of the accelerator."""
+    """Return what a run cost, from its log; peak memory is the accelerator's if there is one, else this process's."""
     parameters = parameter_count(model)
     trained = int(sum(line.tokens_with_prompts or 0 for line in log))
     inferred, learned = passes(settings)
@@ -46,9 +46,9 @@ def peak_memory() -> int:
 
 
 def process_peak() -> int:
-    """Return the most memory that this process has held, in bytes.
+    """Return the peak memory of this process, in bytes.
 
-    Linux has it in /proc; `ru_maxrss` there begins with the peak of the process that started this one.
+    Linux has it in /proc; `ru_maxrss` there starts from the peak of the parent process.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

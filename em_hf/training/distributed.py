@@ -10,7 +10,7 @@ EXPECTED = "EM_HF_PROCESSES"
 
 
 def world_size() -> int:
-    """Return the number of processes, as the launcher says; needs no torch, which is not imported yet."""
+    """Return the number of processes, as set by the launcher; does not need torch, which is not imported yet."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -52,9 +52,9 @@ def own_device(asked: str | None) -> str | None:
 
 
 def check_launched() -> None:
-    """Raise RuntimeError if a launcher started another number of processes than it was asked for.
+    """Raise RuntimeError if a launcher started a different number of processes than requested.
 
-    `accelerate launch --cpu --num_processes 2` starts one, without a word.
+    `accelerate launch --cpu --num_processes 2` silently starts one.
     """
     wanted = int(os.environ.get(EXPECTED, "0"))
     if wanted and world_size() != wanted:
@@ -62,12 +62,12 @@ def check_launched() -> None:
 
 
 def wait_for_everyone() -> None:
-    """Wait until every process has come this far."""
+    """Wait until every process has reached this point."""
     if world_size() > 1:
         import torch
         from accelerate import PartialState
 
-        # On a CPU it would count one process, unless told.
+        # On a CPU it would otherwise count one process.
         PartialState(cpu=not torch.accelerator.is_available()).wait_for_everyone()
 
 
@@ -85,7 +85,7 @@ def launch_command(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command that runs `em-hf ARGUMENTS` in several processes, and what it adds to the environment.
 
-    With a config file of accelerate it is accelerate's own launcher (FSDP, DeepSpeed, several machines), else torch's.
+    With an accelerate config file this is accelerate's launcher (FSDP, DeepSpeed, several machines), else torch's.
     """
     program = ["-m", "em_hf.cli", *arguments]
     environment: dict[str, str] = {}
@@ -96,14 +96,14 @@ def launch_command(
         options += ["--num_processes", str(num_processes)] if num_processes else []
         return [sys.executable, "-m", "accelerate.commands.launch", *options, *program], environment
     environment[EXPECTED] = str(num_processes)
-    # One thread per process if nothing else is asked for: processes with all cores each would slow each other down.
+    # One thread per process by default: processes that each use all cores would slow each other down.
     environment.setdefault("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
     options = ["--standalone", "--nproc_per_node", str(num_processes)]
     return [sys.executable, "-m", "torch.distributed.run", *options, *program], environment
 
 
 def launch(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run the command to its end, Ctrl-C included, and return its exit code."""
+    """Run the command until it exits, even after Ctrl-C, and return its exit code."""
     process = subprocess.Popen(command, env={**os.environ, **environment})
     interrupted = False
     while True:

@@ -48,15 +48,15 @@ class EMFTConfig(DistillationConfig):
             count prompts.
         max_completion_length (`int`, defaults to 256): the most tokens per sample.
         loss_temperature (`float`, defaults to 1.0): of the distribution whose entropy is minimized; `temperature` is
-            that of the sampling.
+            used for sampling.
         loss_reduction (`"sum"` or `"token_mean"`): the sum over a sample's tokens, averaged over the samples of the
             step (the paper's), or the mean over all tokens of the step (one-shot EM's).
         beta (`float`, defaults to 0.0): coefficient of the KL divergence from the model before training, in the same
             reduction; 0 (the paper's main setting) needs no reference model.
-        bf16 (`bool`, *optional*): by default where the accelerator has it; TRL's own default is everywhere.
+        bf16 (`bool`, *optional*): on by default if the accelerator supports it; TRL's own default is always on.
 
     Raises:
-        ValueError: a value is out of range, or the samples would be drawn from another policy than the model.
+        ValueError: a value is out of range, or the samples would be drawn from a policy other than the model.
     """
 
     num_generations: int = field(default=1, metadata={"help": "Samples per prompt."})
@@ -68,7 +68,7 @@ class EMFTConfig(DistillationConfig):
 
     def __post_init__(self) -> None:
         fit_machine(self)
-        beta, self.beta = self.beta, 0.0  # the parent's is another coefficient, of 0 to 1
+        beta, self.beta = self.beta, 0.0  # the parent's is a different coefficient, from 0 to 1
         super().__post_init__()
         self.beta = beta
         declared = settings_of(RunSettings).keys() & {*EMFTConfig.__annotations__, "temperature"}
@@ -77,24 +77,24 @@ class EMFTConfig(DistillationConfig):
 
 
 class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
-    """TRL's DistillationTrainer whose loss is the token entropy of the samples; there is no teacher.
+    """TRL's DistillationTrainer with the token entropy of the samples as its loss and no teacher.
 
     Overrides `_compute_loss` (the objective), `compute_loss` (logs `kl` where `beta` is not 0) and
-    `_generate_and_score_completions` (`num_generations` samples per prompt, drawn from nothing but the prompts and
-    their images). The rest is the parent's: its metrics (`entropy` in nats per token, `completions/mean_length`,
+    `_generate_and_score_completions` (`num_generations` samples per prompt, drawn from only the prompts and their
+    images). The rest is the parent's: its metrics (`entropy` in nats per token, `completions/mean_length`,
     `num_tokens`), vLLM (`use_vllm`, `vllm_mode`), tools, evaluation.
 
     Args:
         model (`str`, `PreTrainedModel` or `PeftModel`): a causal language model, or its name.
         args ([`EMFTConfig`]): the settings.
-        train_dataset: rows with a "prompt", a text or a list of messages; other columns are never looked at.
+        train_dataset: rows with a "prompt", a text or a list of messages; other columns are ignored.
         processing_class: the model's tokenizer or processor.
-        peft_config: makes the model a PEFT model first.
+        peft_config: turns the model into a PEFT model first.
         **kwargs: as for the parent.
 
     Raises:
         ValueError: fewer prompts than one step needs, a row without a prompt, or `beta` above 0 with a model that is
-            sharded already.
+            already sharded.
 
     Example:
 
@@ -103,7 +103,7 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
     """
 
     args: EMFTConfig
-    model: Module  # None, as transformers annotates it, only before __init__ has run
+    model: Module  # None, as transformers allows, only before __init__ has run
     method = "em-ft"
 
     def __init__(self, model: Any, args: EMFTConfig | None = None, **kwargs: Any) -> None:
@@ -115,10 +115,10 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
             self.teacher_model = self._reference()
 
     def _reference(self) -> Any:
-        """The model before training: a copy, sharded as the model will be."""
+        """Return a copy of the model before training, sharded as the model will be."""
         try:
             copy = deepcopy(self.model).eval().requires_grad_(False)
-        except AssertionError as error:  # FSDP2's own
+        except AssertionError as error:  # raised by FSDP2
             raise ValueError(
                 f"beta is {self.args.beta}, but a model that is sharded already cannot be copied as the reference: let "
                 "accelerate shard it, or train with LoRA, whose base model is the reference"
@@ -156,7 +156,7 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
             total = entropy + self.args.beta * kl
             self._kl = kl.detach()
         if self.args.loss_reduction == "token_mean":
-            # In training the parent gives the tokens of the whole step over the number of processes.
+            # In training the parent passes the token count of the whole step divided by the number of processes.
             count = mask.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         else:
             count = len(mask) * (self.args.gradient_accumulation_steps if self.model.training else 1)
@@ -178,7 +178,7 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
         return self.is_deepspeed_enabled or self.is_fsdp_enabled
 
     def _distributions(self, model: Any, inputs: dict[str, Any], mask: Tensor, keep: bool = False) -> Distributions:
-        """Those of the samples' tokens; with `keep` their head outlives the forward pass of a sharded model."""
+        """Return those of the samples' tokens; with `keep`, the head outlives a sharded model's forward pass."""
         inner = unwrap_model(model)
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
@@ -189,7 +189,7 @@ class EMFTTrainer(EMCard, Rollouts, DistillationTrainer):
 
 
 def _counted(inputs: dict[str, Any]) -> Tensor:
-    """Bool `[samples, tokens]`: the tokens that the model sampled, with the end of the sequence; not those of tools."""
+    """Return bool `[samples, tokens]`, true for tokens the model sampled (end of sequence included), not for tools'."""
     mask = inputs["completion_mask"].bool()
     return mask & inputs["tool_mask"].bool() if "tool_mask" in inputs else mask
 
@@ -197,7 +197,7 @@ def _counted(inputs: dict[str, Any]) -> Tensor:
 def build_trainer(
     settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list[TrainerCallback]
 ) -> EMFTTrainer:
-    """The trainer of a run (see `em_hf.training.run`)."""
+    """Return the trainer of a run (see `em_hf.training.run`)."""
     args = EMFTConfig(
         **sampling_arguments(settings, folder),
         loss_temperature=settings.loss_temperature,

@@ -1,7 +1,7 @@
-"""EM-RL: reinforcement learning whose only reward is how sure the policy is of what it sampled (paper, section 3.2).
+"""EM-RL: reinforcement learning whose only reward is the policy's confidence in its own samples (paper, section 3.2).
 
-TRL's RLOOTrainer has the loop: rollouts, the leave-one-out baseline, the KL penalty, the clipped loss. Ours is what it
-is given: rewards from the sampling policy's own log-probabilities and entropies, without another forward pass.
+TRL's RLOOTrainer provides the loop: rollouts, the leave-one-out baseline, the KL penalty, the clipped loss. This module
+provides the rewards, from the sampling policy's own log-probabilities and entropies, without another forward pass.
 """
 
 from dataclasses import dataclass, field
@@ -30,11 +30,11 @@ class EMRLConfig(RLOOConfig):
             summed over its tokens (equation 4).
         num_generations: rollouts per prompt (the paper's N).
         beta: coefficient of the KL penalty to the reference policy (the paper's β).
-        bf16: by default where the accelerator has it; TRL's own default is everywhere.
+        bf16: on by default if the accelerator supports it; TRL's own default is always on.
 
     Raises:
-        ValueError: the rollouts would not be samples of the policy that is rewarded and trained: top_k, top_p, min_p, a
-            repetition penalty, or EM-INF.
+        ValueError: the rollouts would not be samples of the policy that is rewarded and trained, because of top_k,
+            top_p, min_p, a repetition penalty, or EM-INF.
     """
 
     reward: Literal["sequence", "token"] = field(default="sequence", metadata={"help": "sequence or token."})
@@ -53,16 +53,16 @@ class EMRLConfig(RLOOConfig):
 class EMRLTrainer(EMCard, Rollouts, RLOOTrainer):
     """TRL's RLOOTrainer with negative entropy as the only reward.
 
-    Overrides two hooks: in the pass that scores the rollouts under the policy that sampled them, the entropies are
-    asked for too and both are kept; in the reward computation they become the columns `log_probs` and `entropies`,
-    which any reward function of TRL's form may take (see `em_hf.training.rewards`).
+    Overrides two hooks. The pass that scores the rollouts under the policy that sampled them also requests the
+    entropies and keeps both; the reward computation passes them on as the columns `log_probs` and `entropies`, which
+    any reward function in TRL's form can take (see `em_hf.training.rewards`).
 
     Args:
-        model: a causal language model, loaded by name or from a folder (where `beta` is not 0 the reference is read
-            from there again), or a PEFT model.
+        model: a causal language model, loaded by name or from a folder (if `beta` is not 0, the reference model is
+            loaded from there again), or a PEFT model.
         args: the settings.
-        reward_funcs: other rewards in place of `args.reward`'s.
-        train_dataset: rows with a "prompt", a text or a list of messages; other columns reach the rewards only.
+        reward_funcs: rewards to use in place of `args.reward`'s.
+        train_dataset: rows with a "prompt", a text or a list of messages; other columns are passed to the rewards only.
         processing_class: the model's tokenizer.
         **kwargs: as for the parent.
 
@@ -81,8 +81,8 @@ class EMRLTrainer(EMCard, Rollouts, RLOOTrainer):
         self, model: Any, *args: Any, compute_entropy: bool = False, **kwargs: Any
     ) -> Any:
         call = super()._get_per_token_logps_and_entropies
-        # Of the passes without gradients the first after a generation is the sampling policy's; the next is the
-        # reference's: another model, or this one without its adapter.
+        # The first pass without gradients after a generation is the sampling policy's; the next is the reference's:
+        # another model, or this one without its adapter.
         if torch.is_grad_enabled() or compute_entropy or self._of_policy is not None:
             return call(model, *args, compute_entropy=compute_entropy, **kwargs)
         log_probs, entropies, *rest = call(model, *args, compute_entropy=True, **kwargs)
@@ -103,7 +103,7 @@ class EMRLTrainer(EMCard, Rollouts, RLOOTrainer):
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
         rows = []
         for i, (row, ids) in enumerate(zip(inputs, completion_ids_list, strict=True)):
-            # A truncated completion that is masked would have a sum over nothing, the best reward there is.
+            # The sum over a masked, truncated completion would be empty, which is the highest possible reward.
             scored = not self.mask_truncated_completions or ids[-1] in ends
             columns = {"log_probs": log_probs, "entropies": entropies}
             rows.append({**row, **{k: v[i, : len(ids)].tolist() if scored else None for k, v in columns.items()}})

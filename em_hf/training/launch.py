@@ -1,7 +1,7 @@
-"""`em-hf train ... --launch slurm | skypilot | hf-jobs`: the file that runs this training on a cluster, printed only.
+"""`em-hf train ... --launch slurm | skypilot | hf-jobs`: print a file that runs this training on a cluster.
 
-Every file starts the run where there is none yet and resumes it where there is, so that a preempted job that is queued
-again ends with the weights of one that was not. Secrets are passed on by name and never written.
+Every file starts the run if there is none yet and resumes it otherwise, so that a job that is preempted and requeued
+ends with the same weights as an uninterrupted one. Secrets are passed by name and never written.
 """
 
 import re
@@ -20,21 +20,21 @@ SERVE = (
 
 @dataclass(frozen=True)
 class Job:
-    """A training and the machines it is to run on.
+    """A training run and the machines to run it on.
 
     Args:
         arguments: the options of `em-hf train`, without those that say where it runs.
         run: the run folder.
         model: the model that is trained, for a vLLM server.
         processes: per node, one per GPU.
-        nodes: that train.
-        accelerate_config: a file, or the name of a config that comes with em-hf.
-        server: whether a vLLM server runs on one more node.
+        nodes: the number that train.
+        accelerate_config: a file, or the name of a config shipped with em-hf.
+        server: whether a vLLM server runs on an additional node.
         vllm: whether the training samples with vLLM.
-        local: files and folders of this machine that the options name.
+        local: files and folders on this machine that the options name.
 
     Raises:
-        ValueError: a number below 1.
+        ValueError: `processes` or `nodes` is below 1.
     """
 
     arguments: tuple[str, ...]
@@ -58,26 +58,26 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The run folder's, as every launcher takes it."""
+        """The run folder's name, in a form that every launcher accepts."""
         return re.sub(r"[^a-z0-9]+", "-", Path(self.run).name.lower()).strip("-") or "em-hf"
 
     def train(self, resume: bool, server: str = "") -> str:
-        """The words after `em-hf`, quoted for a shell; `$RUN` is the run folder, `server` an address."""
+        """Return the arguments of `em-hf`, quoted for a shell; `$RUN` is the run folder, `server` an address."""
         words = "train --resume" if resume else shlex.join(["train", *self.arguments]) + " --output"
         words += ' "$RUN"'
-        if resume and "--trust-remote-code" in self.arguments:  # which no run folder answers for
+        if resume and "--trust-remote-code" in self.arguments:  # never taken from the run folder
             words += " --trust-remote-code"
         return words + (f" --vllm-server {server}" if server else "")
 
     def choose(self, server: str = "") -> str:
-        """Shell lines that put the words into the array TRAIN."""
+        """Return shell lines that put the arguments into the array TRAIN."""
         return (
             f'if [ -f "$RUN/run.json" ]; then\n  TRAIN=({self.train(True, server)})\nelse\n'
             f"  TRAIN=({self.train(False, server)})\nfi"
         )
 
     def launcher(self, rank: str = "", head: str = "") -> str:
-        """The command up to its words: accelerate where there are several processes, else em-hf itself."""
+        """Return the command without its arguments: accelerate for several processes, else em-hf itself."""
         if self.world == 1:
             return "em-hf"
         parts = ["accelerate launch"]
@@ -92,11 +92,11 @@ class Job:
 
     @property
     def package(self) -> str:
-        """What pip installs."""
+        """The requirement that pip installs."""
         return "em-hf[train,vllm]" if self.vllm or self.server else "em-hf[train]"
 
     def check_local(self, launcher: str) -> None:
-        """Raise ValueError where the options name what stands on this machine alone."""
+        """Raise ValueError if the options name files that exist only on this machine."""
         if self.local:
             raise ValueError(
                 f"{self.local[0]} is on this machine, and a job of {launcher} does not have it: put it on the Hub and "
@@ -118,7 +118,7 @@ class Job:
 
 
 def slurm(job: Job) -> str:
-    """Return an sbatch script: requeued when preempted, on a file system that all nodes share."""
+    """Return an sbatch script that is requeued when preempted, for nodes that share a file system."""
     nodes = job.nodes + job.server
     lines = [
         "#!/bin/bash",
@@ -168,10 +168,10 @@ def slurm(job: Job) -> str:
 
 
 def skypilot(job: Job, gpu: str = "H100") -> str:
-    """Return a task for `sky jobs launch`: restarted when preempted, with the run in a bucket.
+    """Return a task for `sky jobs launch` that is restarted when preempted, with the run in a bucket.
 
     Raises:
-        ValueError: the options name files of this machine.
+        ValueError: the options name files on this machine.
     """
     import yaml
 
@@ -219,10 +219,10 @@ def skypilot(job: Job, gpu: str = "H100") -> str:
 
 
 def hf_jobs(job: Job) -> str:
-    """Return shell lines that write a UV script and hand it to `hf jobs uv run`, with the run in a bucket.
+    """Return a shell script that writes a uv script and submits it with `hf jobs uv run`, with the run in a bucket.
 
     Raises:
-        ValueError: several nodes, a server, a number of GPUs that no flavor has, or files of this machine.
+        ValueError: the job has several nodes, a server, a number of GPUs that no flavor has, or files on this machine.
     """
     job.check_local("hf-jobs")
     if job.nodes > 1 or job.server:

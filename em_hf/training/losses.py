@@ -1,4 +1,4 @@
-"""From sampled completions to the entropy of their tokens."""
+"""The token entropy of sampled completions, and their KL divergence from a reference."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Distributions:
     """The next-token distributions of the tokens that count.
 
     Attributes:
-        rows: last hidden states `[tokens, H]`, or logits `[tokens, V]` where there is no plain head.
+        rows: last hidden states `[tokens, H]`, or logits `[tokens, V]` if there is no plain head.
         head: `linear_entropy`'s arguments from the LM head, or None.
         temperature: of the distributions.
     """
@@ -29,21 +29,21 @@ class Distributions:
     temperature: float
 
     def summed_entropy(self) -> Tensor:
-        """`Σ_t H_t`, in nats; one scalar that carries the gradient."""
+        """Return `Σ_t H_t` in nats, a scalar that carries the gradient."""
         if self.head is None:
             return token_entropy(self.rows / self.temperature).sum()
         ones = torch.ones_like(self.rows[:, 0])
         return linear_entropy(self.rows, **self.head, token_weight=ones, temperature=self.temperature)
 
     def with_own_head(self) -> "Distributions":
-        """The same with copies of the head's weights, which outlive the forward pass of a sharded model."""
+        """Return the same with copies of the head's weights, which outlive the forward pass of a sharded model."""
         if self.head is None:
             return self
         head = {name: value.clone() if isinstance(value, Tensor) else value for name, value in self.head.items()}
         return Distributions(self.rows, head, self.temperature)
 
     def log_probs(self, tokens: slice) -> Tensor:
-        """`[tokens, V]`, of a part of the tokens."""
+        """Return the log-probabilities `[tokens, V]` of a slice of the tokens."""
         z = self.rows[tokens]
         if self.head is not None:
             head = self.head
@@ -62,27 +62,27 @@ def distributions(
     temperature: float = 1.0,
     **inputs: Any,
 ) -> Distributions:
-    """Those of the completion tokens of all samples, sample by sample.
+    """Return the distributions of the completion tokens of all samples, sample by sample.
 
     The last hidden states of the positions that count are kept, to be projected tile by tile, so that neither prompts
-    nor padding cost anything and no `[tokens, V]` is held. A model whose head is more than a matrix with a softcap or a
-    scale (found by comparing with the model's own logits of the last position) is asked for its logits instead.
+    nor padding cost anything and no `[tokens, V]` is held. If the head is more than a matrix with a softcap or a scale
+    (found by comparing with the model's own logits at the last position), the model's logits are used instead.
 
     Args:
-        model: what is called: a model, possibly wrapped for distributed training, or its forward pass.
+        model: the callable: a model, possibly wrapped for distributed training, or its forward pass.
         inner: the transformers model inside it.
         input_ids, attention_mask: `[samples, prompt + completion]`, padded on the left of the prompt and the right of
             the completion.
         mask: bool `[samples, completion]`, the tokens that count.
-        temperature: of the distributions that are meant.
-        **inputs: what else the model takes (images).
+        temperature: of the distributions.
+        **inputs: further inputs of the model (images).
     """
     length = mask.shape[1]
-    # The distribution of token t stands at the position before it.
+    # The distribution of token t is at the position before it.
     call = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False, **inputs}
-    # With images the model numbers positions itself.
+    # With images the model computes the positions itself.
     if not inputs and "position_ids" in signature(inner.forward).parameters:
-        # As generate numbers them: a model with absolute positions would count the padding otherwise.
+        # As in generate: a model with absolute positions would count the padding otherwise.
         call["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     if _has_linear_head(inner):
         out = model(**call, logits_to_keep=1, output_hidden_states=True)
@@ -96,21 +96,21 @@ def distributions(
 def summed_entropy(
     model: Any, inner: Any, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, temperature: float = 1.0
 ) -> Tensor:
-    """`Σ_t H_t` over the completion tokens of all samples, in nats; the arguments are those of `distributions`."""
+    """Return `Σ_t H_t` over the completion tokens of all samples, in nats; arguments as for `distributions`."""
     return distributions(model, inner, input_ids, attention_mask, mask, temperature).summed_entropy()
 
 
 def summed_kl(policy: Distributions, reference: Distributions, tile: int = TILE_TOKENS) -> Tensor:
-    """`Σ_t KL(π_t || π_ref,t)` in nats, over the same tokens of both, with the gradient on the policy.
+    """Return `Σ_t KL(π_t || π_ref,t)` in nats, over the same tokens of both, with the gradient on the policy.
 
-    The exact divergence over the whole vocabulary, not an estimate from the tokens drawn. Tiles of tokens are computed
-    again in the backward pass, so that no `[tokens, V]` is held.
+    The exact divergence over the whole vocabulary, not an estimate from the sampled tokens. Tiles of tokens are
+    recomputed in the backward pass, so that no `[tokens, V]` is held.
     """
 
     def of_tile(start: int) -> Tensor:
         tokens = slice(start, start + tile)
         log_p, log_q = policy.log_probs(tokens), reference.log_probs(tokens).detach()
-        # Where p is 0 the divergence is 0, also if q is 0 as well.
+        # Where p is 0 the divergence is 0, even if q is 0 too.
         return (log_p.exp() * (log_p - log_q).masked_fill(log_p.isinf(), 0)).sum()
 
     total = policy.rows.new_zeros((), dtype=torch.float32)
@@ -120,17 +120,17 @@ def summed_kl(policy: Distributions, reference: Distributions, tile: int = TILE_
 
 
 def _has_linear_head(model: Any) -> bool:
-    """Whether the LM head is a plain matrix (FSDP gives the module another class, but not another forward)."""
+    """Return whether the LM head is a plain matrix (FSDP gives the module another class, but not another forward)."""
     head = model.get_output_embeddings()
     plain = isinstance(head, torch.nn.Linear) and type(head).forward is torch.nn.Linear.forward
     return plain and getattr(model, "_supports_logits_to_keep", lambda: False)()
 
 
 def _linear_head(model: Any, width: int) -> dict[str, Any] | None:
-    """Weight, bias, softcap and scale of the LM head for `linear_entropy`; None where they cannot be had.
+    """Return weight, bias, softcap and scale of the LM head for `linear_entropy`, or None if they are unavailable.
 
-    To be called after the model's forward pass, where FSDP may have left the weights whole. DeepSpeed ZeRO-3 puts a
-    weight together when it is asked for within the wrapper's forward pass; elsewhere it is empty.
+    Call this after the model's forward pass, when FSDP may have left the weights whole. DeepSpeed ZeRO-3 gathers a
+    weight when it is accessed within the wrapper's forward pass; elsewhere it is empty.
     """
     head = model.get_output_embeddings()
     sharded = [p for p in (head.weight, head.bias) if p is not None and isinstance(p, DTensor)]
@@ -145,7 +145,7 @@ def _linear_head(model: Any, width: int) -> dict[str, Any] | None:
 
 
 def _logit_scale(config: Any) -> float:
-    """The factor on the logits, under the names that models give it."""
+    """Return the factor on the logits, which has different names in different models."""
     # Cohere and MPT; Muse Glimmer; Falcon-H1.
     for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
         if getattr(config, name, None) is not None:
@@ -157,7 +157,7 @@ def _logit_scale(config: Any) -> float:
 
 
 def _whole(weight: Tensor) -> Tensor:
-    """A weight that FSDP2 shards, put together; its gradient goes back averaged over processes, as FSDP's own does."""
+    """Return the whole of a weight that FSDP2 shards; its gradient is averaged over processes, as FSDP's own is."""
     if not isinstance(weight, DTensor):
         return weight
     whole = weight.full_tensor(grad_placements=[Partial()] * weight.device_mesh.ndim)
@@ -169,26 +169,26 @@ def _whole(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _is_head(head: dict[str, Any], hidden: Tensor, logits: Tensor) -> bool:
-    """Whether the head, applied to hidden states `[samples, H]`, gives the entropies of the model's own logits."""
+    """Return whether the head, on hidden states `[samples, H]`, gives the entropies of the model's own logits."""
     ours, theirs = linear_entropy(hidden, **head), token_entropy(logits)
     return torch.allclose(ours, theirs.to(ours.dtype), atol=0.02 if hidden.dtype != torch.float32 else 1e-3, rtol=0)
 
 
 def entropy_loss(outputs: Any, labels: Tensor | None, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-    """Token entropy, in nats, as the `compute_loss_func` of any transformers Trainer on completions sampled before.
+    """Return the token entropy in nats, as `compute_loss_func` of any transformers Trainer, on existing completions.
 
-    The distribution that predicts a token stands at the position before it, so the labels are shifted by one here, as
-    a causal language model shifts them. Off-policy, since the completions stay those of the model that was asked once,
-    and it takes the logits whole; `EMFTTrainer` samples at every step and never holds them.
+    The distribution that predicts a token is at the position before it, so the labels are shifted by one here, as a
+    causal language model shifts them. The loss is off-policy, since the completions were sampled once, beforehand, and
+    it needs the whole logits; `EMFTTrainer` samples at every step and never holds them.
 
     Args:
         outputs: the model's output with `logits`, `[samples, tokens, V]`.
-        labels: `[samples, tokens]`; the tokens that count, all others -100. Which tokens they are is not looked at.
-        num_items_in_batch: the tokens that count in the whole step, over all its micro-batches and processes. Given,
-            the result is the sum divided by it; else the mean over the tokens that count here.
+        labels: `[samples, tokens]`; -100 for the tokens that do not count. Other values are ignored.
+        num_items_in_batch: the tokens that count in the whole step, over all its micro-batches and processes. If
+            given, the result is the sum divided by it; otherwise the mean over the tokens that count here.
 
     Raises:
-        ValueError: without labels, without logits, or with logits of other samples and tokens than the labels'.
+        ValueError: labels or logits are missing, or differ in their numbers of samples and tokens.
     """
     if labels is None:
         raise ValueError(

@@ -75,5 +75,5 @@ def measure(
 
 
 def share_right(answer: str, texts: Sequence[str]) -> float:
-    """The share of `texts` whose final answer is `answer`."""
+    """Return the share of `texts` whose final answer is `answer`."""
     return sum(same_answer(answer, extract_answer(text)) for text in texts) / len(texts)

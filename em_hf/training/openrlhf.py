@@ -1,8 +1,8 @@
 """EM-RL-sequence in OpenRLHF: an agent whose reward is the log-probability of what the policy just sampled.
 
-OpenRLHF's own reward hooks see texts only; an agent executor also sees the engine's log-probabilities. Name this file
-to OpenRLHF's trainer with `--train.agent_func_path`. Rewards of a sequence are far below -10, to which OpenRLHF clips
-them by default: widen `--reward.clip_range`, or all samples get the same reward.
+OpenRLHF's own reward hooks see texts only; an agent executor also sees the engine's log-probabilities. Pass this file
+to OpenRLHF's trainer with `--train.agent_func_path`. Sequence rewards are far below -10, to which OpenRLHF clips them
+by default: widen `--reward.clip_range`, or all samples get the same reward.
 """
 
 import logging
@@ -20,23 +20,23 @@ logger = logging.getLogger(__name__)
 class AgentExecutor(SingleTurnAgentExecutor):
     """OpenRLHF's single-turn executor with the reward of EM-RL-sequence (paper, equation 3).
 
-    Overrides `execute`: the engine is asked for the log-probabilities of the tokens it samples, and their sum is the
-    reward. OpenRLHF samples its evaluation with this executor too, at `--eval.temperature`.
+    Overrides `execute`: it requests the log-probabilities of the sampled tokens from the engine, and their sum is the
+    reward. OpenRLHF also samples its evaluations with this executor, at `--eval.temperature`.
     """
 
     async def execute(self, prompt: Any, label: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Sample one completion and reward it.
 
         Args:
-            prompt, label: as OpenRLHF gives them; the label is never looked at.
-            sampling_params (`vllm.SamplingParams`): of the rollout; left as they are.
+            prompt, label: as OpenRLHF passes them; the label is ignored.
+            sampling_params (`vllm.SamplingParams`): of the rollout; not modified.
             *args, **kwargs: as for the parent (`max_length`, `hf_tokenizer`, `llm_engine`, `images`).
 
         Returns:
-            What OpenRLHF makes an experience of, with `reward` and `scores` in nats.
+            The result from which OpenRLHF builds an experience, with `reward` and `scores` in nats.
 
         Raises:
-            ValueError: samples of a truncated distribution, whose log-probabilities vLLM does not give.
+            ValueError: the sampling distribution is truncated, and vLLM does not return log-probabilities under it.
         """
         for name, whole in (("top_p", (1,)), ("top_k", (0, -1)), ("min_p", (0,))):
             value = getattr(sampling_params, name)
@@ -49,12 +49,12 @@ class AgentExecutor(SingleTurnAgentExecutor):
             _warn_of_temperature(sampling_params.temperature)
         asked = deepcopy(sampling_params)
         if asked.logprobs is None:
-            asked.logprobs = 0  # of the sampled token alone
+            asked.logprobs = 0  # of the sampled token only
         result = await super().execute(prompt, label, asked, *args, **kwargs)
         ((start, end),) = result["action_ranges"]
         log_probs = torch.tensor([result["rollout_log_probs"][start:end]], dtype=torch.float64)
         result["reward"] = result["scores"] = float(sequence_reward(log_probs, None, torch.ones_like(log_probs)))
-        if sampling_params.logprobs is None:  # the trainer corrects for the engine only where it was asked to
+        if sampling_params.logprobs is None:  # the trainer corrects for the engine only if asked to
             result["rollout_log_probs"] = None
         return result
 

@@ -1,10 +1,10 @@
 """What a run would need, before anything is loaded: memory, compute and time from the model's config and the settings.
 
-Compute is counted by the paper's rule (`em_hf.flops`) and, beside it, as these trainers spend it: attention over the
-context, activations computed again, the pass in which TRL's RLOO scores its rollouts. Memory is counted tensor by
-tensor for a decoder of norms, attention and a gated MLP. Times are floors: a GPU at `mfu` of its peak where many tokens
-go through at once, and no faster than its memory and links let it be. `benchmarks/plan_check.py` holds the memory and
-the FLOPs against measured runs of SmolLM2; no time has been held against a GPU.
+Compute is counted by the paper's rule (`em_hf.flops`) and also as these trainers spend it: attention over the context,
+recomputed activations, the pass in which TRL's RLOO scores its rollouts. Memory is counted tensor by tensor for a
+decoder of norms, attention and a gated MLP. Times are lower bounds: a GPU runs at `mfu` of its peak on many tokens at
+once, and no faster than its memory and links allow. `benchmarks/plan_check.py` compares the memory and the FLOPs with
+measured runs of SmolLM2; no time has been checked on a GPU.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -17,23 +17,23 @@ from em_hf.training.cluster import GPUS_A_NODE, Cluster
 from em_hf.training.settings import RunSettings
 from em_hf.training.sizes import Shape, Work
 
-# What the loss holds of whole [tokens, vocabulary] rows in float32, measured in benchmarks/em_ft_memory.py.
+# How much of the [tokens, vocabulary] logits the loss holds in float32, measured in benchmarks/em_ft_memory.py.
 TILE, TILES_HELD = 256, 3
 TRL_TILE, TRL_COLUMNS = 4096, 32_768
 NAIVE_COPIES = 5
-# TRL gives a vLLM in the training processes this share of a GPU's memory.
+# The share of a GPU's memory that TRL gives to vLLM in the training processes.
 VLLM_SHARE = 0.3
-# DeepSpeed's defaults, in parameters: those gathered at once, and those of a bucket of gradients.
+# DeepSpeed's defaults, in parameters: those gathered at once, and those in a gradient bucket.
 ZERO_LIVE, ZERO_BUCKET = 1_000_000_000, 500_000_000
-# Of a GPU's memory; the rest is for CUDA itself and for gaps between tensors.
+# The usable share of a GPU's memory; the rest is for CUDA itself and fragmentation.
 USABLE = 0.9
-# One gradient step of EM-INF on one entry: an exponential and two roots of 16 each, and 30 of plain arithmetic.
+# One gradient step of EM-INF on one entry: an exponential and two roots at 16 each, and 30 for plain arithmetic.
 EM_INF_FLOPS_AN_ENTRY = 80
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The figures of one run on one cluster. Bytes are of one GPU, FLOPs of all, seconds on the wall."""
+    """The figures of one run on one cluster: bytes per GPU, FLOPs of all GPUs, wall-clock seconds."""
 
     shape: Shape
     settings: RunSettings
@@ -47,11 +47,11 @@ class Plan:
         s = self.settings
         object.__setattr__(self, "work", Work(s, self.cluster.gpus, self.prompt_length, s.max_completion_length))
 
-    # ---- memory, in bytes of one GPU
+    # ---- memory, in bytes per GPU
 
     @property
     def mixed(self) -> bool:
-        """Whether weights are multiplied in 16 bits; `auto` is taken for an accelerator that has bfloat16."""
+        """Whether weights are multiplied in 16 bits; `auto` assumes an accelerator with bfloat16."""
         return self.settings.dtype != "float32"
 
     @property
@@ -61,14 +61,14 @@ class Plan:
 
     @cached_property
     def memory(self) -> dict[str, float]:
-        """What is held, part by part; `peak` is the largest of the three moments."""
+        """Memory by component; `peak` is the largest of sampling, training and updating."""
         s, shards, w = self.settings, self.cluster.shards, self.work
         frozen = self.shape.parameters if s.lora else 0
         weights = (4 * self.trained + (2 if self.mixed else 4) * frozen) / shards
         reference = 4 * self.shape.parameters / shards if s.beta and not s.lora else 0
         gradients = 4 * self.trained / shards
         optimizer = 8 * self.trained / shards
-        replicas = 4 * self.trained if self.cluster.gpus > shards else 0  # the buckets of DDP
+        replicas = 4 * self.trained if self.cluster.gpus > shards else 0  # DDP's buckets
         working = self._working_weights()
         always = weights + reference + optimizer + replicas + working
         if s.vllm == "colocate":
@@ -97,7 +97,7 @@ class Plan:
         }
 
     def _working_weights(self) -> float:
-        """Copies to multiply with: the 16-bit ones of autocast, or what FSDP2 or ZeRO-3 gather at a time."""
+        """Return the bytes of weight copies: autocast's 16-bit ones, or what FSDP2 or ZeRO-3 gather at a time."""
         shape = self.shape
         size = 2 if self.mixed else 4
         if self.cluster.shards == 1:
@@ -110,22 +110,22 @@ class Plan:
         return size * (2 * shape.layer + (shape.parameters - shape.layers * shape.layer)) + ours
 
     def activations(self) -> float:
-        """What autograd keeps of the layers for one batch.
+        """Return the bytes that autograd keeps of the layers for one batch.
 
-        Of a token and layer: six rows of the hidden size around the two norms, queries, keys, values and what attention
-        gives (once as it comes and once in rows), and four of the MLP's inner size. Computed again (gradient
-        checkpointing), a layer keeps its input alone, and one layer at a time all of it.
+        Per token and layer: six rows of the hidden size around the two norms; queries, keys, values and the attention
+        output (once as computed and once as rows); and four rows of the MLP's inner size. With gradient checkpointing a
+        layer keeps only its input, and one layer at a time keeps everything.
         """
         shape, tokens = self.shape, self.work.batch * self.work.length
         rest = 3 * shape.query + 2 * shape.key_value + 4 * shape.inner
-        # In mixed precision the norms' input and result stay in float32, what enters a matrix product does not.
+        # In mixed precision the norms' inputs and outputs stay in float32; the inputs of matrix products do not.
         of_layer = 20 * shape.hidden + 2 * rest if self.mixed else 24 * shape.hidden + 4 * rest
         if self.settings.gradient_checkpointing:
             return tokens * (4 * shape.hidden * shape.layers + of_layer)
         return tokens * of_layer * shape.layers
 
     def loss_memory(self) -> float:
-        """What the loss takes of logits and of the head's gradient, formed at once; whole logits under ZeRO-3."""
+        """Return the bytes of the loss's logits and the head's gradient, formed at once; whole logits under ZeRO-3."""
         head = 0 if self.settings.lora else 4 * self.shape.head
         tokens = self.work.batch * self.work.completion
         if self.settings.method == "em-ft" and self.cluster.sharding != "zero3":
@@ -138,7 +138,7 @@ class Plan:
         return NAIVE_COPIES * 4 * self.work.batch * self.work.completion * self.shape.vocabulary
 
     def cache(self) -> float:
-        """Keys and values of the samples drawn at once, at their full length, and their next-token logits."""
+        """Return the bytes of keys, values (at full length) and next-token logits of the samples drawn at once."""
         size = 2 if self.mixed else 4
         of_token = 2 * self.shape.layers * self.shape.key_value * size
         logits = 3 * 4 * self.shape.vocabulary
@@ -149,7 +149,7 @@ class Plan:
         return self.memory["peak"] <= USABLE * self.cluster.card.memory and self._vllm_fits()
 
     def _vllm_fits(self) -> bool:
-        """Whether a vLLM on each GPU has room for the weights in 16 bits."""
+        """Return whether vLLM on each GPU has room for the weights in 16 bits."""
         room = VLLM_SHARE * self.cluster.card.memory
         return self.settings.vllm != "colocate" or 2 * self.shape.parameters <= room
 
@@ -157,7 +157,7 @@ class Plan:
 
     @cached_property
     def flops(self) -> dict[str, float]:
-        """`rule`: the paper's; `sampling` and `training`: as they are spent, in their sum `spent`."""
+        """FLOPs of a step: `rule` by the paper's rule; `sampling` and `training` as spent, and their sum `spent`."""
         from em_hf.training.compute import passes
 
         w, p = self.work, self.shape.multiplied
@@ -177,7 +177,7 @@ class Plan:
         }
 
     def _scores_rollouts(self) -> bool:
-        """Whether a pass without gradients gives the rollouts' log-probabilities or entropies under the policy."""
+        """Return whether a gradient-free pass gives the rollouts' log-probabilities or entropies under the policy."""
         return METHODS[self.settings.method].rollouts and self.settings.method != "grpo"
 
     @property
@@ -188,7 +188,7 @@ class Plan:
 
     @cached_property
     def seconds(self) -> dict[str, float]:
-        """`training` (its exchange between GPUs beside it, if that takes no longer), `sampling`, and a whole `step`."""
+        """Seconds: `training` (the longer of compute and the overlapping exchange), `sampling`, a `step`, the `run`."""
         w = self.work
         compute = self.flops["training"] / self.cluster.gpus / self.cluster.flops
         exchange = self._exchanged() / self.cluster.link
@@ -207,7 +207,7 @@ class Plan:
         }
 
     def _exchanged(self) -> float:
-        """Bytes that a GPU sends in a step: under DDP gradients; sharded, weights twice and gradients a batch."""
+        """Return the bytes a GPU sends per step: DDP's gradients or, sharded, weights twice and gradients per batch."""
         n = self.cluster.gpus
         if n == 1:
             return 0.0
@@ -224,9 +224,9 @@ class Plan:
         return (flops + self.shape.attention_flops(tokens, self.work.prompt / 2)) / self.cluster.flops
 
     def decode_step(self) -> dict[str, float]:
-        """The next token of all samples drawn at once: what bounds it, and what EM-INF would add to it.
+        """Return what bounds a decoding step of all samples drawn at once, and what EM-INF would add to it.
 
-        A vLLM server is taken to be one machine of eight such GPUs, which draws for all training GPUs.
+        A vLLM server is assumed to be one machine with eight of these GPUs, which samples for all training GPUs.
         """
         w, card, size = self.work, self.cluster.card, 2 if self.mixed else 4
         served = self.settings.vllm == "server"
@@ -244,8 +244,8 @@ class Plan:
         }
         steps = self.settings.entropy_min.get("n_grad_steps", 3)
         entries = rows * self.shape.vocabulary
-        # Our kernel, every row adjusted: a row is read and written as it came, read for its entropy after each step but
-        # the last, read and written at the end. Nothing is kept between these: after k steps, k are computed again.
+        # Our kernel, with every row adjusted: a row is read and written unchanged, read for its entropy after each step
+        # but the last, and read and written at the end. Nothing is kept in between: after k steps, k are recomputed.
         em_inf = max(
             4 * entries * (steps + 3) / card.bandwidth,
             EM_INF_FLOPS_AN_ENTRY * entries * steps * (steps + 1) / 2 / card.elementwise,
@@ -253,7 +253,7 @@ class Plan:
         seconds = max(bounds.values())
         return {**bounds, "seconds": seconds, "em_inf": em_inf, "em_inf_share": em_inf / seconds, "rows": rows}
 
-    # ---- what to say
+    # ---- report
 
     @cached_property
     def warnings(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The picture of a finished run: entropy per step, and accuracy on held-out prompts before and after."""
+"""The plot of a finished run: entropy per step, and accuracy on held-out prompts before and after."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ PLOT_FILE = "training.png"
 
 
 def plot_run(folder: Path) -> Path | None:
-    """Write `training.png` into a run folder and return its path; None without matplotlib or anything to show.
+    """Write `training.png` into a run folder and return its path, or None without matplotlib or data to plot.
 
     Raises:
         RunFileError: The folder holds no readable run.
@@ -21,7 +21,7 @@ def plot_run(folder: Path) -> Path | None:
     if not panels:
         return None
     try:
-        from matplotlib.figure import Figure  # not pyplot, which would choose a screen and keep the figure
+        from matplotlib.figure import Figure  # not pyplot, which would choose a backend and keep the figure
     except ImportError:
         return None
     figure = Figure(figsize=(4.5 * len(panels), 3.2), dpi=120, layout="constrained")

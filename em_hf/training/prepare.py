@@ -10,7 +10,7 @@ from em_hf.training.settings import RunSettings, load_precision, lora_config
 
 
 def check_extras(settings: RunSettings) -> None:
-    """Raise ImportError if a library is missing that the run will need: said before any work is done."""
+    """Raise ImportError, before any work is done, if a library that the run will need is missing."""
     if METHODS[settings.method].loop and find_spec("trl") is None:
         raise ImportError(f"{settings.method} needs TRL: pip install 'em-hf[train]'")
     if settings.lora:
@@ -18,7 +18,7 @@ def check_extras(settings: RunSettings) -> None:
 
 
 def check_prompts(settings: RunSettings, prompts: Any) -> None:
-    """Raise ValueError if there are fewer prompts than a step of TRL's loops takes: they drop what fills no step."""
+    """Raise ValueError if there are fewer prompts than a step of TRL's loops takes: TRL drops incomplete steps."""
     needed = settings.batch_size * settings.gradient_accumulation_steps * world_size()
     if METHODS[settings.method].samples and len(prompts) < needed:
         sizes = {"batch_size": settings.batch_size, "gradient_accumulation_steps": settings.gradient_accumulation_steps}
@@ -32,10 +32,10 @@ def check_prompts(settings: RunSettings, prompts: Any) -> None:
 
 
 def few_held_out(settings: RunSettings, held_out: Any, n_prompts: int) -> str | None:
-    """Return what to say if fewer prompts than asked for could be held out; None if there are enough.
+    """Return a note if fewer prompts than requested could be held out, or None if there are enough.
 
     Args:
-        n_prompts: Prompts in all.
+        n_prompts: The total number of prompts.
     """
     if held_out is None or len(held_out) >= settings.eval_problems:
         return None
@@ -59,7 +59,7 @@ def load_base(settings: RunSettings) -> tuple[Any, Any]:
 
 
 def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple[Any, Any]:
-    """Return the model and tokenizer of that name as this run has them: with its precision, device and EM settings."""
+    """Return the model and tokenizer of that name, with this run's precision, device and EM settings."""
     from em_hf.generation.mixin import settings_of_model, store_config
     from em_hf.models import load_model, unwrap_model
 
@@ -74,8 +74,8 @@ def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple
     try:
         config.validate(strict=True)
     except ValueError:
-        # Some published models have a temperature without do_sample. transformers loads that, and saves it as it came,
-        # but not once something, such as our settings, has been put into it.
+        # Some published models have a temperature without do_sample. transformers loads that, and saves it unchanged,
+        # but not once something, such as our settings, has been added to it.
         config.do_sample = True
         try:
             config.validate(strict=True)
@@ -89,8 +89,8 @@ def load(settings: RunSettings, name: str, revision: str | None = None) -> tuple
 def load_data(settings: RunSettings) -> tuple[Any, Any, Any]:
     """Return the prompts to train on, those to watch while training, and those to measure on before and after.
 
-    Training gets no labels unless the method needs them; watching only with `early_stopping`. The last two are None
-    if none are asked for, or if there are too few prompts to spare any.
+    The first have labels only if the method needs them, the second only with `early_stopping`. The last two are None
+    if none are requested, or if there are too few prompts to spare any.
     """
     from em_hf.data import load_prompts
     from em_hf.settings import POCKET_DATASETS
@@ -142,7 +142,7 @@ def _pocket_data(settings: RunSettings, source: dict, labels: dict, watched: int
 
 
 def check_lengths(model: Any, tokenizer: Any, prompts: list[str], settings: RunSettings) -> None:
-    """Refuse a prompt that, with its completion, does not fit the context, or has tokens that are not the model's."""
+    """Raise ValueError if a prompt does not fit the context with its completion, or has tokens unknown to the model."""
     from em_hf.models import context_length, encode_prompts
 
     limit, whose = context_length(model), settings.model

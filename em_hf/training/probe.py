@@ -1,4 +1,4 @@
-"""What a model samples on a few fixed prompts while it trains: how sure, how long, how often right."""
+"""Measurements of a model's samples on a few fixed prompts while it trains: confidence, length, accuracy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def probe_model(
 
     The same seed at every step: readings then differ by what the model learned and less by chance.
     """
-    # With an adapter the model before training is at hand; else the KL is what the trainer logs, if it does.
+    # With an adapter the model before training is available; otherwise the KL is the one the trainer logs, if any.
     adapted = entropy_min is None and hasattr(model, "disable_adapter")
     kl = 0.0
 

@@ -1,4 +1,4 @@
-"""What a run writes into its folder while it happens: its state, a line per step, and the measured rows."""
+"""What a run writes into its folder as it progresses: its state, a line per step, and the measured rows."""
 
 import math
 import time
@@ -23,14 +23,14 @@ LOGGED = {  # what a trainer logs, and its name in a LogLine
     "completions/mean_length": "completion_length",
     "tokens": "tokens",
     "tokens_with_prompts": "tokens_with_prompts",
-    "num_tokens": "tokens_with_prompts",  # of TRL, since it began to count
+    "num_tokens": "tokens_with_prompts",  # TRL's running total
     "mean_token_accuracy": "token_accuracy",
     "grad_norm": "grad_norm",
 }
 
 
 class Diverged(ValueError):
-    """Training led to NaN or infinity, so that it cannot go on."""
+    """Training produced NaN or infinity and cannot continue."""
 
     def __init__(self, what: str, settings: RunSettings) -> None:
         super().__init__(
@@ -39,14 +39,14 @@ class Diverged(ValueError):
 
 
 class RunRecorder:
-    """Keeps a run's `facts` and `results`, and writes them; the main process alone writes.
+    """Keeps a run's `facts` and `results`, and writes them; only the main process writes.
 
     Args:
-        prompts: Those that are trained on.
-        resume: Go on with the records that stand in the folder.
+        prompts: The prompts to train on.
+        resume: Continue the records in the folder.
 
     Raises:
-        ValueError: The resumed run was begun with other data or in another number of processes.
+        ValueError: The resumed run was started with other data or a different number of processes.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class RunRecorder:
         return set(names) <= {row.name for row in self.results.rows}
 
     def add_row(self, row: ResultRow, *, n: int) -> None:
-        """Put a result row, measured on `n` prompts, in the place of the one with its name."""
+        """Add a result row, measured on `n` prompts, in place of any earlier one with its name."""
         self.results.sampling = {
             "temperature": 1.0,
             "top_k": 0,
@@ -156,7 +156,7 @@ class RecordingCallback(TrainerCallback):
         self.started = time.perf_counter() - ((kept[-1].seconds or 0.0) if kept else 0.0)
         self.tokens_so_far = (
             state.num_input_tokens_seen
-        )  # TRL's RL trainers go on counting from here; SFT's begins anew
+        )  # TRL's RL trainers continue counting from here; SFT's restarts
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.record.facts.steps_done = state.global_step

@@ -1,8 +1,8 @@
 """The rewards of EM-RL and of the methods it is compared with.
 
-Entropy rewards are tensor functions `(log_probs, entropies, mask) -> [B]`, whatever engine samples; `for_trl` wraps one
-as the list form that TRL's trainers call. The others look at texts alone and are of TRL's form from the start: they get
-the completions and the dataset's columns, and return a number per completion.
+Entropy rewards are tensor functions `(log_probs, entropies, mask) -> [B]`, for any sampling engine; `for_trl` wraps one
+in the list form that TRL's trainers call. The others look only at texts and already have TRL's form: they get the
+completions and the dataset's columns, and return a number per completion.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,15 +14,15 @@ from torch import Tensor
 from em_hf.answers import agreement, extract_answer, same_answer
 
 Tokens = Sequence[float] | None
-"""A number per token, the end-of-sequence token included and padding left out; None: not to be scored."""
+"""A number per token, including the end-of-sequence token but no padding; None if not to be scored."""
 
 
 def sequence_reward(log_probs: Tensor, entropies: Tensor | None, mask: Tensor) -> Tensor:
-    """EM-RL-sequence: `r(y) = Σ_t log π(y_t | y_<t) = log π(y)` (paper, equation 3).
+    """Return the reward of EM-RL-sequence, `r(y) = Σ_t log π(y_t | y_<t) = log π(y)` (paper, equation 3).
 
     Args:
         log_probs (`Tensor` of shape `[B, T]`): of the sampled tokens under the policy that sampled them, in nats.
-        entropies (`Tensor` of shape `[B, T]`, *optional*): not looked at.
+        entropies (`Tensor` of shape `[B, T]`, *optional*): ignored.
         mask (`Tensor` of shape `[B, T]`): nonzero where a token counts.
 
     Returns:
@@ -32,10 +32,10 @@ def sequence_reward(log_probs: Tensor, entropies: Tensor | None, mask: Tensor) -
 
 
 def token_reward(log_probs: Tensor | None, entropies: Tensor, mask: Tensor) -> Tensor:
-    """EM-RL-token: `r(y) = -Σ_t H(π(·|y_<t))` (paper, equation 4).
+    """Return the reward of EM-RL-token, `r(y) = -Σ_t H(π(·|y_<t))` (paper, equation 4).
 
     Args:
-        log_probs (`Tensor` of shape `[B, T]`, *optional*): not looked at.
+        log_probs (`Tensor` of shape `[B, T]`, *optional*): ignored.
         entropies (`Tensor` of shape `[B, T]`): of the policy's next-token distributions, in nats.
         mask (`Tensor` of shape `[B, T]`): nonzero where a token counts.
 
@@ -46,12 +46,12 @@ def token_reward(log_probs: Tensor | None, entropies: Tensor, mask: Tensor) -> T
 
 
 def rent_reward(log_probs: Tensor | None, entropies: Tensor, mask: Tensor) -> Tensor:
-    """RENT: `r(y) = -1/T Σ_t H_t`, in nats per token (arXiv 2505.22660); arguments as for `token_reward`."""
+    """Return RENT's reward, `-1/T Σ_t H_t` in nats per token (arXiv 2505.22660); arguments as for `token_reward`."""
     return -_mean(entropies, mask)
 
 
 def rent_last_third_reward(log_probs: Tensor | None, entropies: Tensor, mask: Tensor) -> Tensor:
-    """RENT on the last third of the tokens, rounded up, where it was found to work best (arXiv 2505.22660)."""
+    """Return RENT's reward on the last third of the tokens, rounded up, where it worked best (arXiv 2505.22660)."""
     counts = mask != 0
     left = counts.sum(-1, keepdim=True) - counts.cumsum(-1) + 1  # 1 at the last token that counts
     return rent_reward(log_probs, entropies, counts & (left <= (counts.sum(-1, keepdim=True) + 2) // 3))
@@ -60,13 +60,13 @@ def rent_last_third_reward(log_probs: Tensor | None, entropies: Tensor, mask: Te
 def self_certainty_reward(
     log_probs: Tensor | None, entropies: Tensor | None, mask: Tensor, *, certainties: Tensor | None = None
 ) -> Tensor:
-    """Intuitor: the mean over tokens of `KL(uniform || π(·|y_<t))` (arXiv 2505.19590).
+    """Return Intuitor's reward, the mean over tokens of `KL(uniform || π(·|y_<t))` (arXiv 2505.19590).
 
     It needs more than the other rewards: the divergence follows neither from the entropies nor from the sampled tokens'
     log-probabilities, so an engine that gives only these cannot compute it.
 
     Args:
-        log_probs, entropies: not looked at.
+        log_probs, entropies: ignored.
         mask (`Tensor` of shape `[B, T]`): nonzero where a token counts.
         certainties (`Tensor` of shape `[B, T]`): of the whole next-token distributions, by `self_certainty`, in nats.
 
@@ -85,7 +85,7 @@ def self_certainty_reward(
 
 
 def self_certainty(logits: Tensor) -> Tensor:
-    """`KL(uniform || softmax(z)) = logsumexp(z) - mean(z) - log V`, in nats: `[..., V]` -> `[...]`."""
+    """Return `KL(uniform || softmax(z)) = logsumexp(z) - mean(z) - log V`, in nats: `[..., V]` -> `[...]`."""
     z = logits.float()
     return z.logsumexp(-1) - z.mean(-1) - torch.log(torch.tensor(float(z.shape[-1])))
 
@@ -104,12 +104,12 @@ def for_trl(reward: Callable[..., Tensor], *columns: str) -> Callable[..., list[
 
     Args:
         reward: `sequence_reward`, `token_reward` or the like.
-        columns: what it looks at, of "log_probs", "entropies" and "certainties". `EMRLTrainer` passes the first two;
+        columns: its inputs, from "log_probs", "entropies" and "certainties". `EMRLTrainer` passes the first two;
             no trainer of TRL passes any by itself.
 
     Returns:
-        A function of TRL's form: a number per completion, None for one that is not to be scored. Called without one of
-        the columns it raises a ValueError that says so.
+        A function in TRL's form: a number per completion, None for one that is not to be scored. Called without one of
+        the columns, it raises a ValueError.
 
     Example:
 
@@ -140,23 +140,23 @@ def for_trl(reward: Callable[..., Tensor], *columns: str) -> Callable[..., list[
             rewards[i] = value
         return rewards
 
-    in_lists.__name__ = reward.__name__  # what TRL logs it under
+    in_lists.__name__ = reward.__name__  # the name TRL logs it under
     return in_lists
 
 
 def verified_answer(*, completions: Sequence[Any], answer: Sequence[str], **columns: Any) -> list[float]:
-    """1 where a completion's final answer is the labeled one (math-verify decides), else 0."""
+    """Return 1 for each completion whose final answer is the labeled one (math-verify decides), else 0."""
     given = [extract_answer(text_of(completion)) for completion in completions]
     return [float(same_answer(gold, found)) for gold, found in zip(answer, given, strict=True)]
 
 
 def marked_answer(*, completions: Sequence[Any], **columns: Any) -> list[float]:
-    """The format reward: 1 where a completion marks an answer, right or wrong, else 0 (arXiv 2506.10947)."""
+    """Return the format reward: 1 where a completion marks an answer, right or wrong, else 0 (arXiv 2506.10947)."""
     return [float(extract_answer(text_of(completion)) is not None) for completion in completions]
 
 
 def coin_flip(*, completions: Sequence[Any], **columns: Any) -> list[float]:
-    """The random reward: 0 or 1 with equal probability, whatever was written (arXiv 2506.10947).
+    """Return the random reward: 0 or 1 with equal probability for any completion (arXiv 2506.10947).
 
     Drawn from torch's generator, whose state is part of a checkpoint.
     """
@@ -164,10 +164,10 @@ def coin_flip(*, completions: Sequence[Any], **columns: Any) -> list[float]:
 
 
 def vote_frequency(num_generations: int) -> Callable[..., list[float]]:
-    """SC-RL: `r(y_i) = 1/N Σ_j 1[a_i = a_j]`, the share of its group that gave the same final answer.
+    """Return the reward of SC-RL: `r(y_i) = 1/N Σ_j 1[a_i = a_j]`, the share of its group with the same final answer.
 
-    A completion without an answer agrees with none, not even with itself. A group is `num_generations` completions that
-    follow one another; TRL may split one over processes, so all processes' answers are gathered first.
+    A completion without an answer agrees with none, not even with itself. A group is `num_generations` consecutive
+    completions; TRL may split one over processes, so all processes' answers are gathered first.
     """
 
     def self_consistency(*, completions: Sequence[Any], **columns: Any) -> list[float]:
@@ -185,5 +185,5 @@ def vote_frequency(num_generations: int) -> Callable[..., list[float]]:
 
 
 def text_of(completion: Any) -> str:
-    """Return a completion's text, which TRL gives as a string, or as messages where the prompt was of messages."""
+    """Return a completion's text, which TRL passes as a string, or as messages if the prompt consisted of messages."""
     return completion if isinstance(completion, str) else "".join(message["content"] for message in completion)

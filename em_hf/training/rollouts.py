@@ -12,9 +12,9 @@ from em_hf.training.vllm import check_vllm, one_line_errors, prepare_engine
 
 
 def fit_machine(args: Any) -> None:
-    """Where nothing was asked for: bfloat16 only where the accelerator has it, and no gradient checkpointing.
+    """Set `bf16`, if it is None, to whether the accelerator supports bfloat16.
 
-    TRL's own defaults are both on, which on a CPU is an error, or bfloat16 without a word.
+    TRL's own default is on, which on a CPU is an error or silently trains in bfloat16.
     """
     if args.bf16 is None:
         args.bf16 = bool(
@@ -23,7 +23,7 @@ def fit_machine(args: Any) -> None:
 
 
 def refuse_other_policies(args: Any) -> None:
-    """Raise ValueError unless rollouts are drawn from the whole, unchanged distribution whose entropy is meant."""
+    """Raise ValueError unless rollouts are drawn from the whole, unchanged distribution whose entropy is used."""
     neutral = {"top_k": (0, None), "top_p": (1.0, None), "min_p": (0.0, None), "repetition_penalty": (1.0, None)}
     more = args.generation_kwargs if isinstance(args.generation_kwargs, dict) else {}
     name = type(args).__name__
@@ -34,7 +34,7 @@ def refuse_other_policies(args: Any) -> None:
                 f"{name}: {setting} is {value}, but the entropy is of the policy that was sampled, and that is the "
                 f"whole distribution: it must be {allowed[0]:g}"
             )
-    # TRL hands generation_kwargs to generate or to vLLM's SamplingParams, where EM-INF stands among the extra_args.
+    # TRL hands generation_kwargs to generate or to vLLM's SamplingParams, where EM-INF's settings are in extra_args.
     of_vllm = more.get("extra_args")
     if {"entropy_min", "entropy_min_config"} & {*more, *(of_vllm if isinstance(of_vllm, dict) else ())}:
         raise ValueError(
@@ -44,18 +44,18 @@ def refuse_other_policies(args: Any) -> None:
 
 
 class Rollouts:
-    """Mixed into a TRL trainer that samples: samples of the policy itself, exact resume, and no run without steps.
+    """A mixin for TRL trainers that sample: samples of the policy itself, exact resume, and no run without steps.
 
-    Overrides `_generate_single_turn`: dropout is off, and the model's own generation config lends no default (beams, a
-    penalty, a minimum length) to what is sampled.
+    Overrides `_generate_single_turn`: dropout is off, and no default of the model's own generation config (beams, a
+    penalty, a minimum length) applies to sampling.
 
-    Overrides `_get_train_sampler`, `_save_rng_state` and `_load_rng_state`: a resumed run ends with the weights of one
-    that was not interrupted. TRL keeps neither the rollouts that are still in use nor how far their use has come, and
-    orders the prompts of every epoch after the first by what its sampler has drawn before. Here both stand in the
-    checkpoint, and an epoch's order is a function of seed and epoch. TRL drops an incomplete step at the end of an
-    epoch; where the prompts do not fill one step, that would be a training without any.
+    Overrides `_get_train_sampler`, `_save_rng_state` and `_load_rng_state`: a resumed run ends with the same weights as
+    an uninterrupted one. TRL saves neither the rollouts still in use nor how much of them has been used, and its prompt
+    order after the first epoch depends on what its sampler drew before. Here both are in the checkpoint, and an epoch's
+    order depends only on seed and epoch. TRL drops an incomplete step at the end of an epoch, so if the prompts do not
+    fill one step, training would have no steps.
 
-    With vLLM its failures are one line each, and the run's seed decides what an engine in this process samples.
+    vLLM's errors are turned into one line each, and the run's seed decides what an engine in this process samples.
 
     Raises:
         ValueError: when training starts with fewer prompts than one step needs; when vLLM is missing or fails.
@@ -74,7 +74,7 @@ class Rollouts:
             prepare_engine()
         with one_line_errors(args):
             parent.__init__(*rest, args=args, **kwargs)
-        set_seed(args.seed, device_specific=True)  # which the engine has set to its own
+        set_seed(args.seed, device_specific=True)  # the engine has set its own seed
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         trainer: Any = self
@@ -113,7 +113,7 @@ class Rollouts:
 
 
 class _EpochSampler(RepeatSampler):
-    """TRL's sampler, whose order in an epoch depends on seed and epoch alone; in the first epoch it is TRL's."""
+    """TRL's sampler with an order that depends only on seed and epoch; in the first epoch it is TRL's."""
 
     def set_epoch(self, epoch: int) -> None:
         if self.shuffle:
@@ -121,7 +121,7 @@ class _EpochSampler(RepeatSampler):
 
 
 def sampling_arguments(settings: Any, folder: Path) -> dict[str, Any]:
-    """The run's settings under the names that TRL's trainers share; the batch counts prompts."""
+    """Return the run's settings under the names that TRL's trainers share; the batch counts prompts."""
     from em_hf.training.settings import trainer_arguments
 
     return {
@@ -139,7 +139,7 @@ def sampling_arguments(settings: Any, folder: Path) -> dict[str, Any]:
 
 
 def rollout_arguments(settings: Any, folder: Path) -> dict[str, Any]:
-    """The same for RL, whose batch counts completions, and whose reference is loaded anew."""
+    """Return `sampling_arguments` for RL, whose batch counts completions and whose reference is loaded separately."""
     reference = {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
     return {
         **sampling_arguments(settings, folder),
@@ -162,7 +162,7 @@ def trainer_parts(settings: Any, tokenizer: Any, rows: list[dict[str, Any]], cal
 
 
 def prompt_rows(settings: Any, tokenizer: Any, data: Any) -> list[dict[str, Any]]:
-    """Prompts as TRL wants them, messages where there is a chat template, and the answers where they are known."""
+    """Return the prompts in TRL's form, as messages if there is a chat template, with the answers if they are known."""
     templated = settings.chat_template and tokenizer.chat_template
     rows: list[dict[str, Any]] = [
         {"prompt": [{"role": "user", "content": prompt}] if templated and isinstance(prompt, str) else prompt}

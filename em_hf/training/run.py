@@ -1,4 +1,4 @@
-"""A training run from its settings to its folder: load, measure, train, measure again, save; and how it goes on."""
+"""A training run from its settings to its folder: load, measure, train, measure again, save; and how it resumes."""
 
 import signal
 from collections.abc import Callable
@@ -42,22 +42,22 @@ def train(
     on_phase: Callable[[str], None] = lambda text: None,
     on_measure: Callable[[str, int, int], None] = lambda row, done, total: None,
 ) -> dict[str, Any]:
-    """Train as `settings` say, into `folder` (see `em_hf.runs`), and return what results.json holds.
+    """Train with `settings`, write the run into `folder` (see `em_hf.runs`), and return the content of results.json.
 
-    Nothing is written, and nothing overwritten, before model and data are loaded and found to fit. Once the run is
-    finished the folder has the model, its tokenizer and its generation config.
+    Nothing is written or overwritten before model and data are loaded and checked. Once the run is finished the folder
+    has the model, its tokenizer and its generation config.
 
     Args:
-        overwrite: Replace a run that stands there.
-        resume: Go on from the folder's newest whole checkpoint, or from the start if there is none yet.
+        overwrite: Replace an existing run.
+        resume: Continue from the folder's newest whole checkpoint, or from the start if there is none yet.
         on_step: Called with each step's log.
-        on_phase: Called with a line on what comes next, or on what went wrong and was dealt with.
-        on_measure: Called with a result row's name, the prompts done and their number.
+        on_phase: Called with a line about what comes next, or about a problem that was handled.
+        on_measure: Called with a result row's name, the number of prompts done and their total.
 
     Raises:
-        ValueError, OSError, ImportError: What the user can fix: settings, data, the folder, the disk, a missing extra,
-            a run that diverged. The folder can be resumed.
-        Interrupted: Ctrl-C; a checkpoint was left.
+        ValueError, OSError, ImportError: Errors the user can fix: settings, data, the folder, the disk, a missing
+            extra, a run that diverged. The run can be resumed.
+        Interrupted: Ctrl-C was pressed; a checkpoint was saved.
     """
     from em_hf.generation.mixin import settings_of_model
 
@@ -91,7 +91,7 @@ def train(
                 on_phase("Nothing is held out, so nothing is measured.")
                 return
             ways: dict[str, dict[str, Any]] = {sampled: {}, with_em_inf: {"entropy_min": em_inf}}
-            if held_out.answers is not None:  # else greedy decoding has nothing to show
+            if held_out.answers is not None:  # without them greedy decoding has nothing to show
                 ways = {f"{sampled} (greedy)": {"greedy": True}, **ways}
             if record.has_rows(ways):
                 return
@@ -118,10 +118,10 @@ def train(
             record.finish("finished")
             wait_for_everyone()
         except BaseException as error:
-            if is_main():  # which makes room for the record where the disk is full
+            if is_main():  # makes room for the record if the disk is full
                 drop_damaged_checkpoints(folder / runs.CHECKPOINTS_FOLDER, thorough=False)
             record.finish("interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed")
-            if "probability tensor contains" in str(error):  # of torch.multinomial: logits that are not finite
+            if "probability tensor contains" in str(error):  # from torch.multinomial, for logits that are not finite
                 what = f"after step {record.facts.steps_done} the model's probabilities are not finite"
                 raise Diverged(what, settings) from error
             raise
@@ -143,10 +143,10 @@ def fit(
     """Train, from the newest whole checkpoint if resumed.
 
     Returns:
-        The trained model, and its weights where it is sharded.
+        The trained model, and its weights if it is sharded.
 
     Raises:
-        Interrupted: A stop was asked for.
+        Interrupted: A stop was requested.
         Diverged: The weights became NaN or infinite.
         ValueError: The trainer ended before its last step, though nothing stopped it.
     """
@@ -155,8 +155,8 @@ def fit(
     checkpoint = resumed_from(folder / runs.CHECKPOINTS_FOLDER, on_phase) if resume else None
     done = 0 if checkpoint is None else steps_of(checkpoint)
     if checkpoint is not None and (done >= settings.steps or (settings.guard and was_stopped(folder, done))):
-        # All that is left to do is to measure and save; the Trainer would take another step before it looks.
-        if is_main():  # a line that was cut off by a kill goes
+        # Only measuring and saving are left; the Trainer would take another step before it checks.
+        if is_main():  # removes a line that was cut off by a kill
             runs.drop_lines_after(folder / runs.LOG_FILE, runs.LogLine, done)
             if (folder / runs.PROBE_FILE).is_file():
                 runs.drop_lines_after(folder / runs.PROBE_FILE, runs.Reading, done)
@@ -187,13 +187,13 @@ def fit(
     if not all(parameter.isfinite().all() for parameter in trainer.model.parameters()):
         raise Diverged(f"after step {done} the weights are not finite", settings)
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    # Every process takes part in putting sharded weights together.
+    # Every process takes part in gathering sharded weights.
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     return trainer.accelerator.unwrap_model(trainer.model), weights
 
 
 def resumed_from(checkpoints: Path, on_phase: Callable[[str], None]) -> Path | None:
-    """Return the checkpoint that a resumed run goes on from, and say which ones are damaged; they are removed."""
+    """Remove and report damaged checkpoints, and return the one that a resumed run continues from, if any."""
     damaged = drop_damaged_checkpoints(checkpoints) if is_main() else []
     wait_for_everyone()
     checkpoint = last_checkpoint(checkpoints)
@@ -203,7 +203,7 @@ def resumed_from(checkpoints: Path, on_phase: Callable[[str], None]) -> Path | N
 
 
 def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> Any:
-    """Return the collapse guard, on the prompts to watch if there are some; None if the run has none."""
+    """Add the collapse guard, with a probe if there are prompts to watch, and return it, or None without a guard."""
     from em_hf.training.callbacks import EntropyCallback
     from em_hf.training.collapse import EntropyCollapseCallback
 
@@ -221,7 +221,7 @@ def add_guard(trainer: Any, settings: RunSettings, probe: Any, folder: Path) -> 
             chat_template=settings.chat_template,
             file=folder / runs.PROBE_FILE,
         )
-    # ZeRO gives no process the whole weights to keep: there the guard only stops the run.
+    # Under ZeRO no process has the whole weights to keep, so the guard only stops the run.
     kept = not trainer.is_deepspeed_enabled
     guard = EntropyCollapseCallback(trainer, watch, every=settings.probe_every, restore_best=kept)
     for callback in (watch, guard):
@@ -245,7 +245,7 @@ def was_stopped(folder: Path, steps: int) -> bool:
 
 
 def end_of_guard(model: Any, folder: Path, steps: int) -> runs.Verdict:
-    """Do what the guard had left to do in a run that was killed between its last step and its end: the verdict."""
+    """Finish the guard's work in a run that was killed between its last step and its end, and return the verdict."""
     from em_hf.training.collapse import Limits, judged, restore_best_weights
 
     readings = readings_of(folder, steps)
@@ -266,7 +266,7 @@ def measure_ways(
     *,
     trained: bool,
 ) -> list[runs.ResultRow]:
-    """Return a result row per way to decode, which is settings of `measure`; the model's class is left as it was."""
+    """Return a result row per way of decoding (arguments of `measure`); the model's class is restored at the end."""
     from em_hf.generation.mixin import disable_entropy_min
     from em_hf.training.measure import measure
 
@@ -292,7 +292,7 @@ def measure_ways(
 
 
 class StopAtNextStep:
-    """Within: the first Ctrl-C asks for a stop after the step under way and says so; a second one stops at once."""
+    """A context where the first Ctrl-C requests a stop after the current step and says so; a second stops at once."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.asked, self._say = False, say
@@ -300,7 +300,7 @@ class StopAtNextStep:
     def __enter__(self) -> "StopAtNextStep":
         try:
             self._old = signal.signal(signal.SIGINT, self._ask)
-        except ValueError:  # not the main thread: Ctrl-C does not come here
+        except ValueError:  # not the main thread, which alone receives Ctrl-C
             self._old = None
         return self
 

@@ -1,4 +1,4 @@
-"""What decides a training run: its settings, the recipes that fill them, and their names in the libraries below."""
+"""The settings of a training run, the recipes that provide them, and their names in the underlying libraries."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,9 +25,9 @@ from em_hf.settings import (
 
 @dataclass(frozen=True)
 class RunSettings(DataSettings, ModelSettings):
-    """All that decides a run. It is written to run.json, and `--resume` reads it back.
+    """All settings that determine a run; they are written to run.json, and `--resume` reads them back.
 
-    `resolve` makes one from a recipe and what the user gave; the constructor alone checks nothing.
+    `resolve` builds them from a recipe and the user's options; the constructor alone validates nothing.
     """
 
     method: str = setting("em-ft", help="Training method.", choices=tuple(METHODS))
@@ -106,11 +106,11 @@ class RunSettings(DataSettings, ModelSettings):
 
     @classmethod
     def resolve(cls, given: dict[str, Any]) -> "RunSettings":
-        """Return the recipe with what was given over it; without a recipe, that for this model and dataset.
+        """Return the recipe's settings overridden by the given ones; the default recipe depends on model and dataset.
 
         Raises:
-            ValueError: A value is out of range, a model that brings no prompts has no dataset, or there is no such
-                recipe.
+            ValueError: A value is out of range, the dataset is missing for a model without prompts of its own, or
+                there is no such recipe.
         """
         own_problems = given.get("dataset", "pocket") in POCKET_DATASETS
         pocket = given.get("model", POCKET_NAME) in POCKET_NAMES and own_problems
@@ -124,10 +124,10 @@ class RunSettings(DataSettings, ModelSettings):
         """Return the settings that a run was started with.
 
         Args:
-            trust_remote_code: Whether this call allows a repository's own code; what the file says allows nothing.
+            trust_remote_code: Whether this call allows a repository's own code; the stored value never does.
 
         Raises:
-            ValueError: Another version of em-hf wrote settings that this one does not have, a value is wrong, or the
+            ValueError: The run has settings that this version of em-hf does not know, a value is wrong, or the
                 run was started with `trust_remote_code` and this call does not repeat it.
         """
         stored = facts.settings
@@ -152,7 +152,7 @@ class RunSettings(DataSettings, ModelSettings):
         return self.batch_size * (1 if METHODS[self.method].needs == "solutions" else self.num_generations)
 
     def validated(self) -> "RunSettings":
-        """Return these settings.
+        """Return these settings after validating them.
 
         Raises:
             ValueError: A value is out of range, or two settings exclude each other.
@@ -202,10 +202,10 @@ def recipe_names() -> list[str]:
 
 
 def recipe_text(name: str) -> str:
-    """Return the recipe as it was written, with the sources of its values.
+    """Return the text of a recipe, including the sources of its values.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: There is no recipe of that name.
     """
     names = recipe_names()
     if name not in names:
@@ -214,7 +214,7 @@ def recipe_text(name: str) -> str:
 
 
 def recipe_settings(name: str, method: str | None = None) -> dict[str, Any]:
-    """Return a recipe's settings for `method`, by default its own, with what it says under `methods` for this one."""
+    """Return a recipe's settings for `method` (by default its own), with its overrides for that method applied."""
     import yaml
 
     values = yaml.safe_load(recipe_text(name))
@@ -235,10 +235,10 @@ def on_cpu(settings: RunSettings) -> bool:
 
 
 def load_precision(settings: RunSettings) -> str:
-    """The dtype to load a model in that is to be trained.
+    """Return the dtype in which to load a model for training.
 
-    Weights that are trained are held in float32, whatever they are multiplied in: a step of EM-FT is far smaller than
-    what bfloat16 can add to a weight. Under LoRA the frozen base model has the precision asked for.
+    Trained weights are held in float32, whatever they are multiplied in: a step of EM-FT is far smaller than the
+    smallest change to a weight in bfloat16. Under LoRA the frozen base model has the requested precision.
     """
     if settings.dtype == "float16" and on_cpu(settings):
         raise ValueError("dtype is float16, in which a CPU does not train: give float32 or bfloat16")
@@ -246,7 +246,7 @@ def load_precision(settings: RunSettings) -> str:
 
 
 def trainer_arguments(settings: RunSettings, folder: Path) -> dict[str, Any]:
-    """The run's settings under the names of transformers' TrainingArguments."""
+    """Return the run's settings under the names of transformers' TrainingArguments."""
     import torch
 
     cpu = on_cpu(settings)
@@ -265,7 +265,7 @@ def trainer_arguments(settings: RunSettings, folder: Path) -> dict[str, Any]:
         "bf16": settings.dtype == "bfloat16" or (settings.dtype == "auto" and can_bf16),
         "fp16": settings.dtype == "float16",
         "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # a diverged run is to be seen
+        "logging_nan_inf_filter": False,  # show when a run diverges
         "save_steps": settings.save_steps,
         "save_total_limit": 2,
         "gradient_checkpointing": settings.gradient_checkpointing,

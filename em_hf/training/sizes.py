@@ -1,4 +1,4 @@
-"""The sizes that a plan is made from: of a model, and of what goes through one GPU."""
+"""The sizes a plan is computed from: those of the model, and of the work of one GPU."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from em_hf.training.settings import RunSettings
 
 @dataclass(frozen=True)
 class Shape:
-    """What a plan needs to know of a model: counts of parameters and sizes; `multiplied` is P of `em_hf.flops`."""
+    """What a plan needs to know about a model: parameter counts and sizes; `multiplied` is P of `em_hf.flops`."""
 
     name: str
     parameters: int
@@ -27,14 +27,14 @@ class Shape:
 
     @classmethod
     def of_config(cls, config: Any, name: str, *, lora: Any = None) -> "Shape":
-        """Count a model on the meta device, where it has shapes and no memory.
+        """Return the shape of a model, counted on the meta device, where it takes no memory.
 
         Args:
             config: a transformers config.
-            lora: PEFT's config of an adapter, None for none.
+            lora: PEFT's config of the adapter, or None if there is none.
 
         Raises:
-            ValueError: no causal language model has such a config, or it is a mixture of experts.
+            ValueError: the config is not of a causal language model, or is of a mixture of experts.
         """
         import torch
         from transformers import AutoModelForCausalLM
@@ -72,13 +72,13 @@ class Shape:
         )
 
     def attention_flops(self, tokens: float, context: float) -> float:
-        """Scores and weighted sums of `tokens` queries over `context` keys each, in a forward pass."""
+        """Return the forward-pass FLOPs of scores and weighted sums for `tokens` queries over `context` keys each."""
         return 4 * tokens * context * self.query * self.layers
 
 
 @dataclass(frozen=True)
 class Work:
-    """How much goes through one GPU: of a step, of a batch, of a generation.
+    """How much one GPU processes per step, per batch and per generation.
 
     Args:
         prompt, completion: Tokens per sample.
@@ -104,12 +104,12 @@ class Work:
 
     @property
     def sampled_at_once(self) -> int:
-        """All samples of a step that a GPU draws; none where nothing is sampled while training."""
+        """Samples that a GPU draws per step, all at once; 0 if the method does not sample while training."""
         return self.batch * self.batches if METHODS[self.settings.method].samples else 0
 
     @property
     def samples(self) -> int:
-        """Return the samples per step, on all GPUs."""
+        """Samples per step, on all GPUs."""
         return self.batch * self.batches * self.gpus
 
     @property

@@ -1,7 +1,7 @@
 """SSD: fine-tuning on the model's own raw samples, drawn once, before training, at a training temperature.
 
-The rival and the null of EM-FT (arXiv 2604.01193): no label, no reward, no filter. Truncation and temperature are what
-it learns from: samples of the whole distribution at temperature 1 have no gradient in expectation.
+A competitor and the null model of EM-FT (arXiv 2604.01193): no label, no reward, no filter. It learns only from
+truncation and temperature: samples of the whole distribution at temperature 1 have no gradient in expectation.
 """
 
 from pathlib import Path
@@ -20,9 +20,9 @@ Pair = tuple[list[int], list[int]]
 
 
 def build_trainer(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path, callbacks: list) -> Any:
-    """The trainer of a run (see `em_hf.training.run`): TRL's SFTTrainer on samples of the model as it is now.
+    """Return the trainer of a run (see `em_hf.training.run`): TRL's SFTTrainer on samples of the current model.
 
-    As many prompts as the run's steps need are answered. The samples depend on the seed
+    As many prompts are answered as the run's steps need. The samples depend on the seed
     and not on the number of processes, so that a resumed run trains on the same ones.
     """
     from em_hf.training.baselines import sft_trainer
@@ -36,12 +36,12 @@ def build_trainer(settings: Any, model: Any, tokenizer: Any, data: Any, folder: 
 def raw_samples(
     model: Any, tokenizer: Any, prompts: list[Any], settings: Any, at_a_time: int = PROMPTS_AT_A_TIME
 ) -> list[Pair]:
-    """Return (prompt, completion) tokens of the samples of each prompt, prompt by prompt, on all processes.
+    """Return the (prompt, completion) tokens of all samples, in the order of the prompts, on all processes.
 
     Args:
         prompts: texts, or lists of messages.
-        settings: the run's, which say how many samples of each prompt are drawn and how.
-        at_a_time: prompts per chunk. Each has random numbers of its own, and the processes share the chunks.
+        settings: those of the run, with the number of samples per prompt and how to draw them.
+        at_a_time: prompts per chunk. Each chunk has a different seed, and the processes share the chunks.
     """
     state = PartialState()
     starts = range(0, len(prompts), at_a_time)

@@ -1,4 +1,4 @@
-"""The card that a trainer of ours writes beside its checkpoints and uploads with `push_to_hub`, as em-hf push does."""
+"""The card that our trainers write next to their checkpoints and upload with `push_to_hub`, as em-hf push does."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from em_hf.runs import LogLine, Run, RunFacts
 from em_hf.settings import settings_of
 from em_hf.training.settings import RunSettings
 
-# The settings of `em-hf train` that trainers' arguments share, under a trainer's own names where it has others.
+# The settings of `em-hf train` that trainers' arguments share, and a trainer's own names where they differ.
 _SHARED = [
     name for name, one in settings_of(RunSettings).items() if one.group in ("method", "optimization", "sampling")
 ]
@@ -16,12 +16,12 @@ _SETTINGS = ("max_steps", "num_train_epochs", "per_device_train_batch_size", "re
 
 
 class EMCard:
-    """Mixed into a Trainer: `create_model_card` writes the card of the method, from what is known of this training."""
+    """A Trainer mixin: `create_model_card` writes the method's card, from what is known about this training run."""
 
     method: str
 
     def create_model_card(self, *args: Any, model_name: str | None = None, **kwargs: Any) -> None:
-        """Write README.md into the output folder; what only the parents' cards tell (tags, a license) is left out."""
+        """Write README.md into the output folder; what only the parents' cards have (tags, a license) is left out."""
         trainer: Any = self
         if not trainer.is_world_process_zero():
             return

@@ -1,9 +1,9 @@
 """EM-RL in verl: the trainer `em_hf`, whose rewards are the policy's own log-probabilities and entropies.
 
-verl loads this module by the entry point `verl.plugins` in every process that imports verl, Ray's workers too. Select
-the trainer with `trainer.v1.trainer_mode=em_hf` and the reward with `+em_hf.reward=sequence`; the files in the folder
-`verl_runs` beside this module are configurations of whole runs. verl logs a plug-in that fails to load at debug level
-only, so this one warns, and `em-hf env` reports it.
+verl loads this module through the entry point `verl.plugins` in every process that imports verl, including Ray's
+workers. Select the trainer with `trainer.v1.trainer_mode=em_hf` and the reward with `+em_hf.reward=sequence`; the
+folder `verl_runs` next to this module has configurations of complete runs. verl logs a plug-in that fails to
+load at debug level only, so this one warns, and `em-hf env` reports it.
 """
 
 import logging
@@ -40,16 +40,16 @@ REWARDS = {
 
 @register_trainer("em_hf")
 class EMHFTrainer(PPOTrainerSync):
-    """verl's synchronous trainer whose reward comes from the policy that sampled.
+    """verl's synchronous trainer with rewards from the sampling policy.
 
-    Overrides `_compute_advantage`: the entropies and log-probabilities that verl computes of each batch become its
-    `rm_scores`, at the last token of each response; the advantages are the parent's.
+    Overrides `_compute_advantage`: rewards computed from verl's entropies and log-probabilities of each batch become
+    its `rm_scores`, at the last token of each response; the parent computes the advantages.
 
     Args:
         config: verl's; `em_hf.reward` is one of sequence (the default), token, rent and rent_last_third.
 
     Raises:
-        ValueError: no such reward, or `rollout_correction.bypass_mode`, in which verl computes no entropies.
+        ValueError: the reward is unknown, or `rollout_correction.bypass_mode` is on, so verl computes no entropies.
     """
 
     def __init__(self, config: Any) -> None:
@@ -84,7 +84,7 @@ class EMHFTrainer(PPOTrainerSync):
 
 
 def at_last_token(rewards: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Put `[B]` rewards on the last token that counts of each row: `[B, T]`, 0 elsewhere."""
+    """Put `[B]` rewards on each row's last token that counts, and 0 elsewhere: `[B, T]`."""
     positions = torch.arange(mask.shape[-1], device=mask.device)
     last = (positions * (mask != 0)).argmax(-1)
     scores = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)

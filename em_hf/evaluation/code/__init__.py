@@ -1,1 +1,1 @@
-"""Run programs that a model wrote, in a sandbox, and grade them."""
+"""Sandboxed execution and grading of programs that a model wrote."""

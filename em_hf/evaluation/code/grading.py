@@ -37,14 +37,14 @@ class TreeNode:
 
 
 def code_in(text: str) -> str:
-    """The program in an answer: the last block that defines something, else the last block, else the whole text."""
+    """Return the program in an answer: the last block with a definition, else the last block, else the whole text."""
     blocks = _BLOCK.findall(text)
     defining = [block for block in blocks if re.search(r"^\s*(?:def|class) ", block, re.MULTILINE)]
     return (defining or blocks or [text])[-1]
 
 
 def graded(verdict: Callable[[dict[str, Any], str], Verdict]) -> Callable[..., dict[str, float]]:
-    """lm-eval's `process_results` from what judges one answer."""
+    """Return a `process_results` function for lm-eval from a function that judges one answer."""
 
     def process(doc: dict[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
         return shares([verdict(doc, text).passed for text in results[0]])
@@ -53,7 +53,7 @@ def graded(verdict: Callable[[dict[str, Any], str], Verdict]) -> Callable[..., d
 
 
 def humaneval_verdict(doc: dict[str, Any], text: str) -> Verdict:
-    """An answer is a function body that goes on from the prompt, or a block with the whole function."""
+    """Judge an answer: a function body that continues the prompt, or a block with the whole function."""
     code, entry = code_in(text), doc["entry_point"]
     program = f"{doc['prompt']}\n{code}" if f"def {entry}" in code else doc["prompt"] + code
     # The prompt's other functions, which some tests call, are the author's.
@@ -71,7 +71,7 @@ def leetcode_verdict(doc: dict[str, Any], text: str) -> Verdict:
 
 
 def names_called(tests: str, before: str) -> list[str]:
-    """The names that tests call and nobody but the program can have defined."""
+    """Return the names that tests call and only the program can have defined."""
     tree, given = ast.parse(tests), {"__name__": "before"}
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     defined = {node.asname or node.name for node in ast.walk(ast.parse(before)) if isinstance(node, ast.alias)}
@@ -81,7 +81,7 @@ def names_called(tests: str, before: str) -> list[str]:
 
 
 def livecodebench_verdict(doc: dict[str, Any], text: str) -> Verdict:
-    """All public and private tests: what a script prints for an input, or what a method of `Solution` returns."""
+    """Judge by all public and private tests: a script's output for an input, or what a method of `Solution` returns."""
     code = _PREAMBLE + code_in(text)
     cases = json.loads(doc["public_test_cases"]) + unpacked(doc["private_test_cases"])
     name = json.loads(doc["metadata"] or "{}").get("func_name")
@@ -101,7 +101,7 @@ def livecodebench_verdict(doc: dict[str, Any], text: str) -> Verdict:
 
 
 def unpacked(tests: str) -> list[dict[str, Any]]:
-    """LiveCodeBench's private tests: JSON, or JSON that was pickled as a string, compressed and put into base 64."""
+    """Decode LiveCodeBench's private tests: JSON, or JSON pickled as a string, compressed and base64-encoded."""
     try:
         return json.loads(tests)
     except ValueError:
@@ -111,7 +111,7 @@ def unpacked(tests: str) -> list[dict[str, Any]]:
 
 
 def same_output(printed: str, expected: str) -> bool:
-    """Line by line, spaces at the ends aside; numbers that differ in the way they are written count as the same."""
+    """Compare line by line, ignoring whitespace at the ends; numbers that differ only in notation count as equal."""
     ours, theirs = printed.strip().splitlines(), expected.strip().splitlines()
     return len(ours) == len(theirs) and all(map(_same_line, ours, theirs))
 

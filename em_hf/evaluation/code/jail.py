@@ -1,10 +1,10 @@
-"""The inside of the sandbox: a script of the standard library alone, run by `sandbox.py` in a process of its own.
+"""The inside of the sandbox: a script that uses only the standard library, run by `sandbox.py` in a separate process.
 
-It reads what to do (JSON) from the file descriptor in its first argument, forks the process that makes a world of its
-own, gives up its rights and runs the program, watches what all its processes use together, and ends all that came from
-it. Most promises are kept in two ways, by namespaces and by Landlock or a filter of system calls, so that a kernel or a
-container without one still has the other. Where both are missing, the program does not run (`UNPROTECTED`), unless the
-request allows it by `weak`.
+It reads a request (JSON) from the file descriptor in its first argument and forks a process that isolates itself, drops
+its privileges and runs the program; it watches the total use of all the program's processes, and kills all descendants.
+Most guarantees are enforced in two ways, by namespaces and by Landlock or a system call filter, so that a kernel or a
+container without one still has the other. If both are missing, the program does not run (`UNPROTECTED`), unless the
+request allows it with `weak`.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-# Its neighbours, without leaving this folder's other names in a program's way.
+# Import the neighbouring modules without leaving this folder on the program's import path.
 sys.path.insert(0, str(Path(__file__).parent))
 import rpc
 from seccomp import filter_calls
@@ -26,7 +26,7 @@ from usage import descendants, folder_bytes, memory_bytes, tasks_of
 
 del sys.path[0]
 
-FIRST_UID = 2_000_000_000  # far from every account; one for each process, since the kernel counts by user
+FIRST_UID = 2_000_000_000  # far from real accounts; one per process, since the kernel counts by user
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 CAP_DAC_READ_SEARCH = 1 << 2
@@ -46,7 +46,7 @@ LANDLOCK_FIRST = 0x1FFF  # every right that the interface's first version knows
 LANDLOCK_LATER = {2: 1 << 13, 3: 1 << 14, 5: 1 << 15}  # and what later versions added: move, truncate, device calls
 
 LANDLOCK_NET, LANDLOCK_SCOPE = 0b11, 0b11  # TCP (version 4); abstract Unix sockets and signals (version 6)
-# What Python needs to read. Nothing else of the machine's files is in reach.
+# What Python needs to read. No other file of the machine is accessible.
 READABLE = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom", "/dev/zero")
 LATE, TOO_MUCH_MEMORY, FULL_FOLDER, UNPROTECTED = 124, 123, 122, 125
 SECONDS_BETWEEN_LOOKS = 0.02
@@ -59,7 +59,7 @@ def main() -> NoReturn:
         spec = json.load(file)
     root = os.geteuid() == 0
     user = FIRST_UID + os.getpid() if root else os.getuid()
-    # The limit on processes counts the user's others too, where no namespace sets them apart.
+    # Unless a namespace separates them, the limit on processes counts the user's other processes too.
     others = 0 if root else tasks_of(user)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     separate = namespaces(user, root=root)
@@ -68,7 +68,7 @@ def main() -> NoReturn:
     if child == 0:
         os.close(told)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if separate and (program := os.fork()):  # this is process 1 of its own world, which ends with it
+        if separate and (program := os.fork()):  # this is process 1 of its namespace, which ends with it
             os.close(tell)
             os._exit(reap(program))
         missing = close_up(spec, user, separate=separate, root=root)
@@ -92,14 +92,14 @@ def main() -> NoReturn:
 
 
 def close_up(spec: dict[str, Any], user: int, *, separate: bool, root: bool) -> list[str]:
-    """Take from this process what the program must not have; the promises that cannot be kept here."""
+    """Take from this process what the program must not have; return the guarantees that cannot be enforced here."""
     readable = [sys.base_prefix, *READABLE, *spec.get("packages", [])]
     new_root = separate and small_world(spec["folder"], spec["limits"]["folder_bytes"], user, readable, root=root)
     os.chdir(spec["folder"])
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     confined, scoped = only_files(spec["folder"], readable)
-    # A Python in root's home is out of other users' reach. What else this right opens, Landlock keeps shut, or it was
-    # given up by `weak`.
+    # A Python in root's home is not readable by other users. Landlock blocks what else this capability opens, unless
+    # that was given up with `weak`.
     give_up(user, root=root, may_read=confined or (spec["weak"] and not new_root))
     filtered = filter_calls(own_signals_only=not (separate or scoped or root), no_changes_by_path=not new_root)
     missing = []
@@ -117,7 +117,7 @@ def close_up(spec: dict[str, Any], user: int, *, separate: bool, root: bool) -> 
 
 
 def limit(limits: dict[str, Any], others: int) -> None:
-    """The kernel's limits; `others` is how many of the user's processes count as the program's own."""
+    """Set the kernel's limits; `others` is how many other processes of the user count as the program's own."""
     seconds = int(limits["seconds"]) + 1
     wanted = {
         resource.RLIMIT_AS: limits["memory_bytes"],
@@ -134,7 +134,7 @@ def limit(limits: dict[str, Any], others: int) -> None:
 
 
 def namespaces(user: int, *, root: bool) -> bool:
-    """Processes, network and shared memory of its own for what is forked from now on; whether the kernel allows it."""
+    """Isolate future forks' processes, network and shared memory; return whether the kernel allows it."""
     spaces = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC
     uid, gid = os.getuid(), os.getgid()
     if libc.unshare(spaces if root else spaces | CLONE_NEWUSER) != 0:
@@ -147,15 +147,15 @@ def namespaces(user: int, *, root: bool) -> bool:
 
 
 def small_world(folder: str, size: int, user: int, readable: list[str], *, root: bool) -> bool:
-    """A root that holds what is readable, read-only, and an empty folder in memory; whether the kernel allows it.
+    """Switch to a root of the readable files, read-only, and an empty in-memory folder; return whether that worked.
 
-    Where only the root cannot be changed, the folder is in memory all the same and the other files are read-only.
+    If only the root cannot be changed, the folder is still in memory and the other files are read-only.
     """
     if libc.unshare(CLONE_NEWNS) != 0 or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0:
         return False
     group = user if root else os.getgid()
     empty = f"size={size},mode=700,uid={user},gid={group}".encode()
-    new = folder  # where the new root stands until it is one
+    new = folder  # where the new root is mounted until it is the root
     if libc.mount(b"tmpfs", new.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, b"size=1m,mode=755") == 0:
         for path in dict.fromkeys([*readable, *map(os.path.realpath, readable)]):
             appear(path, new)
@@ -164,7 +164,7 @@ def small_world(folder: str, size: int, user: int, readable: list[str], *, root:
         if libc.mount(b"tmpfs", (new + folder).encode(), b"tmpfs", MS_NOSUID | MS_NODEV, empty) == 0:
             os.chdir(new)
             number = PIVOT_ROOT.get(os.uname().machine, -1)
-            # Both the new root and the old one end up at the same place, from where the old one is taken away.
+            # Both the new root and the old one end up at the same mount point, from which the old one is unmounted.
             if libc.syscall(number, b".", b".") == 0 and libc.umount2(b".", MNT_DETACH) == 0:
                 os.chdir("/")
                 return True
@@ -175,7 +175,7 @@ def small_world(folder: str, size: int, user: int, readable: list[str], *, root:
 
 
 def appear(path: str, new: str) -> None:
-    """Let a file or folder be seen at the same path in the new root; links on the way are links there too."""
+    """Make a file or folder visible at the same path in the new root; links on the way are links there too."""
     place = Path(new)
     for part in Path(path).parts[1:]:
         old, place = Path("/") / place.relative_to(new) / part, place / part
@@ -200,21 +200,21 @@ def protect(path: str) -> None:
 
 
 def give_up(user: int, *, root: bool, may_read: bool) -> None:
-    """Become a user without rights, for good."""
-    if root:  # for whom the limit on processes would not hold
+    """Become a user without privileges, permanently."""
+    if root:  # to whom the limit on processes would not apply
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     capabilities(CAP_DAC_READ_SEARCH if root and may_read else 0)
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no other process of this user may look into it
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no other process of this user may inspect it
 
 
 def only_files(folder: str, readable: list[str]) -> tuple[bool, bool]:
-    """Landlock: read what Python needs, write in the folder, no network, no signals to others.
+    """Apply Landlock: read what Python needs, write in the folder, no network, no signals to others.
 
     Returns:
-        Whether the kernel has it for files, and whether for signals and abstract sockets too.
+        Whether the kernel supports it for files, and whether for signals and abstract sockets too.
     """
     version = libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1)
     every = LANDLOCK_FIRST | sum(right for since, right in LANDLOCK_LATER.items() if version >= since)
@@ -240,13 +240,13 @@ def only_files(folder: str, readable: list[str]) -> tuple[bool, bool]:
 
 
 def capabilities(kept: int) -> None:
-    """Give up all but these, those over its own namespaces included, which it has had since it made them."""
+    """Give up all capabilities but these, including those over its own namespaces, gained by creating them."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the interface's third version, this process
     libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept))
 
 
 def reap(program: int) -> int:
-    """Wait for the program, and for what it leaves behind on the way; its exit code."""
+    """Wait for the program, reaping its orphans meanwhile, and return its exit code."""
     while True:
         pid, status = os.wait()
         if pid == program:
@@ -259,7 +259,7 @@ def code_of(status: int) -> int:
 
 
 def guard(child: int, limits: dict[str, Any], folder: str) -> NoReturn:
-    """Wait for the child while it keeps to its limits, then end it and all that came from it."""
+    """Wait for the child while it stays within its limits, then kill it and all its descendants."""
 
     def stop(code: int) -> NoReturn:
         end_all()
@@ -276,12 +276,12 @@ def guard(child: int, limits: dict[str, Any], folder: str) -> NoReturn:
         if pid:
             code = code_of(status)
             stop(1 if code in (LATE, TOO_MUCH_MEMORY, FULL_FOLDER, UNPROTECTED) else code)
-        if now >= look:  # the kernel's own limit is one for each process
+        if now >= look:  # the kernel's own limit is per process
             if memory_bytes(descendants(), limits["memory_bytes"]) > limits["memory_bytes"]:
                 stop(TOO_MUCH_MEMORY)
             if (
                 folder_bytes(folder) > limits["folder_bytes"]
-            ):  # nothing is seen here of a folder in memory, which is bounded
+            ):  # an in-memory folder is not visible here, but its size is bounded
                 stop(FULL_FOLDER)
             look = time.monotonic() + SECONDS_BETWEEN_LOOKS
         time.sleep(0.002)
@@ -289,10 +289,10 @@ def guard(child: int, limits: dict[str, Any], folder: str) -> NoReturn:
 
 
 def end_all() -> None:
-    """Kill all that came from here; those whose parents are gone are ours.
+    """Kill all descendants; those whose parents are gone are ours.
 
-    All are stopped before any is killed: one that forks for ever would outrun the killing, while a stopped one still
-    counts towards the limit on processes.
+    All are stopped before any is killed: a process that forks endlessly would outrun the killing, while a stopped one
+    still counts towards the limit on processes.
     """
     while True:
         stopped: set[int] = set()
@@ -317,10 +317,10 @@ def send(number: int, pids: set[int]) -> None:
 
 
 def run(spec: dict[str, Any], missing: list[str]) -> NoReturn:
-    """The forked process: do what is asked, and exit with 0 only if that worked."""
+    """Do what is asked, in the forked process, and exit with 0 only if that worked."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if spec["role"] != "check":
-        # A program's own complaints are worth nothing, and could fill the disk.
+        # A program's own error output is of no use, and could fill the disk.
         silent = os.open("/dev/null", os.O_WRONLY)
         os.dup2(silent, 2)
         os.close(silent)

@@ -1,8 +1,8 @@
-"""Values that cross between a program and its tests: plain data, taken apart on one side and built anew on the other.
+"""Values exchanged between a program and its tests: plain data, encoded on one side and rebuilt on the other.
 
-What arrives in the tests' process is built there, of the types below, from numbers, texts and containers; nothing that
-a program defines comes with it, so no value can pretend to be equal to everything. Standard library alone, NumPy where
-the values are its arrays.
+What arrives in the tests' process is built there, of the types below, from numbers, strings and containers; nothing
+that a program defines comes with it, so no value can pretend to be equal to everything. Uses only the standard library,
+and NumPy if the values are its arrays.
 """
 
 import collections
@@ -18,13 +18,13 @@ _EXACT = frozenset({type(None), *_SCALARS})
 _SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _MAPPINGS: dict[str, Any] = {"Counter": collections.Counter, "OrderedDict": collections.OrderedDict, "dict": dict}
 _VIEWS: dict[str, Any] = {"keys": type({}.keys()), "items": type({}.items()), "values": type({}.values())}
-_MOST_DIGITS = 10_000  # of an exponent or a number that a text is turned into
+_MOST_DIGITS = 10_000  # of an exponent or of a number parsed from a string
 
 Coded = tuple[str, Any]
 
 
 class NoClasses(pickle.Unpickler):
-    """Reads plain data; a pickle that asks for anything else is an error."""
+    """An unpickler for plain data; a pickle that asks for anything else is an error."""
 
     def find_class(self, module: str, name: str) -> type:
         if (module, name) == ("builtins", "complex"):
@@ -33,7 +33,7 @@ class NoClasses(pickle.Unpickler):
 
 
 def coded(value: Any, other: Callable[[Any], Coded]) -> Coded:
-    """Return `value` as a kind and parts of plain types; `other` codes what is of no kind known here."""
+    """Return `value` as a kind and parts of plain types; `other` encodes values of kinds not known here."""
     kind = type(value)
     if kind in _EXACT:
         return "plain", value
@@ -72,7 +72,7 @@ def coded(value: Any, other: Callable[[Any], Coded]) -> Coded:
 
 
 def _coded_array(value: Any, other: Callable[[Any], Coded]) -> Coded | None:
-    """NumPy's numbers as Python's, and its arrays by type, shape and content."""
+    """Return NumPy's numbers as Python's and its arrays as dtype, shape and content; None for any other value."""
     if type(value).__module__ != "numpy" or not hasattr(value, "tobytes"):
         return None
     if not value.shape:
@@ -83,7 +83,7 @@ def _coded_array(value: Any, other: Callable[[Any], Coded]) -> Coded | None:
 
 
 def decoded(value: Any, other: Callable[[str, Any], Any]) -> Any:
-    """Return what was coded; `other` turns a kind that is not known here, and its parts, into a value."""
+    """Return the value that was encoded; `other` builds it from a kind that is not known here and its parts."""
     kind, parts = value
     if kind == "plain":
         return parts
@@ -131,7 +131,7 @@ _BUILDERS: dict[str, Callable[[Any, Callable[[str, Any], Any]], Any]] = {
 
 
 def replace_content(old: Any, new: Any) -> None:
-    """Give a container the content of another of its kind, in place, as a program that changed its argument did."""
+    """Replace a container's content in place by that of another of its kind, as the program did to its argument."""
     if isinstance(old, list) and isinstance(new, list):
         if len(old) == len(new):
             for place, (was, entry) in enumerate(zip(old, new, strict=True)):

@@ -1,8 +1,8 @@
-"""A program's functions, called from another process, so that the tests never share one with the program.
+"""Remote calls of a program's functions, so that the tests never share a process with the program.
 
-Both ends speak the same way: one asks and waits for the answer, and may be asked something meanwhile (a program that
-was given a function calls it). Only plain data crosses over (`plaindata`); objects of the program, and functions of the
-tests, stay where they are and are named by numbers. Standard library alone: `jail.py` runs both ends.
+Both ends use the same protocol: one asks and waits for the answer, and may be asked something meanwhile (a program that
+was given a function calls it). Only plain data is exchanged (`plaindata`); objects of the program, and functions of the
+tests, stay where they are and are referred to by number. Uses only the standard library: `jail.py` runs both ends.
 """
 
 import base64
@@ -34,7 +34,7 @@ class Peer:
         self.outgoing.flush()
 
     def ask(self, *request: Any) -> Any:
-        """Return what the other end answers, doing meanwhile what it asks for."""
+        """Return the other end's answer, handling its requests meanwhile."""
         self.send("ask", *request)
         while True:
             kind, *rest = self.load(self.incoming)
@@ -44,7 +44,7 @@ class Peer:
 
 
 class Program:
-    """The program's end: its names, and the objects that the tests have got hold of."""
+    """The program's end: its names, and the objects that the tests refer to."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.space: dict[str, Any] = {"__name__": "program"}
@@ -62,7 +62,7 @@ class Program:
         return _FromTests(file, self.space).load()
 
     def handle(self, action: str, target: int, name: str, args: Any = (), kwargs: Any = None) -> tuple[Any, ...]:
-        """Do what the tests ask for.
+        """Handle a request from the tests.
 
         Returns:
             ("value", coded value, arguments that changed), or ("error", classes, arguments, the program's own class).
@@ -92,7 +92,7 @@ class Program:
             return "error", classes, [str(part)[:500] if isinstance(part, str) else part for part in details], own
 
     def _object(self, value: Any) -> Coded:
-        """An object of the program stays here; the tests get its number, always the same for the same object."""
+        """Keep an object of the program here and return its kind and number, the same one for the same object."""
         if id(value) not in self.numbers:
             self.numbers[id(value)] = len(self.objects)
             self.objects.append(value)
@@ -100,7 +100,7 @@ class Program:
         return "iterator" if lazy else "object", self.numbers[id(value)]
 
     def _argument(self, value: Any) -> Any:
-        """An argument as it was meant: a reference to one of the program's objects is that object."""
+        """Resolve an argument: a reference to one of the program's objects becomes that object."""
         if isinstance(value, Reference):
             return self.objects[value.number]
         if isinstance(value, Callback):
@@ -129,7 +129,7 @@ class Program:
 
 
 class _FromTests(pickle.Unpickler):
-    """Reads what the tests send, which are trusted; their own classes are the program's of the same name."""
+    """An unpickler for what the tests, which are trusted, send; their classes are the program's of the same name."""
 
     def __init__(self, file: BinaryIO, space: dict[str, Any]) -> None:
         super().__init__(file)
@@ -140,26 +140,26 @@ class _FromTests(pickle.Unpickler):
 
 
 def operation(name: str) -> Callable[..., Any]:
-    """Return what Python's operators and functions do with an object that is not plain data."""
+    """Return the operator or built-in function of that name, for an object that is not plain data."""
     return getattr(operator, name) if name in ("getitem", "setitem") else getattr(builtins, name)
 
 
 class Reference:
-    """In place of an object of the program, on its way back to the program."""
+    """A placeholder for an object of the program, on its way back to the program."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
 class Callback:
-    """In place of a function of the tests, or of an iterator's next step, on its way to the program."""
+    """A placeholder for a function of the tests, or for an iterator's next step, on its way to the program."""
 
     def __init__(self, number: int, is_iterator: bool) -> None:
         self.number, self.is_iterator = number, is_iterator
 
 
 class Remote:
-    """An object of the program, in the checker's process. Equal to itself alone: what it is worth, tests must ask."""
+    """A proxy in the checker's process for an object of the program. Equal only to itself: tests must ask its value."""
 
     def __init__(self, line: "Line", number: int) -> None:
         object.__setattr__(self, "_line", line)
@@ -211,7 +211,7 @@ class Remote:
 
 
 class RemoteIterator(Remote):
-    """An iterator of the program, which goes on only when the tests ask for the next element."""
+    """An iterator of the program, which advances only when the tests ask for the next element."""
 
     def __iter__(self) -> "RemoteIterator":
         return self
@@ -232,7 +232,7 @@ class Line:
         self.functions: list[Callable[..., Any]] = []
 
     def ask(self, action: str, target: int, name: str, args: Any = (), kwargs: Any = None) -> Any:
-        """Return what the program's end answers, or raise what it raised, of the same class where that is built in."""
+        """Return the program's answer, or raise the exception that it raised, of the same class if that is built in."""
         sent = [self._sent(arg) for arg in args], {key: self._sent(arg) for key, arg in (kwargs or {}).items()}
         kind, *rest = self.peer.ask(action, target, name, *sent)
         if kind == "error":
@@ -255,7 +255,7 @@ class Line:
         return RemoteIterator(self, int(number)) if kind == "iterator" else Remote(self, int(number))
 
     def _sent(self, value: Any) -> Any:
-        """An argument on its way: functions and iterators of the tests as callbacks, also inside lists and tuples."""
+        """Return an argument to send: the tests' functions and generators as callbacks, also in lists and tuples."""
         if isinstance(value, Remote):
             return value
         if isinstance(value, types.GeneratorType):
@@ -273,7 +273,7 @@ class Line:
         return Callback(len(self.functions) - 1, is_iterator)
 
     def _error(self, classes: Any, details: Any, named: Any) -> BaseException:
-        """The exception that the program raised, of the nearest class that the tests know by name."""
+        """Return the exception that the program raised, of the nearest class that the tests know by name."""
         for name in (*named, *classes):
             known = self.space.get(name) if name in named else getattr(builtins, str(name), None)
             if isinstance(known, type) and issubclass(known, Exception):
@@ -293,12 +293,12 @@ def _is_sendable(value: Any) -> bool:
 
 
 def serve(spec: dict[str, Any]) -> None:
-    """Run the program, then do what the checker asks of its names."""
+    """Run the program, then handle the checker's requests about its names."""
     Program(spec).serve()
 
 
 def check(spec: dict[str, Any]) -> None:
-    """Run the tests; the names that the program defines are asked of it."""
+    """Run the tests, with the program's names fetched from the program."""
     # From em-hf itself, not from the program.
     space: dict[str, Any] = {"__name__": "__main__", **pickle.loads(base64.b64decode(spec["given"]))}
     line = Line(spec, space)

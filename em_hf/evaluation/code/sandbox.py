@@ -1,10 +1,10 @@
-"""Running programs that a model wrote: in processes of their own, with little of everything, and without the network.
+"""A sandbox for programs that a model wrote: separate processes, with limited resources and without the network.
 
-It keeps accidents and tricks away from the machine and from the verdict. It promises that a program reads nothing but
-Python and the system's libraries, writes nothing but its own folder, opens no socket, sends no signal to other
-processes, and stays within `Limits` with all its processes together. Where this machine cannot keep one of these
-promises, no program runs, unless EM_HF_SANDBOX=weak (`em-hf eval --sandbox weak`) allows it. It is not a wall against
-an attacker who knows a hole in the kernel.
+It protects the machine and the verdict from accidents and tricks. It guarantees that a program reads only Python and
+the system's libraries, writes only to its own folder, opens no socket, sends no signal to other processes, and stays
+within `Limits` with all its processes together. If this machine cannot enforce one of these guarantees, no program
+runs, unless EM_HF_SANDBOX=weak (`em-hf eval --sandbox weak`) allows it. It does not stop an attacker who knows a kernel
+vulnerability.
 """
 
 import base64
@@ -27,17 +27,17 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 )
 _ENDED = "the program ended before it could be tested"
-# How `jail.py` says that it, and not the program, ended the run.
+# Exit codes by which `jail.py` reports that it, and not the program, ended the run.
 _FULL_FOLDER, _TOO_MUCH_MEMORY, _LATE, _UNPROTECTED = 122, 123, 124, 125
 
 
 class UnprotectedError(OSError):
-    """This machine cannot keep what the sandbox promises."""
+    """This machine cannot enforce the sandbox's guarantees."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use: seconds of the clock, and for all its processes together memory and files in bytes.
+    """What a program may use: wall-clock seconds, and memory and files in bytes for all its processes together.
 
     `memory_bytes` also bounds the address space of each process, `file_bytes` each file.
     """
@@ -58,10 +58,10 @@ class Verdict:
 
 
 def check_sandbox() -> list[str]:
-    """Return what of its promises the sandbox cannot keep here: nothing, or what EM_HF_SANDBOX=weak gives up.
+    """Return the guarantees that the sandbox cannot enforce here: none, or those that EM_HF_SANDBOX=weak gives up.
 
     Raises:
-        UnprotectedError: a promise cannot be kept, and nobody said that this is fine.
+        UnprotectedError: a guarantee cannot be enforced, and EM_HF_SANDBOX=weak does not allow it.
         ValueError: EM_HF_SANDBOX is neither `strict` nor `weak`.
         OSError: this system is not Linux.
     """
@@ -85,24 +85,24 @@ def passes(
 ) -> Verdict:
     """Return whether `tests` run through without an exception, calling what `program` defines.
 
-    The tests run in another process than the program, which answers calls with plain data, so nothing that the program
-    does (leaving early, printing, patching, returning objects that equal everything) makes up for a wrong answer.
+    The tests run in a different process from the program, which answers calls with plain data, so nothing that the
+    program does (exiting early, printing, patching, returning objects that equal everything) hides a wrong answer.
 
     Args:
         names: the program's functions and classes that the tests call.
         before: trusted code that runs before the tests, such as helpers of the problem's author.
-        given: trusted values that the tests find under these names.
+        given: trusted values that are available to the tests under these names.
         packages: let the program import what is installed beside em-hf, such as NumPy.
 
     Raises:
-        UnprotectedError: this machine cannot keep a promise of the sandbox (`check_sandbox`).
+        UnprotectedError: this machine cannot enforce a guarantee of the sandbox (`check_sandbox`).
         OSError: this system is not Linux.
     """
     limits = limits or Limits()
     to_program, from_program = os.pipe(), os.pipe()
     roots = {"packages": [path for path in sys.path if path.endswith("-packages")]} if packages else {}
     with _Jail(limits) as server, _Jail(limits) as checker:
-        # Only the two ends that belong to a process are open in it; else one would wait for the other for ever.
+        # Each process has only its own two ends open; otherwise one would wait for the other forever.
         server.start({"role": "serve", "code": program, "read": to_program[0], "write": from_program[1], **roots})
         checker.start(
             {
@@ -126,14 +126,14 @@ def passes(
 
 
 def run_script(program: str, stdin: str, *, limits: Limits | None = None) -> tuple[str, Verdict]:
-    """Return what the program prints, given `stdin`, and whether it ended well; a flood of output fails."""
+    """Return what the program prints, given `stdin`, and whether it succeeded; excessive output fails."""
     with _Jail(limits or Limits()) as jail:
         jail.start({"role": "script", "code": program}, stdin=stdin)
         return jail.output()
 
 
 class _Jail:
-    """One process inside; it is gone, with all that came from it, when the block is left."""
+    """One sandboxed process; it is gone, with all its descendants, when the block exits."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -218,7 +218,7 @@ class _Jail:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)  # it ends its children, then itself
             try:
-                process.wait(60)  # a machine with much to do may take its time
+                process.wait(60)  # a busy machine may take its time
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

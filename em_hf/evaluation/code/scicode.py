@@ -1,6 +1,6 @@
-"""SciCode: a problem is asked in steps, each a function that builds on those before, and graded step by step.
+"""SciCode: a problem is asked in steps, each a function that builds on the previous ones, and graded step by step.
 
-The numbers that the tests compare with are not in the dataset: its authors give them as an HDF5 file, which
+The numbers that the tests compare with are not in the dataset: its authors provide them as an HDF5 file, which
 `--scicode-targets` or EM_HF_SCICODE_TARGETS names. Called by the task file.
 """
 
@@ -23,10 +23,10 @@ _ASK = (
 
 
 def load(*, background: bool = True, **source: Any) -> Any:
-    """Problems whose `problem` asks for the first step and whose `turns` ask for the others.
+    """Return problems whose `problem` asks for the first step and whose `turns` ask for the others.
 
     Args:
-        background: give each step's scientific background, as the paper's runs do.
+        background: include each step's scientific background, as the paper's runs do.
         **source: as for `em_hf.evaluation.sources.load`.
     """
     from datasets import Dataset, DatasetDict
@@ -56,7 +56,7 @@ def _question(step: dict[str, Any], background: bool) -> str:
 
 
 def grade(doc: dict[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
-    """`pass@k` of whole problems, all steps right, and `steps`: the share of steps that are right."""
+    """Return `pass@k` of whole problems (all steps right) and `steps`, the share of steps that are right."""
     targets = Targets(os.environ.get(TARGETS))
     graded = [_steps_right(doc, text, targets) for text in results[0]]
     part = sum(sum(steps) / len(steps) for steps in graded) / len(graded)
@@ -64,7 +64,7 @@ def grade(doc: dict[str, Any], results: Sequence[Sequence[str]]) -> dict[str, fl
 
 
 def _steps_right(doc: dict[str, Any], text: str, targets: "Targets") -> list[bool]:
-    """Each step's own tests, run on its function and those before it."""
+    """Return whether each step's function, with those before it, passes the step's own tests."""
     answers = text.split(NEXT_TURN)
     program, right = doc["imports"], []
     for place, number in enumerate(doc["numbers"]):
@@ -87,7 +87,7 @@ def _passes(
 
 
 class Targets:
-    """The numbers of the HDF5 file: a group a step and test case, with one entry, or several for a tuple.
+    """The targets in the HDF5 file: a group per step and test case, with one entry, or several for a tuple.
 
     Raises:
         ValueError: no file was named.
@@ -107,7 +107,7 @@ class Targets:
         self.file = h5py.File(path, "r")
 
     def of(self, step: str, case: int) -> Any:
-        """The target of a test case: a number, an array, a text, or a tuple of these."""
+        """Return the target of a test case: a number, an array, a string, or a tuple of these."""
         entries = [self._value(entry) for entry in self.file[f"{step}/test{case}"].values()]
         return entries[0] if len(entries) == 1 else tuple(entries)
 

@@ -1,8 +1,8 @@
-"""The system calls that a program does without: a filter in the kernel, for x86-64 and AArch64.
+"""The system calls denied to a program: a seccomp filter for x86-64 and AArch64.
 
-Part of the inside of the sandbox, with the standard library alone. What is denied either reaches outside (sockets of
-every family, signals and debugging of other processes, shared memory of System V), gets around a limit (files in
-memory, io_uring) or opens parts of the kernel that no solution of a problem needs (namespaces, mounts, BPF, keys).
+Part of the inside of the sandbox; uses only the standard library. What is denied either reaches outside (sockets of
+every family, signalling and debugging other processes, System V shared memory), bypasses a limit (files in memory,
+io_uring) or exposes parts of the kernel that no solution to a problem needs (namespaces, mounts, BPF, keys).
 """
 
 import ctypes
@@ -41,7 +41,7 @@ _DENIED = {
     "delete_module": (176, 106), "kexec_load": (246, 104), "kexec_file_load": (320, 294), "reboot": (169, 142),
     "swapon": (167, 224), "swapoff": (168, 225),
 }  # fmt: skip
-# What changes files by their paths without opening them, which Landlock does not cover; -1: not there.
+# Calls that change files by path without opening them, which Landlock does not cover; -1: does not exist.
 _PATHS = {
     "truncate": (76, 45), "chmod": (90, -1), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, -1),
     "lchown": (94, -1), "fchownat": (260, 54), "utime": (132, -1), "utimes": (235, -1), "futimesat": (261, -1),
@@ -49,17 +49,17 @@ _PATHS = {
     "lremovexattr": (198, 15), "setxattrat": (463, 463), "removexattrat": (466, 466),
 }  # fmt: skip
 _CLONE, _CLONE3, _SENDTO, _SOCKETPAIR, _PRLIMIT = (56, 220), (435, 435), (44, 206), (53, 199), (302, 261)
-_KILLS = ((62, 129), (200, 130), (234, 131))  # kill, tkill, tgkill: each has a process or thread first
+_KILLS = ((62, 129), (200, 130), (234, 131))  # kill, tkill, tgkill: each takes a process or thread id first
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 
 def filter_calls(*, own_signals_only: bool, no_changes_by_path: bool) -> bool:
-    """Deny these system calls to this process and all it starts, for good; whether the kernel does so.
+    """Deny these system calls to this process and all it starts, permanently; return whether the kernel does so.
 
     Args:
-        own_signals_only: let a process send signals to itself alone, where nothing else keeps the user's other
-            processes out of its reach. It cannot end its own children then.
-        no_changes_by_path: no `chmod` and the like, where nothing else keeps the user's other files out of its reach.
+        own_signals_only: let a process signal only itself, for when nothing else protects the user's other processes.
+            It then cannot kill its own children.
+        no_changes_by_path: deny `chmod` and the like, for when nothing else protects the user's other files.
     """
     if platform.machine() not in _MACHINES or struct.calcsize("P") != 8:
         return False
@@ -69,13 +69,13 @@ def filter_calls(*, own_signals_only: bool, no_changes_by_path: bool) -> bool:
     denied = [*_DENIED.values(), *(_PATHS.values() if no_changes_by_path else ())]
     for numbers in (pair for pair in denied if pair[which] >= 0):
         program += [(_JUMP_EQUAL, 0, 1, numbers[which]), (_RETURN, 0, 0, _DENY)]
-    # The flags of clone3 lie in memory, where a filter cannot look; without it, libraries use clone.
+    # The flags of clone3 are in memory, which a filter cannot read; without clone3, libraries use clone.
     program += [(_JUMP_EQUAL, 0, 1, _CLONE3[which]), (_RETURN, 0, 0, _ABSENT)]
     program += _unless(_CLONE[which], 0, [(_JUMP_SET, 0, 1, _NEW_NAMESPACES), (_RETURN, 0, 0, _DENY)])
-    # A connected pair is plain communication between a program's own parts; a pair of datagrams could be sent anywhere.
+    # A connected stream pair only joins a program's own parts; a datagram socket of a pair could send anywhere.
     kind = [(0x54, 0, 0, _SOCK_TYPE), (_JUMP_EQUAL, 1, 0, _SOCK_STREAM), (_RETURN, 0, 0, _DENY)]
     program += _unless(_SOCKETPAIR[which], 1, kind)
-    for half in (0, 4):  # an address is a pointer of 64 bits
+    for half in (0, 4):  # an address is a 64-bit pointer
         program += _unless(_SENDTO[which], 4, [(_JUMP_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _DENY)], half)
     program += _unless(_PRLIMIT[which], 0, [(_JUMP_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _DENY)])
     if own_signals_only:
@@ -94,6 +94,6 @@ Line = tuple[int, int, int, int]
 
 
 def _unless(number: int, argument: int, check: list[Line], half: int = 0) -> list[Line]:
-    """Lines that run `check` on half of an argument of call `number`, then load the call's number again."""
+    """Return lines that run `check` on half of an argument of call `number`, then load the call's number again."""
     lines = [(_LOAD, 0, 0, _ARGUMENTS + 8 * argument + half), *check, (_LOAD, 0, 0, _NUMBER)]
     return [(_JUMP_EQUAL, 0, len(lines), number), *lines]

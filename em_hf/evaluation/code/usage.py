@@ -1,18 +1,18 @@
-"""Which processes came from a program, and what they use together. Inside the sandbox: standard library alone."""
+"""A program's descendants and the resources they use together. Runs in the sandbox: standard library only."""
 
 import os
 from collections.abc import Iterable
 
 
 def memory_bytes(pids: Iterable[int], limit: int) -> int:
-    """Return the memory that these processes hold of their own, in bytes; pages that several share count once.
+    """Return these processes' own memory in bytes; pages that several of them share count once.
 
-    The kernel's exact figures cost more to read, so they are read only where the sum with shared pages, counted once
-    for each process, is over `limit`; a process whose figures cannot be read counts with all its pages.
+    The kernel's exact figures cost more to read, so they are read only if the sum that counts shared pages once per
+    process exceeds `limit`; a process whose figures cannot be read counts with all its pages.
     """
     processes = list(pids)
     upper = sum(map(_held, processes))
-    # One that ends meanwhile holds nothing any more: its own figure is read again.
+    # A process that ends meanwhile no longer holds anything, so its figure is read again.
     return upper if upper <= limit else sum(_share(pid) or _held(pid) for pid in processes)
 
 
@@ -38,7 +38,7 @@ def _kilobytes(path: str, names: tuple[str, ...]) -> int:
 
 
 def folder_bytes(folder: str) -> int:
-    """Return what the files in a folder and below it take up, in bytes."""
+    """Return the space in bytes taken by the files in a folder and below it."""
     total = 0
     try:
         with os.scandir(folder) as entries:
@@ -52,7 +52,7 @@ def folder_bytes(folder: str) -> int:
 
 
 def tasks_of(uid: int) -> int:
-    """Return the processes and threads of a user now, which the kernel counts towards the limit."""
+    """Return the user's current number of processes and threads, which the kernel counts towards the limit."""
     count = 0
     for process in filter(str.isdecimal, os.listdir("/proc")):
         try:
@@ -64,7 +64,7 @@ def tasks_of(uid: int) -> int:
 
 
 def descendants() -> set[int]:
-    """Return all processes that came from this one and still stand below it."""
+    """Return the ids of all current descendants of this process."""
     found: set[int] = set()
     new = {os.getpid()}
     while new := {child for pid in new for child in children(pid)} - found:
@@ -73,7 +73,7 @@ def descendants() -> set[int]:
 
 
 def children(pid: int) -> list[int]:
-    """Return those that any thread of a process has forked; none where it is gone."""
+    """Return the ids of the children forked by any thread of a process; none if it is gone."""
     found = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):

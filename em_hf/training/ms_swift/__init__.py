@@ -1,4 +1,4 @@
-"""What ms-swift loads by `--external_plugins`.
+"""What ms-swift loads with `--external_plugins`.
 
-It puts a plug-in's folder first among the places that modules are imported from, so nothing else may stand here.
+ms-swift puts a plug-in's folder first on the module search path, so nothing else may be placed here.
 """

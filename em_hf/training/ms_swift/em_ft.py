@@ -1,7 +1,7 @@
-"""EM's entropy as a loss of ms-swift: `swift sft --external_plugins FILE --loss_type em_ft`, where FILE is this file.
+"""EM's entropy as an ms-swift loss: `swift sft --external_plugins FILE --loss_type em_ft`, where FILE is this file.
 
 The loss is `em_hf.entropy_loss`, so training is off-policy: it lowers the entropy of the completions in the dataset,
-which the model wrote before. Only em-hf's core is needed, since ms-swift pins older versions of TRL and PEFT.
+which the model generated beforehand. Only em-hf's core is needed, since ms-swift pins older versions of TRL and PEFT.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ class EMFTLoss(BaseLoss):
     """Token entropy, in nats, of the completions in the dataset, averaged over the tokens of the step.
 
     Raises:
-        ValueError: when called with `loss_scale`, which weighs tokens, or under sequence parallelism, which splits
+        ValueError: when called with `loss_scale`, which weights tokens, or under sequence parallelism, which splits
             sequences over processes.
     """
 
