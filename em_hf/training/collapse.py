@@ -114,8 +114,7 @@ class EntropyCollapseCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if self.probe is not None or "loss" not in (logs or {}):  # the last log, for the whole run, has none
             return
-        for name, value in numbers_in(logs).items():
-            self._window.setdefault(name, []).append(value)
+        self._collect(logs)
         if state.global_step % self.every == 0 and self._window:
             means: dict[str, Any] = {name: math.fsum(values) / len(values) for name, values in self._window.items()}
             self._window = {}

@@ -194,8 +194,7 @@ class Plan:
         exchange = self._exchanged() / self.cluster.link
         sampling = 0.0
         if w.sampled_at_once:
-            rounds = w.batch * w.batches / w.sampled_at_once
-            sampling = rounds * (self._prefill() + w.completion * self.decode_step()["seconds"])
+            sampling = self._prefill() + w.completion * self.decode_step()["seconds"]
         training = max(compute, exchange)
         return {
             "sampling": sampling,

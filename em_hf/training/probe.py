@@ -70,10 +70,6 @@ def probe_model(
     )
 
 
-def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()]
-
-
 def _kl_to_base(model: Any, batch: Batch, temperature: float) -> float:
     """Return `Σ_t KL(π_t || π_base,t)`, nats over the sampled tokens, of a model with an adapter to the one without."""
     attention = torch.cat([batch.prompt_mask, batch.mask.long()], 1)
