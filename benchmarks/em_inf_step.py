@@ -7,6 +7,7 @@ They take turns on each batch of rows within one process, so that ratios hold on
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,29 @@ def measure(case: Case, repeats: dict[int, int], sample: int) -> list[dict[str, 
     return results
 
 
+def one_call(rows: Tensor, repeats: int) -> dict[str, dict[str, float]]:
+    """Return the seconds of calls on one row: of a row of 64 entries, with the row in the caches, and without.
+
+    The first is what any call costs. Between two calls of the last kind 128 MB of other memory are written, as a
+    model's forward pass does.
+    """
+    torch.set_num_threads(1)
+    other = torch.zeros(32 * 2**20)
+    tiny = rows[:1, :64].contiguous()
+    kinds: dict[str, list[float]] = {"any row": [], "cached": [], "not cached": []}
+    for i in range(repeats):
+        row = rows[i % len(rows)][None].clone()
+        for kind, given in (("not cached", row), ("cached", row), ("any row", tiny)):
+            if kind == "not cached":
+                other.add_(1)
+            else:
+                minimize_entropy(given, DEFAULTS)
+            start = time.perf_counter()
+            minimize_entropy(given, DEFAULTS)
+            kinds[kind].append(time.perf_counter() - start)
+    return {kind: quartiles(seconds) for kind, seconds in kinds.items()}
+
+
 def cases(quick: bool) -> list[Case]:
     """Return all cases; `quick` decodes fewer steps, so that groups are smaller."""
     model, tokenizer = smollm2()
@@ -189,6 +213,13 @@ def speed_table(results: list[dict[str, Any]]) -> str:
     return table(header, rows)
 
 
+def call_table(calls: list[dict[str, Any]]) -> str:
+    """Format what `one_call` returns, in milliseconds."""
+    kinds = list(calls[0]["seconds"])
+    rows = [[call["logits"], *(spread(call["seconds"][kind], 1e3) for kind in kinds)] for call in calls]
+    return table(["logits", *(f"{kind}, ms" for kind in kinds)], rows)
+
+
 def case_table(results: list[dict[str, Any]]) -> str:
     """Return the results that do not depend on timing, one line per case; memory is that of a batch of 8."""
     header = ["logits", "steps", "rows", "adjusted", "log p > -(H + 1.5)"]
@@ -217,11 +248,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     repeats = {1: 9, 8: 3, 32: 3} if options.quick else {1: 40, 8: 10, 32: 5}
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    results = [line for case in cases(options.quick) for line in measure(case, repeats, 2 if options.quick else 8)]
+    measured = cases(options.quick)
+    results = [line for case in measured for line in measure(case, repeats, 2 if options.quick else 8)]
     print(file=sys.stderr)
-    text = "\n\n".join([describe(record), speed_table(results), case_table(results)])
+    calls = [
+        {
+            "logits": label(vars(case) | {"vocabulary": case.rows.shape[1]}),
+            "seconds": one_call(case.rows, 9 if options.quick else 60),
+        }
+        for case in measured
+        if case.config == DEFAULTS and case.kind == "H >= 3"
+    ]
+    text = "\n\n".join(
+        [describe(record), speed_table(results), "One row, compiled, 3 steps:", call_table(calls), case_table(results)]
+    )
     print(text)
-    write(options.output, {**record, "results": results}, text)
+    write(options.output, {**record, "results": results, "calls": calls}, text)
 
 
 if __name__ == "__main__":

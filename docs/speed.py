@@ -35,9 +35,20 @@ def targets() -> Iterator[tuple[str, str, str, bool]]:
     """Yield each target: its measure, the goal, the measured value, and whether it is reached."""
     step = [r for r in record("em_inf_step-cpu")["results"] if r["kind"] in ("0.3 < H < 3", "H >= 3", "as decoded")]
     for vocabulary, steps, aim in ((49_152, 3, 15), (151_936, 3, 15), (262_144, 10, 20)):
-        of = [r["oracle_over_compiled"]["median"] for r in step if (r["vocabulary"], r["steps"]) == (vocabulary, steps)]
-        what = f"adjusted rows of {vocabulary:,} entries, {steps} steps, one thread: times as fast as autograd and Adam"
-        yield what, f"at least {aim}", f"{min(of):.1f} to {max(of):.1f}", min(of) >= aim
+        for batches in ((1,), (8, 32)):
+            of = [
+                r["oracle_over_compiled"]["median"]
+                for r in step
+                if (r["vocabulary"], r["steps"]) == (vocabulary, steps) and r["batch"] in batches
+            ]
+            batch = " and ".join(map(str, batches))
+            yield (
+                f"adjusted rows of {vocabulary:,} entries, {steps} steps, batch {batch}, one thread: times as fast as "
+                "autograd and Adam",
+                f"at least {aim}",
+                f"{min(of):.1f} to {max(of):.1f}",
+                min(of) >= aim,
+            )
     for batch, aim in ((1, 0.6), (8, 1.2)):
         of = record("decode_overhead-cpu")["results"]
         yield from share("SmolLM2's decoding step in transformers, two threads", of, "ours", batch, aim, threads=2)

@@ -246,7 +246,7 @@ def _optimize_row(z, out, active, binned, adam, threshold, steps, learning_rate,
 
 @_compile
 def _optimize_rows(
-    z, out, live, entropies, moved, binned, adam, threshold, steps, learning_rate, kl_weight, rates, epsilons
+    z, live, out, entropies, moved, binned, adam, threshold, steps, learning_rate, kl_weight, rates, epsilons
 ):
     """Run `_optimize_row` on each of the rows `[N, V]`."""
     for i in range(z.shape[0]):
@@ -265,11 +265,9 @@ def optimize_compiled(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> R
     if not len(rows):
         return None
     z = rows.float().contiguous()
-    out, keep = torch.empty_like(z), live.contiguous()
-    before = torch.empty(len(z), dtype=torch.float32, device=z.device)
-    moved = torch.empty(len(z), dtype=torch.bool, device=z.device)
     numbers = _numbers(config, z.shape[1] >= LONG_ROW)
-    arrays = [tensor.numpy() for tensor in (z, out, keep, before, moved)]
+    given = z.numpy(), live.contiguous().numpy()
+    arrays = [*given, np.empty_like(given[0]), np.empty(len(z), np.float32), np.empty(len(z), np.bool_)]
     workers = min(torch.get_num_threads(), len(z))
     if workers == 1:
         _optimize_rows(*arrays, *numbers)
@@ -277,6 +275,7 @@ def optimize_compiled(rows: Tensor, live: Tensor, config: EntropyMinConfig) -> R
         bounds = [len(z) * i // workers for i in range(workers + 1)]
         parts = [[array[low:high] for array in arrays] for low, high in pairwise(bounds)]
         list(_threads(workers).map(lambda part: _optimize_rows(*part, *numbers), parts))
+    out, before, moved = map(torch.from_numpy, arrays[2:])
     if rows.dtype == torch.float64:  # the displacements are float32, the logits are not
         out = torch.where(moved[:, None] & z.isfinite(), rows + (out - z), rows)
     elif rows.dtype != torch.float32:

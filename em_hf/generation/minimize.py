@@ -22,10 +22,8 @@ from em_hf.generation.config import EntropyMinConfig
 
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
-# A logit this far below the largest has probability 0 in float32; banned tokens are put here.
-_NOTHING = -1e4
-# On a CPU, rows of at least this many entries are processed one by one, so that they stay in the cache.
-LONG_ROW = 8192
+_NOTHING = -1e4  # from the largest logit to one of probability 0 in float32; banned tokens are put here
+LONG_ROW = 8192  # entries from which a CPU processes rows one by one, so that they stay in the cache
 
 Result = tuple[Tensor, Tensor, Tensor]  # new rows [N, V], entropies before [N], whether each changed [N]
 # Faster backends by type of device; they return None for rows left to the plain implementation. See `backends.py`.
@@ -112,6 +110,8 @@ def entropy_min_step(
     """
     rows, live = _rows(logits, active)
     out, before, adjusted = (_optimize if config.method == "logit_optimization" else _temper)(rows, live, config)
+    if logits.dim() == 2:
+        return out, before, adjusted
     return out.view(logits.shape), before.view(logits.shape[:-1]), adjusted.view(logits.shape[:-1])
 
 
@@ -120,10 +120,10 @@ def _rows(logits: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
     if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.dim() == 0 or logits.shape[-1] == 0:
         raise ValueError(f"logits must be floating point of shape [..., V], not {_kind(logits)}")
     rows = logits.detach().reshape(-1, logits.shape[-1])
-    active = torch.ones(logits.shape[:-1], dtype=torch.bool, device=rows.device) if active is None else active
-    shape = list(logits.shape[:-1])
-    if not isinstance(active, Tensor) or active.dtype != torch.bool or list(active.shape) != shape:
-        raise ValueError(f"active must be bool of shape {shape}, not {_kind(active)}")
+    if active is None:
+        return rows, torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    if not isinstance(active, Tensor) or active.dtype != torch.bool or active.shape != logits.shape[:-1]:
+        raise ValueError(f"active must be bool of shape {list(logits.shape[:-1])}, not {_kind(active)}")
     return rows, active.reshape(-1).to(rows.device)
 
 
