@@ -125,24 +125,24 @@ def _bin(w):
 
 
 @_compile
-def _sort_out(z, top, e, edge, likely, mass):
-    """Add the 2^w in `e` to the bins in `mass`, and write the indices of the likely entries into `likely`.
+def _sort_out(z, top, e, edge, bins, likely, mass):
+    """Write each entry's bin into `bins`, add the 2^w in `e` to `mass` by bin, and list the likely entries in `likely`.
 
-    Returns the number of likely entries, those in a bin below `edge`; the contents of these bins are not used.
+    Returns the number of likely entries, those in a bin below `edge`; the masses of these bins are not used.
     """
     count = 0
-    bins = np.empty(_BLOCK, np.int32)
     for start in range(0, z.size, _BLOCK):
-        size, found = min(_BLOCK, z.size - start), 0
-        for j in range(size):
-            bins[j] = _bin((z[start + j] - top) * _LOG2_E)
-            found += bins[j] < edge
-        for j in range(size):
-            mass[bins[j]] += e[start + j]
+        end, found = min(start + _BLOCK, z.size), 0
+        for i in range(start, end):
+            number = _bin((z[i] - top) * _LOG2_E)
+            bins[i] = number
+            found += number < edge
+        for i in range(start, end):
+            mass[bins[i]] += e[i]
         if found:
-            for j in range(size):
-                if bins[j] < edge:
-                    likely[count] = start + j
+            for i in range(start, end):
+                if bins[i] < edge:
+                    likely[count] = i
                     count += 1
     return count
 
@@ -220,7 +220,10 @@ def _optimize_row(z, out, active, binned, adam, threshold, steps, learning_rate,
     if binned:
         edge = np.int32(min(max((_MARGIN - mean) * _BINS_PER_UNIT + _F(1), _F(0)), _F(_BINS)))
     likely, mass = np.empty(z.size, np.int32), np.zeros(_BINS, np.float32)
-    count = _sort_out(z, top, out, edge, likely, mass) if edge < _BINS else _all(likely)
+    bins = np.empty(
+        z.size if edge < _BINS else 0, np.uint16
+    )  # indexing by signed numbers would check for negative ones
+    count = _sort_out(z, top, out, edge, bins, likely, mass) if edge < _BINS else _all(likely)
     n = count + (_BINS - edge)
     w, count_of = np.empty(n, np.float32), np.ones(n, np.float32)
     for i in range(count):
@@ -235,10 +238,10 @@ def _optimize_row(z, out, active, binned, adam, threshold, steps, learning_rate,
         shift[i] *= _LN2
     if edge < _BINS:
         table = mass  # the masses are no longer needed
-        for i in range(_BINS):  # an entry that rounding moves across the edge gets the first bin's shift
-            table[i] = shift[count + max(i - edge, 0)]
+        for i in range(edge, _BINS):
+            table[i] = shift[count + i - edge]
         for i in range(z.size):
-            out[i] = z[i] + table[_bin((z[i] - top) * _LOG2_E)]
+            out[i] = z[i] + table[bins[i]]
     for i in range(count):
         out[likely[i]] = z[likely[i]] + shift[i]
     return entropy, True
