@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.common import describe, environment, interleaved, quartiles, ratios, spread, table, write
 from benchmarks.rows import by_entropy, decoded_rows, flat_rows, smollm2, stretched
 from em_hf import EntropyMinConfig, minimize_entropy
-from em_hf.generation import backends
+from em_hf.generation import backends, compiled
 from em_hf.generation.binned import optimize_binned
 from em_hf.generation.compiled import optimize_compiled
 from tests.reference import minimize_entropy_row
@@ -151,27 +151,39 @@ def measure(case: Case, repeats: dict[int, int], sample: int) -> list[dict[str, 
     return results
 
 
-def one_call(rows: Tensor, repeats: int) -> dict[str, dict[str, float]]:
-    """Return the seconds of calls on one row: of a row of 64 entries, with the row in the caches, and without.
+def parts(row: Tensor) -> dict[str, Callable[[], object]]:
+    """Return calls on one row `[1, V]` and on what they consist of.
 
-    The first is what any call costs. Between two calls of the last kind 128 MB of other memory are written, as a
-    model's forward pass does.
+    "any row" is a row of 64 entries: what every call costs. Before "not cached" other memory is written, as by a
+    model's forward pass. "largest" and "sums" are the passes that a row below the threshold takes, too; "row" is all
+    that is compiled.
     """
+    z, out, numbers = row[0].numpy(), torch.empty_like(row[0]).numpy(), compiled._numbers(DEFAULTS, True)
+    top = compiled._largest(z)
+    return {
+        "any row": lambda: minimize_entropy(row[:, :64], DEFAULTS),
+        "not cached": lambda: minimize_entropy(row, DEFAULTS),
+        "cached": lambda: minimize_entropy(row, DEFAULTS),
+        "largest": lambda: compiled._largest(z),
+        "sums": lambda: compiled._sums(z, top, out),
+        "row": lambda: compiled._optimize_row(z, out, True, *numbers),
+    }
+
+
+def one_call(rows: Tensor, repeats: int) -> dict[str, dict[str, float]]:
+    """Return the seconds of `parts`, on one thread."""
     torch.set_num_threads(1)
-    other = torch.zeros(32 * 2**20)
-    tiny = rows[:1, :64].contiguous()
-    kinds: dict[str, list[float]] = {"any row": [], "cached": [], "not cached": []}
+    other = torch.zeros(32 * 2**20)  # 128 MB
+    found: dict[str, list[float]] = {}
     for i in range(repeats):
-        row = rows[i % len(rows)][None].clone()
-        for kind, given in (("not cached", row), ("cached", row), ("any row", tiny)):
-            if kind == "not cached":
+        for name, call in parts(rows[i % len(rows)][None].clone()).items():
+            call()
+            if name == "not cached":
                 other.add_(1)
-            else:
-                minimize_entropy(given, DEFAULTS)
             start = time.perf_counter()
-            minimize_entropy(given, DEFAULTS)
-            kinds[kind].append(time.perf_counter() - start)
-    return {kind: quartiles(seconds) for kind, seconds in kinds.items()}
+            call()
+            found.setdefault(name, []).append(time.perf_counter() - start)
+    return {name: quartiles(seconds) for name, seconds in found.items()}
 
 
 def cases(quick: bool) -> list[Case]:
