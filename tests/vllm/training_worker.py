@@ -1,6 +1,7 @@
-"""`python -m tests.vllm.training_worker FILE`: train with vLLM beside the trainer; what was found, as JSON.
+"""`python -m tests.vllm.training_worker FILE [PROMPTS.jsonl]`: train with vLLM beside the trainer; results as JSON.
 
-EM-FT and EM-RL-sequence over three seeds, sampled by vLLM and by transformers.
+The pocket reasoner by EM-FT and EM-RL-sequence over three seeds, sampled by vLLM and by transformers; with a file of
+questions SmolLM2 for a few steps on them.
 """
 
 import json
@@ -22,6 +23,7 @@ from em_hf.models import load_model
 from em_hf.pocket import problems
 from em_hf.training.vllm import prepare_engine
 from tests.reference import entropy
+from tests.smollm2 import smollm2_folder
 
 SEEDS = (0, 1, 2)
 STEPS = {"em-ft": 12, "em-rl-sequence": 12}
@@ -137,7 +139,28 @@ def large_steps(rows: list[dict[str, str]], *, synced: bool) -> list[float]:
     return distances
 
 
+def smollm2(file: str) -> dict[str, Any]:
+    """The distances and entropies of three steps of SmolLM2 on the shortest questions, by each method."""
+    lines = Path(file).read_text(encoding="utf-8").splitlines()
+    questions = sorted((json.loads(line)["question"] for line in lines), key=len)[:8]
+    rows = [{"prompt": [{"role": "user", "content": question}]} for question in questions]
+    found = {}
+    for method in STEPS:
+        model, tokenizer = load_model(str(smollm2_folder()), device="cpu")
+        settings = {
+            "max_steps": 3,
+            "per_device_train_batch_size": 4,
+            "max_completion_length": 24,
+            "learning_rate": 1e-4,
+        }
+        t = trainer(method, model, tokenizer, rows, use_vllm=True, seed=0, **settings)
+        distances = watch(t)
+        t.train()
+        found[method] = {"distances": distances, "entropy": [log["entropy"] for log in t.state.log_history[:-1]]}
+    return found
+
+
 if __name__ == "__main__":
     prepare_engine()
     one_engine()
-    Path(sys.argv[1]).write_text(json.dumps(pocket()))
+    Path(sys.argv[1]).write_text(json.dumps(smollm2(*sys.argv[2:]) if sys.argv[2:] else pocket()))
