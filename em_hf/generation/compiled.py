@@ -27,6 +27,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from llvmlite.binding import ffi
 from numba import njit, types
 from numba.extending import intrinsic
 from torch import Tensor
@@ -34,6 +35,10 @@ from torch import Tensor
 from em_hf.generation.backends import register_backend
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.minimize import ADAM_BETA1, ADAM_BETA2, LONG_ROW, Result, adam_scales
+
+# llvmlite's library gives a function for any attribute that it is asked for, `__dict__` too. Code that reads the
+# attributes of all imported modules, as vLLM's CPU build does when its engine starts, would fail on it.
+ffi.lib._fntab.setdefault("__dict__", {})
 
 _F = np.float32
 _LOG2_E, _LN2 = _F(1 / math.log(2)), _F(math.log(2))

@@ -405,3 +405,11 @@ def test_rows_over_several_threads_are_the_same_rows() -> None:
         torch.set_num_threads(threads)
     for one, other in zip(*results):
         torch.testing.assert_close(one, other, equal_nan=True, atol=0, rtol=0)
+
+
+def test_code_that_looks_through_all_modules_gets_past_numbas_library() -> None:
+    """As vLLM's CPU build does when an engine starts: `vars` of everything that has a `__dict__`."""
+    from llvmlite.binding import ffi
+
+    assert hasattr(ffi.lib, "__dict__") and vars(ffi.lib).get("kernel") is None
+    assert callable(ffi.lib.LLVMPY_GetVersionInfo)  # what is there is still found
