@@ -37,7 +37,7 @@ def main(kind: str, model: str) -> None:
     speculative = {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 3, "prompt_lookup_min": 1}
     llm = LLM(
         model,
-        dtype="bfloat16",
+        dtype="float32",
         max_model_len=256,
         enforce_eager=True,
         max_num_seqs=8,

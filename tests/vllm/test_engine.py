@@ -1,4 +1,4 @@
-"""A real engine (V1 runner, CPU, bfloat16) on SmolLM2, through vLLM's offline API."""
+"""A real engine (V1 runner, CPU) on SmolLM2, through vLLM's offline API."""
 
 from typing import Any
 

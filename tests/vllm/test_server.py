@@ -20,7 +20,7 @@ MODEL = "smollm2"
 def client(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     log = tmp_path_factory.mktemp("serve") / "log.txt"
     command = [sys.executable, "-m", "tests.vllm.serve", str(smollm2), "--served-model-name", MODEL]
-    command += ["--dtype", "bfloat16", "--max-model-len", "512"]
+    command += ["--dtype", "float32", "--max-model-len", "512"]
     command += ["--enforce-eager", "--max-num-seqs", "8", "--kv-cache-memory-bytes", str(2**29)]
     # A process of its own for the engine, as servers have it.
     with served(command, log, environment={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, cwd=ROOT) as url:
