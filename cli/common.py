@@ -45,7 +45,8 @@ def load_libraries(*sources: str | None) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub, transformers and datasets when they are imported
         if "huggingface_hub.constants" in sys.modules:
             sys.modules["huggingface_hub.constants"].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|vllm")
+    warnings.filterwarnings("once", message="TRL currently supports vLLM")  # at every import otherwise
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
