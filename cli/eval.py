@@ -110,7 +110,12 @@ def strategies_of(
     names: tuple[str, ...], options: dict[str, Any], stored: EntropyMinConfig | None = None
 ) -> list[Strategy]:
     """Return the strategies with the given options, which override the EM-INF settings stored with the model."""
-    return make_strategies(names, {name: options.get(name) for name in KINDS}, stored)
+    return make_strategies(names, shared_settings(options), stored)
+
+
+def shared_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings given by options of their own, for all strategies that have them."""
+    return {name: options[name] for name in KINDS if options.get(name) is not None}
 
 
 def names_of(options: dict[str, Any], compared: bool) -> tuple[str, ...]:
@@ -262,7 +267,7 @@ def _tuned(
     def say(trial: Any) -> None:
         note(f"tuning {trial.strategy}: {100 * trial.accuracy:.1f}% with {trial.settings}")
 
-    return tune(strategies, options["tune"], accuracy, say, [name for name in KINDS if options.get(name) is not None])
+    return tune(strategies, options["tune"], accuracy, say, shared_settings(options))
 
 
 def _vllm(options: dict[str, Any]) -> tuple[Any, None, EntropyMinConfig | None]:

@@ -6,7 +6,6 @@ on speed from benchmarks/results, and llms.txt from the pages themselves. versio
 to it, and a test compares it with pyproject.toml and constraints*.txt.
 """
 
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -21,7 +20,7 @@ from em_hf.settings import settings_table
 from em_hf.training.settings import RunSettings, recipe_settings
 
 from .notebooks import notebook_page
-from .speed import speed_page
+from .speed import record, speed_page
 
 DOCS = Path(__file__).parent
 ROOT = Path(em_hf.__file__).resolve().parents[1]
@@ -117,8 +116,7 @@ def share(figure: dict[str, float]) -> str:
 
 def lab_rows() -> dict[str, dict]:
     """Return what the committed lab measured, by method; "base" is the untouched model."""
-    lab = json.loads((ROOT / "benchmarks" / "results" / "lab.json").read_text(encoding="utf-8"))
-    return {row.get("method") or "base": row for row in lab["methods"]}
+    return {row.get("method") or "base": row for row in record("lab")["methods"]}
 
 
 def versions_page() -> str:

@@ -225,9 +225,8 @@ def _optimize_row(z, out, active, binned, adam, threshold, steps, learning_rate,
     if binned:
         edge = np.int32(min(max((_MARGIN - mean) * _BINS_PER_UNIT + _F(1), _F(0)), _F(_BINS)))
     likely, mass = np.empty(z.size, np.int32), np.zeros(_BINS, np.float32)
-    bins = np.empty(
-        z.size if edge < _BINS else 0, np.uint16
-    )  # indexing by signed numbers would check for negative ones
+    # Unsigned, so that indexing by them does not check for negative numbers.
+    bins = np.empty(z.size if edge < _BINS else 0, np.uint16)
     count = _sort_out(z, top, out, edge, bins, likely, mass) if edge < _BINS else _all(likely)
     n = count + (_BINS - edge)
     w, count_of = np.empty(n, np.float32), np.ones(n, np.float32)

@@ -48,7 +48,7 @@ def test_an_engine_that_is_not_sent_the_weights_shows(pocket: dict[str, Any]) ->
     """The distance above would tell: with large steps it is far beyond rounding where the sync is dropped."""
     kept, dropped = pocket["sync"]["kept"], pocket["sync"]["dropped"]
     assert dropped[0] < ROUNDING  # before the first step the two are one model
-    assert dropped[-1] > 2 * ROUNDING and dropped[-1] > 4 * kept[-1]
+    assert dropped[-1] > 0.1 and dropped[-1] > 4 * kept[-1]
 
 
 @pytest.mark.timeout(1600)
