@@ -188,6 +188,8 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, first: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.epilog:
+            self.epilog = f"\b\n{self.epilog}"  # click leaves the line whole, so that the example can be copied
         self.first = None if first is None else set(first)
         debug = Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
         self.params.append(debug)
@@ -208,7 +210,7 @@ class Command(click.Command):
         hidden = 0
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is None:
+            if record is None or isinstance(param, click.Argument):  # the command's text explains its arguments
                 continue
             own = isinstance(param, Option) and param.name not in ("help_all", "debug")
             if own and not everything and param.name not in (self.first or ()):

@@ -1,6 +1,7 @@
 """The command line as a whole: errors as one line, near names, exit codes, completion, and what is checked first."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,10 @@ def test_every_command_has_debug_and_help_in_groups() -> None:
     for name in COMMANDS:
         result = run(name, "--help")
         assert result.exit_code == 0 and "--debug" in result.stdout and "Help:" in result.stdout, name
+        assert not re.search(r"^ +\[[A-Z]+\]$", result.stdout.split("Help:")[1], re.M), "an argument among the options"
+        command = cli.get_command(click.Context(cli), name)
+        example = ((command and command.epilog) or "").strip("\b\n")
+        assert f"\n  {example}\n" in result.stdout if example else name in ("push", "env"), name
         every = run(name, "--help-all")
         assert every.exit_code == (0 if "--help-all" in result.stdout else 2)
 
