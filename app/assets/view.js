@@ -1,6 +1,7 @@
 // The view itself: two panes, the chart, the numbers, the distribution of the chosen token, and the way out.
 const TWO_MODELS = element.querySelector(".em-view").dataset.kind === "models";
-let run = null, selected = null, hovered = null, nearest = () => 0, drawing = false, listening = false;
+let run = null, selected = null, hovered = null, nearest = () => 0, drawing = false, redrawn = 0, listening = false;
+const REDRAW_MS = 250;
 
 const status = make("div", { class: "em-status", role: "status", "aria-live": "polite" });
 const panes = [0, 1].map((which) => {
@@ -70,15 +71,19 @@ function grow() {
   });
 }
 
+// While tokens stream in, the chart and the numbers follow a few times a second: on a laptop the page shares the
+// processor with the decode.
 function redraw() {
   if (drawing) return;
   drawing = true;
-  requestAnimationFrame(() => {
+  const wait = run && run.live ? Math.max(0, redrawn + REDRAW_MS - performance.now()) : 0;
+  setTimeout(() => requestAnimationFrame(() => {
     drawing = false;
+    redrawn = performance.now();
     nearest = chart(svg, run, hovered ?? selected);
     rescale();
     tellNumbers();
-  });
+  }), wait);
 }
 
 function rewrite() {
@@ -200,7 +205,7 @@ function waysOut() {
 }
 
 function say(text, kind = "") {
-  status.className = `em-status ${kind}`;
+  status.className = `em-status ${kind}${kind === "busy" && !(run && run.live) ? " em-waiting" : ""}`;
   status.textContent = text;
   element.firstElementChild.dataset.state = kind || "idle";
 }

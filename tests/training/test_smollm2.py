@@ -17,14 +17,14 @@ from em_hf.training.prepare import load_data
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
 
-TOKENS = 24
+TOKENS = 16
 
 
 @pytest.fixture(scope="module")
 def prompts(shared_data: Path) -> list[str]:
-    """The four shortest questions of GSM8K's training split."""
+    """The two shortest questions of GSM8K's training split."""
     lines = (shared_data / "gsm8k_train.jsonl").read_text(encoding="utf-8").splitlines()
-    return sorted((json.loads(line)["question"] for line in lines), key=len)[:4]
+    return sorted((json.loads(line)["question"] for line in lines), key=len)[:2]
 
 
 def test_three_steps_of_lora_lower_the_entropy_and_the_adapter_saves_loads_and_decodes(
@@ -39,9 +39,9 @@ def test_three_steps_of_lora_lower_the_entropy_and_the_adapter_saves_loads_and_d
             "device": "cpu",
             "lora": True,
             "steps": 3,
-            "batch_size": 4,
+            "batch_size": 2,
             "num_generations": 2,
-            "learning_rate": 1e-3,
+            "learning_rate": 4e-4,
             "loss_reduction": "token_mean",
             "max_completion_length": TOKENS,
             "eval_problems": 0,
@@ -60,10 +60,10 @@ def test_three_steps_of_lora_lower_the_entropy_and_the_adapter_saves_loads_and_d
     after = measure(model, tokenizer, prompts, None, name="after", max_new_tokens=TOKENS, samples=4)
     with model.disable_adapter():
         before = measure(model, tokenizer, prompts, None, name="before", max_new_tokens=TOKENS, samples=4)
-    assert after.entropy < 0.8 * before.entropy
+    assert after.entropy < 0.8 * before.entropy, (after.entropy, before.entropy)
 
     enable_entropy_min(model)
-    batch = encode_prompts(tokenizer, prompts[:2])
+    batch = encode_prompts(tokenizer, prompts)
     trace = EntropyTrace()
     torch.manual_seed(0)
     out = model.generate(**batch, do_sample=True, max_new_tokens=8, entropy_min=True, entropy_trace=trace)
@@ -84,7 +84,7 @@ def test_every_method_takes_three_steps_with_lora_on_real_prompts(
 ) -> None:
     """Through the chat template; the base weights stay, the adapter moves wherever there is something to learn."""
     lines = (shared_data / "gsm8k_train.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = sorted(map(json.loads, lines), key=lambda row: len(row["question"]))[:4]
+    rows = sorted(map(json.loads, lines), key=lambda row: len(row["question"]))[:2]
     data = tmp_path / "prompts.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = RunSettings.resolve(
@@ -96,7 +96,7 @@ def test_every_method_takes_three_steps_with_lora_on_real_prompts(
             "lora": True,
             "lora_rank": 4,
             "steps": 3,
-            "batch_size": 4,
+            "batch_size": 2,
             "num_generations": 2,
             "learning_rate": 1e-3,
             "max_completion_length": 10,
