@@ -55,7 +55,7 @@ class Story:
         """Add a step to the solution and return its result; OutOfRange where that is not a number we use."""
         a, b = number(left), number(right)
         value = _OPERATIONS[operation](a, b)
-        if not SMALLEST <= value <= self.largest or (operation == "÷" and value * b != a):
+        if value < SMALLEST or max(a, b, value) > self.largest or (operation == "÷" and value * b != a):
             raise OutOfRange
         self.steps.append(Step(sentence, left, operation, right, of_fewer))
         return Quantity(value, len(self.steps) - 1)

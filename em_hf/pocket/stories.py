@@ -484,7 +484,7 @@ def two_prices(t: Teller, length: int) -> None:
         _needs(a > b)
         t.say(t.pick(
             f"{the[0]} {costs} {t.dollars(a)} and {the[1]} {costs} {t.dollars(b)}.",
-            f"{the[0]} {costs} {t.dollars(a)}. {the[1]} {costs} {t.dollars(b)}.",
+            f"{the[0]} {costs} {t.dollars(a)}. {capital(the[1])} {costs} {t.dollars(b)}.",
         ))  # fmt: skip
         t.say(t.pick(
             f"How much more does the {wares[0]} cost?", f"How much more expensive is the {wares[0]}?",
@@ -496,7 +496,7 @@ def two_prices(t: Teller, length: int) -> None:
     if length == 1:
         t.say(t.pick(
             f"{the[0]} {costs} {t.dollars(a)} and {the[1]} {costs} {t.dollars(b)}.",
-            f"{the[0]} {costs} {t.dollars(a)}. {the[1]} {costs} {t.dollars(b)}.",
+            f"{the[0]} {costs} {t.dollars(a)}. {capital(the[1])} {costs} {t.dollars(b)}.",
             f"{who.start} {t.verb(who, 'buys', 'bought')} a {wares[0]} for {t.dollars(a)} and a {wares[1]} for {t.dollars(b)}.",
             f"{who.start} {t.verb(who, 'pays', 'paid')} {t.dollars(a)} for {the[0]} and {t.dollars(b)} for {the[1]}.",
         ))  # fmt: skip
@@ -739,13 +739,16 @@ def totals(t: Teller, length: int) -> None:
         now = t.story.work_out(f"Together there are {{}} {general}.", now, "+", n)
     if length == n_groups:
         n = t.part_of(now)
-        t.say(t.pick(
-            f"{n} of them {t.tense(t.any_of(words.ACCIDENTS[2:6] if not living else (('leave', 'left'), ('go away', 'went away'))))}.",
-            f"{n} {are} {t.pick('asleep', 'gone', 'missing', 'young', 'new')}. The others are {t.pick('awake', 'there', 'old')}."
-            if living else f"{n} {are} {t.pick('gone', 'missing', 'taken away', 'broken')}. The others are {t.pick('fine', 'there')}.",
-        ))  # fmt: skip
+        of_two = (("asleep", "awake"), ("young", "old"), ("outside", "inside")) if living else (("broken", "fine"), ("old", "new"), ("wet", "dry"))
+        one, rest = t.any_of(of_two)
+        if t.chance(0.5):
+            befalls = (("leave", "left"), ("go away", "went away")) if living else words.ACCIDENTS[2:6]
+            t.say(f"{t.then()}{n} of them {t.tense(t.any_of(befalls))}.")
+            t.say(t.pick("How many are left?", f"How many {general} are left?", f"How many {general} remain?"))
+        else:
+            t.say(t.pick(f"{n} {are} {one}.", f"{n} of them {are} {one}, the others {are} {rest}."))
+            t.say(t.pick(f"How many {are} {rest}?", f"How many {are} not {one}?"))
         t.story.work_out(f"That leaves {{}} {general}.", now, "-", n)
-        t.say(t.pick("How many are left?", f"How many {general} are left?", "How many others are there?", "How many remain?"))
         return
     t.say(t.pick(
         f"How many {general} is that?", f"How many {general} are there?", f"How many {general} are there in all?",
@@ -838,9 +841,11 @@ def part_of_whole(t: Teller, length: int) -> None:
     else:
         t.say(t.pick(f"{listed[0]}.", f"{parts[0]} of them are {first[0]}."))
     other = {"ill": "well", "absent": "present", "broken": "fine", "missing": "there", "dirty": "clean", "wet": "dry"}.get(first[-1])
-    asked = [f"How many {who} are not {first[0]}?"] if n_parts == 1 else []
-    asked += ["How many are left?", f"How many other {who} are there?", "How many are the others?", f"How many {who} are left?"]
+    asked = [f"How many other {who} are there?", "How many are the others?"]
+    asked += [f"How many {who} are not {first[0]}?"] * 2 if n_parts == 1 else [f"How many {who} are neither?"] if n_parts == 2 else []
     asked += [f"How many {who} are {other}?"] * 3 if other else []
+    gone = {"absent", "away", "outside", "missing", "sold", "ill", "broken", "in the garden", "on the bus"}
+    asked += [f"How many {who} are left?", "How many are left?", f"How many {who} remain?"] if gone.issuperset(first) else []
     t.say(t.any_of(asked))
 
 
