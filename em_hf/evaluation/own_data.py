@@ -6,6 +6,7 @@ from typing import Any
 from em_hf.data import Prompts
 from em_hf.evaluation.answering import chat_text
 from em_hf.evaluation.grading import all_samples, maths
+from em_hf.settings import at_level
 
 MAX_NEW_TOKENS = 256
 
@@ -34,7 +35,7 @@ def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, 
         return DatasetDict({split: Dataset.from_list(_rows(data)) for split, data in splits.items()})
 
     return {
-        "task": task_name(problems.name),
+        "task": at_level(task_name(problems.name), problems.level),
         "custom_dataset": load,
         "output_type": "generate_until",
         "test_split": "test",
