@@ -239,12 +239,12 @@ def _validation(options: dict[str, Any], how: dict[str, Any]) -> Any:
     Args:
         how: their level and columns, as for `load_prompts`.
     """
-    from em_hf.data import load_prompts
+    from em_hf.data import load_prompts, local_file
 
     name, limit = options["validation"], options["tune_problems"]
-    if name is not None:
+    if name not in (None, options["dataset"]):
         return load_prompts(name, split="validation", limit=limit, **how)
-    if Path(options["dataset"]).suffix or options["split"] == "validation":
+    if local_file(options["dataset"]) or options["split"] == "validation":
         raise ValueError(
             f"--tune needs validation problems, and {options['dataset']} has none besides those it is evaluated on: "
             "give them with --validation, or leave --tune out"

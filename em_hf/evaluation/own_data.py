@@ -7,6 +7,7 @@ from em_hf.data import Prompts
 from em_hf.evaluation.answering import chat_text
 from em_hf.evaluation.grading import all_samples, maths
 from em_hf.settings import at_level
+from em_hf.tables import kind_of
 
 MAX_NEW_TOKENS = 256
 
@@ -54,7 +55,7 @@ def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, 
 def task_name(dataset: str) -> str:
     """Return a dataset's task name: the file name without its suffix, or the Hub id with a hyphen for the slash."""
     path = Path(dataset)
-    name = path.stem if path.suffix else dataset
+    name = path.stem if kind_of(path) else dataset
     return name.replace("/", "-").replace(" ", "-")
 
 

@@ -155,6 +155,24 @@ def test_hard_problems_are_evaluated_named_and_kept_apart_from_plain_ones(tmp_pa
     assert done.returncode == 1 and "(level was 'hard', now 'plain')" in done.stderr.splitlines()[-1]
 
 
+def test_a_hub_dataset_with_a_dot_in_its_name_is_tuned_on_its_validation_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    from em_hf.pocket import problems
+
+    def load_dataset(name: str, config: str | None, *, split: str) -> datasets.Dataset:
+        return datasets.Dataset.from_list(
+            [{"prompt": p["prompt"], "answer": p["answer"]} for p in problems(split, 3, 0)]
+        )
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    done = em_hf("--dataset", "owner/herd-v1.5", "--strategy", "min-p", "--tune", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("owner-herd-v1.5: 3 problems") and done.stderr.count("tuning min-p") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -168,6 +186,7 @@ def test_hard_problems_are_evaluated_named_and_kept_apart_from_plain_ones(tmp_pa
         (["--compare", "top-p:threshold=0.2"], 2, "strategy top-p has no setting 'threshold'; it has temperature"),
         (["--compare", "em-inf,em-inf"], 2, "two strategies are named em-inf"),
         (["--dataset", "own.jsonl", "--tune", "2"], 1, "--tune needs validation problems"),
+        (["--dataset", "own.jsonl", "--validation", "own.jsonl", "--tune", "2"], 1, "own.jsonl has none besides those"),
         (["--level", "easy"], 2, "--level is 'easy', but must be one of plain, hard"),
         (["--level", "hard", "--dataset", "own.jsonl"], 2, "level is hard, but own.jsonl has no levels"),
         (["--level", "hard", "--dataset", "pocket-fewer"], 2, "level is hard, but pocket-fewer has no levels"),

@@ -84,7 +84,7 @@ def test_without_answers_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "name"),
-    [("a/b c.jsonl", "b-c"), ("openai/gsm8k", "openai-gsm8k"), ("pocket", "pocket")],
+    [("a/b c.jsonl", "b-c"), ("a/b-v1.5", "a-b-v1.5"), ("openai/gsm8k", "openai-gsm8k"), ("pocket", "pocket")],
 )
 def test_a_task_is_named_for_its_data(dataset: str, name: str) -> None:
     assert task_name(dataset) == name
