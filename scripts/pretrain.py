@@ -18,7 +18,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,7 +36,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from em_hf.pocket.problems import problems, stories
+from em_hf.pocket.problems import LEVELS, problems, split_of, stories
 from em_hf.pocket.steps import LARGEST, LARGEST_HARD, OutOfRange, Story
 from em_hf.pocket.stories import bare
 from em_hf.pocket.teller import Teller
@@ -195,7 +194,7 @@ def _work(rank: int, plan: Plan, meeting: str) -> None:
         rows = next(data)
         if step < begun:
             continue
-        ids, labels = padded([row.ids() for row in rows], tokenizer.pad_token_id)
+        ids, labels = padded(rows, tokenizer.pad_token_id)
         # Padding stands on the right, where a causal model does not see it: no attention mask is needed.
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
@@ -226,11 +225,8 @@ class Row:
     prompt: list[int]
     solution: list[int]
 
-    def ids(self) -> tuple[list[int], list[int]]:
-        return self.prompt, self.solution
 
-
-def batches(tokenizer: PreTrainedTokenizerBase, plan: Plan, rank: int) -> Iterator[list[Row]]:
+def batches(tokenizer: Any, plan: Plan, rank: int) -> Iterator[list[Row]]:
     """The problems of each step for one worker. Slips come in the last part of the training."""
     seed = plan.seed * 1000 + rank
     kinds = {
@@ -261,8 +257,6 @@ def _mixed(made: Callable[[float, int], Iterator[Story]]) -> Iterator[Story]:
 
 def sums(rng: Random) -> Iterator[Story]:
     """Bare sums of one step or two, a third of them with the numbers of hard problems."""
-    from em_hf.pocket.problems import split_of
-
     while True:
         story = Story(largest=LARGEST_HARD if rng.random() < 0.35 else LARGEST)
         try:
@@ -273,49 +267,39 @@ def sums(rng: Random) -> Iterator[Story]:
             yield story
 
 
-def taught(tokenizer: PreTrainedTokenizerBase, story: Story, rng: Random, slips: float) -> Row:
+def taught(tokenizer: Any, story: Story, rng: Random, slips: float) -> Row:
     """A problem as an example, each step with a slip at the rate of `slips`."""
     solution = story.solution(story.draw_slips(rng, slips))
     return Row(tokenizer(story.prompt).input_ids, [*tokenizer("\n" + solution).input_ids, tokenizer.eos_token_id])
 
 
-def padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, Tensor]:
+def padded(rows: list[Row], pad: int) -> tuple[Tensor, Tensor]:
     """Token ids and labels, both `[rows, longest]`: the loss is on the solutions and their ends."""
-    longest = max(len(prompt) + len(solution) for prompt, solution in rows)
+    longest = max(len(row.prompt) + len(row.solution) for row in rows)
     ids = torch.full((len(rows), longest), pad)
     labels = torch.full((len(rows), longest), IGNORED)
-    for i, (prompt, solution) in enumerate(rows):
-        end = len(prompt) + len(solution)
-        ids[i, :end] = torch.tensor(prompt + solution)
-        labels[i, len(prompt) : end] = torch.tensor(solution)
+    for i, row in enumerate(rows):
+        end = len(row.prompt) + len(row.solution)
+        ids[i, :end] = torch.tensor(row.prompt + row.solution)
+        labels[i, len(row.prompt) : end] = torch.tensor(row.solution)
     return ids, labels
 
 
-def accuracy(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    split: str,
-    n: int,
-    seed: int,
-    sample: bool,
-) -> float:
-    """The share of `n` problems of which the answer after the last `####` is right.
-
-    Args:
-        model: a PreTrainedModel that can generate.
-        seed: of the problems and of the sampling.
-        sample: at temperature 1, with nothing cut off; else greedily.
-    """
-    held_out = problems(split, n, seed)
-    inputs = tokenizer([p["prompt"] for p in held_out], padding=True, padding_side="left", return_tensors="pt")
+def share_right(model: Any, tokenizer: Any, rows: list[dict[str, str]], *, sample: bool, seed: int = 0) -> float:
+    """The share of `rows` answered rightly, sampled at temperature 1 with nothing cut off, or greedily."""
+    right = 0
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = model.generate(
-            **inputs, do_sample=sample, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=LONGEST_SOLUTION
-        )
-    texts = tokenizer.batch_decode(made[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
-    return sum(_answer(text) == p["answer"] for text, p in zip(texts, held_out)) / n
+        for start in range(0, len(rows), 500):
+            part = rows[start : start + 500]
+            inputs = tokenizer([row["prompt"] for row in part], padding=True, padding_side="left", return_tensors="pt")
+            longest = LONGEST_SOLUTION["hard"]
+            made = model.generate(
+                **inputs, do_sample=sample, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=longest
+            )
+            texts = tokenizer.batch_decode(made[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
+            right += sum(_answer(text) == row["answer"] for text, row in zip(texts, part, strict=True))
+    return right / len(rows)
 
 
 def _answer(text: str) -> str | None:
@@ -326,13 +310,16 @@ def _answer(text: str) -> str | None:
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write.")
 @click.option("--steps", type=click.IntRange(1), default=STEPS, show_default=True, help="Optimizer steps.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights and the problems.")
-def main(output: Path, steps: int, seed: int) -> None:
+@click.option("--workers", type=click.IntRange(1), default=WORKERS, show_default=True, help="Processes.")
+def main(output: Path, steps: int, seed: int, workers: int) -> None:
     """Pretrain the pocket reasoner and measure it on held-out validation problems."""
-    pretrain(output, steps=steps, seed=seed)
+    pretrain(output, steps=steps, seed=seed, workers=workers)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(output), AutoTokenizer.from_pretrained(output)
-    for name, sample in (("greedy", False), ("sampled at temperature 1", True)):
-        share = accuracy(model, tokenizer, split="validation", n=500, seed=seed, sample=sample)
-        click.echo(f"{name}: {share:.1%} of 500 validation problems right")
+    for level in LEVELS:
+        rows = problems("validation", 500, seed, level=level)
+        for name, sample in (("greedy", False), ("sampled at temperature 1", True)):
+            share = share_right(model, tokenizer, rows, sample=sample, seed=seed)
+            click.echo(f"{level}, {name}: {share:.1%} of {len(rows)} validation problems right")
 
 
 if __name__ == "__main__":

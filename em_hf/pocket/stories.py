@@ -15,7 +15,9 @@ Now = int | Quantity
 
 def _total(t: Teller, things: str) -> str:
     """How a solution says a sum."""
-    return t.pick(f"Together that is {{}} {things}.", f"In total there are {{}} {things}.", f"That makes {{}} {things}.")
+    return t.pick(
+        f"Together that is {{}} {things}.", f"In total there are {{}} {things}.", f"That makes {{}} {things}."
+    )
 
 
 def _needs(condition: bool) -> None:
@@ -82,9 +84,7 @@ def _beginning(t: Teller, who: Person, things: str) -> Now:
                 else f"{who.start} filled {k} {packs} with {m} {things} each.",
             )
         )
-        return t.story.work_out(
-            t.pick(f"The {packs} hold {{}} {things}.", f"In all that is {{}} {things}."), k, "×", m
-        )
+        return t.story.work_out(t.pick(f"The {packs} hold {{}} {things}.", f"In all that is {{}} {things}."), k, "×", m)
     if draw < 0.37:
         a, b = t.amount(), t.amount()
         first, second = t.rng.sample(words.COLORS, 2)
@@ -101,7 +101,9 @@ def _beginning(t: Teller, who: Person, things: str) -> Now:
             if one == "yesterday" or one == "last week":
                 t.say(f"{who.start} {made[1]} {a} {things} {one} and {b} {things} {other}.")
             else:
-                t.say(f"{who.start} {t.verb(who, *made)} {a} {things} {one} and {b} {t.pick('', things + ' ', 'more ')}{other}.")
+                t.say(
+                    f"{who.start} {t.verb(who, *made)} {a} {things} {one} and {b} {t.pick('', things + ' ', 'more ')}{other}."
+                )
         return t.story.work_out(_total(t, things), a, "+", b)
     now = t.amount()
     t.say(
@@ -144,7 +146,9 @@ def _gain(t: Teller, who: Person, things: str, now: Now) -> Quantity:
     n = t.more(now)
     then, he = t.then(), _subject(t, who)
     more = t.any_of(words.EXTRA)
-    what = t.pick(f"{n} more", f"{n} {more} {things}", f"{n} more {things}", f"{n} {things}", f"another {n}", f"{n} new ones")
+    what = t.pick(
+        f"{n} more", f"{n} {more} {things}", f"{n} more {things}", f"{n} {things}", f"another {n}", f"{n} new ones"
+    )
     other = t.person(first=False) if t.chance(0.5) else t.relative(who)
     gives = ("gives", "gave")[t.past]
     tail = t.pick("", "", "", f" {_when(t)}", f" from {other.name}")
@@ -179,7 +183,9 @@ def _lose(t: Teller, who: Person, things: str, now: Now, kind: str) -> Quantity:
     ]
     if kind == "food":
         ways.append(f"{then}{other.name} {('eats', 'ate')[t.past]} {what}.")
-        ways.append(f"{capital(who.his)} {t.pick('guests', 'friends', 'children', 'family')} {t.pick('ate', 'ate', 'took')} {n}.")
+        ways.append(
+            f"{capital(who.his)} {t.pick('guests', 'friends', 'children', 'family')} {t.pick('ate', 'ate', 'took')} {n}."
+        )
     t.say(t.any_of(ways))
     return t.story.work_out(t.pick(f"That leaves {{}} {things}.", f"Now there are {{}} {things}."), now, "-", n)
 
@@ -278,7 +284,9 @@ def coming_and_going(t: Teller, length: int) -> None:
             m = t.more(left)
             stop = t.pick("", "", f"at the {t.noun(('station', 'next stop', 'school', 'bridge', 'church'))} ")
             joint = t.pick(" and ", " and ", ", and ", ", then ", ". Then ")
-            t.say(f"{day or stop}{n}{t.pick('', ' ' + who, ' of them')} {out}{joint}{m}{t.pick('', ' more', ' new ones', ' others')} {into}.")
+            t.say(
+                f"{day or stop}{n}{t.pick('', ' ' + who, ' of them')} {out}{joint}{m}{t.pick('', ' more', ' new ones', ' others')} {into}."
+            )
             now = t.story.work_out(f"Now there are {{}} {who}.", left, "+", m)
             continue
         comes = t.chance(0.5)
@@ -287,7 +295,9 @@ def coming_and_going(t: Teller, length: int) -> None:
         what = t.pick(f"{n} more {who}", f"{n} more", f"{n} {who}", f"{n} new {who}", f"another {n}") if comes else t.pick(
             f"{n}", f"{n} of them", f"{n} {who}", f"{n} of the {who}"
         )  # fmt: skip
-        t.say(t.pick(f"{day}{what} {verb}.", f"{day}{what} {verb}.", f"{what} {verb}{' ' + day.strip() if days else ''}."))
+        t.say(
+            t.pick(f"{day}{what} {verb}.", f"{day}{what} {verb}.", f"{what} {verb}{' ' + day.strip() if days else ''}.")
+        )
         sentence = f"Now there are {{}} {who}." if comes else f"That leaves {{}} {who}."
         now = t.story.work_out(sentence, now, "+" if comes else "-", n)
     _needs(len(t.story.steps) == length)
@@ -540,7 +550,9 @@ def comparison(t: Teller, length: int) -> None:
         people.append(other)
     if t.chance(0.4) and opened == 1 and compared == 1:  # in one sentence
         first, second = t.story.sentences
-        t.story.sentences[:] = [f"{first[:-1]} and {second if people[1].name[0].isupper() else second[0].lower() + second[1:]}"]
+        t.story.sentences[:] = [
+            f"{first[:-1]} and {second if people[1].name[0].isupper() else second[0].lower() + second[1:]}"
+        ]
     do = "did" if t.past else "does"
     if last_kind == "one":
         name = people[-1].name if t.chance(0.6) or compared > 1 else people[-1].he
@@ -581,7 +593,9 @@ def _compared(t: Teller, one: Person, other: Person, things: str, has: Now, verb
     if kind == "times":
         k = t.any_of((2, 2, 2, 3, 3, 4, 5, 6))
         _needs(number(has) * k <= t.story.largest)
-        times = {2: t.pick("twice", "twice", "2 times", "two times"), 3: t.pick("3 times", "three times")}.get(k, f"{k} times")
+        times = {2: t.pick("twice", "twice", "2 times", "two times"), 3: t.pick("3 times", "three times")}.get(
+            k, f"{k} times"
+        )
         t.say(t.pick(
             f"{other.start} {verb} {times} as many {things} as {one.name}.",
             f"{other.start} {verb} {times} as many.", f"{other.start} {verb} {times} as many as {one.name}.",
@@ -642,10 +656,18 @@ def ages(t: Teller, length: int) -> None:
         both: Now = ages_[0]
         for age in ages_[1:]:
             both = t.story.work_out("Together they are {}.", both, "+", age)
-        t.say(t.pick("How old are they together?", "What is the sum of their ages?", "How many years are they together?"))
+        t.say(
+            t.pick("How old are they together?", "What is the sum of their ages?", "How many years are they together?")
+        )
         return
     name = last.name if t.chance(0.6) or length > 1 else last.he
-    t.say(t.pick(f"How old is {name}?", f"How old is {name}?", f"What is {last.name}'s age?" if last.name[0].isupper() else f"How old is {name} now?"))
+    t.say(
+        t.pick(
+            f"How old is {name}?",
+            f"How old is {name}?",
+            f"What is {last.name}'s age?" if last.name[0].isupper() else f"How old is {name} now?",
+        )
+    )
 
 
 def difference(t: Teller, length: int) -> None:
@@ -739,7 +761,11 @@ def totals(t: Teller, length: int) -> None:
         now = t.story.work_out(f"Together there are {{}} {general}.", now, "+", n)
     if length == n_groups:
         n = t.part_of(now)
-        of_two = (("asleep", "awake"), ("young", "old"), ("outside", "inside")) if living else (("broken", "fine"), ("old", "new"), ("wet", "dry"))
+        of_two = (
+            (("asleep", "awake"), ("young", "old"), ("outside", "inside"))
+            if living
+            else (("broken", "fine"), ("old", "new"), ("wet", "dry"))
+        )
         one, rest = t.any_of(of_two)
         if t.chance(0.5):
             befalls = (("leave", "left"), ("go away", "went away")) if living else words.ACCIDENTS[2:6]
@@ -821,7 +847,11 @@ def part_of_whole(t: Teller, length: int) -> None:
     people = t.chance(0.5)
     who = t.thing(words.PEOPLE if people else t.any_of((words.ANIMALS, words.WARES, words.TOYS, words.FOOD)))
     whole: Now = t.amount()
-    towns = "class team town village group family club".split() if people else "shop garden box field street house yard".split()
+    towns = (
+        "class team town village group family club".split()
+        if people
+        else "shop garden box field street house yard".split()
+    )
     where = t.pick("", f" in {t.pick('a', 'the', 'our')} {t.noun(towns)}")
     kinds = (
         "tall;absent;wearing a hat;from France;new;on the bus;in the garden;outside;away;ill;hungry;tired" if people
@@ -834,18 +864,37 @@ def part_of_whole(t: Teller, length: int) -> None:
         whole_before = whole
         whole = t.story.work_out(f"That leaves {{}} {who}.", whole_before, "-", parts[-1])
     total = number(t.story.steps[0].left)
-    t.say(t.pick(f"There are {total} {who}{where}.", f"There are {total} {who}{where}.", f"{total} {who} are counted{where}."))
+    t.say(
+        t.pick(
+            f"There are {total} {who}{where}.", f"There are {total} {who}{where}.", f"{total} {who} are counted{where}."
+        )
+    )
     listed = [f"{n} are {kind}" for n, kind in zip(parts, first, strict=True)]
     if n_parts > 1:
         t.say(t.pick(f"{', '.join(listed[:-1])} and {listed[-1]}.", f"{'. '.join(listed)}."))
     else:
         t.say(t.pick(f"{listed[0]}.", f"{parts[0]} of them are {first[0]}."))
-    other = {"ill": "well", "absent": "present", "broken": "fine", "missing": "there", "dirty": "clean", "wet": "dry"}.get(first[-1])
+    other = {
+        "ill": "well",
+        "absent": "present",
+        "broken": "fine",
+        "missing": "there",
+        "dirty": "clean",
+        "wet": "dry",
+    }.get(first[-1])
     asked = [f"How many other {who} are there?", "How many are the others?"]
-    asked += [f"How many {who} are not {first[0]}?"] * 2 if n_parts == 1 else [f"How many {who} are neither?"] if n_parts == 2 else []
+    asked += (
+        [f"How many {who} are not {first[0]}?"] * 2
+        if n_parts == 1
+        else [f"How many {who} are neither?"]
+        if n_parts == 2
+        else []
+    )
     asked += [f"How many {who} are {other}?"] * 3 if other else []
     gone = {"absent", "away", "outside", "missing", "sold", "ill", "broken", "in the garden", "on the bus"}
-    asked += [f"How many {who} are left?", "How many are left?", f"How many {who} remain?"] if gone.issuperset(first) else []
+    asked += (
+        [f"How many {who} are left?", "How many are left?", f"How many {who} remain?"] if gone.issuperset(first) else []
+    )
     t.say(t.any_of(asked))
 
 
@@ -893,10 +942,18 @@ def groups(t: Teller, length: int) -> None:
         return
     rows = t.thing(words.PLACED)
     things = t.thing(words.PLANTS, words.WARES, words.PEOPLE, words.ANIMALS, words.FOOD)
-    place = t.noun("hall garden school farm room house theater field camp kitchen shop barn cellar class bakery".split())
+    place = t.noun(
+        "hall garden school farm room house theater field camp kitchen shop barn cellar class bakery".split()
+    )
     has = ("has", "had")[t.past]
     who = t.person()
-    verbs = [("sets up", "set up"), ("counts", "counted"), ("paints", "painted"), ("arranges", "arranged"), ("has", "had")]
+    verbs = [
+        ("sets up", "set up"),
+        ("counts", "counted"),
+        ("paints", "painted"),
+        ("arranges", "arranged"),
+        ("has", "had"),
+    ]
     plants = t.verb(who, *(("plants", "planted") if things in words.PLANTS else t.any_of(verbs)))
     t.say(t.pick(
         f"{t.pick('A', 'The', 'Our')} {place} {has} {k} {rows} of {m} {things}.",
@@ -952,7 +1009,9 @@ def every_day(t: Teller, length: int) -> None:
         ("does", "did", "do", "push-ups"), ("practices", "practiced", "practice", "hours"), ("picks", "picked", "pick", "plums"),
     ))  # fmt: skip
     verb, again = t.verb(who, present, past), past if t.past else present
-    day, days = t.any_of((("day", "days"), ("day", "days"), ("day", "days"), ("hour", "hours"), ("week", "weeks"), ("month", "months")))
+    day, days = t.any_of(
+        (("day", "days"), ("day", "days"), ("day", "days"), ("hour", "hours"), ("week", "weeks"), ("month", "months"))
+    )
     each = t.pick(f"every {day}", f"a {day}" if day != "hour" else "an hour", f"each {day}")
     total = t.story.work_out(f"In {k} {days} that is {{}} {things}.", k, "×", m)
     if length == 1:
@@ -965,11 +1024,15 @@ def every_day(t: Teller, length: int) -> None:
         ))  # fmt: skip
         return
     n = t.rng.randint(2, 40)
-    extra = t.pick(f"on {t.any_of(words.DAYS)}", f"on the last {day}", f"the next {day}", "on the weekend", "before that", "today")
+    extra = t.pick(
+        f"on {t.any_of(words.DAYS)}", f"on the last {day}", f"the next {day}", "on the weekend", "before that", "today"
+    )
     if length == 2 and t.chance(0.25):
         whole = number(total) + t.rng.randint(2, 60)
         t.story.work_out(f"That leaves {{}} {things}.", whole, "-", total)
-        t.say(f"{who.start} {t.verb(who, 'wants', 'wanted')} to {base} {whole} {things}. {capital(who.he)} {verb} {m} {things} {each} for {k} {days}.")
+        t.say(
+            f"{who.start} {t.verb(who, 'wants', 'wanted')} to {base} {whole} {things}. {capital(who.he)} {verb} {m} {things} {each} for {k} {days}."
+        )
         t.say(t.pick(f"How many {things} are left?", f"How many more {things} {t.does(who)} {who.he} have to {base}?"))
         return
     t.say(t.pick(
@@ -1039,7 +1102,13 @@ def sharing(t: Teller, length: int) -> None:
             f"{who.start} {t.verb(who, 'packs', 'packed')} {whole} {things} into {packs} of {each}.",
             f"{each} {things} fit in a {pack}. {who.start} {t.verb(who, 'has', 'had')} {whole} {things}.",
         ))  # fmt: skip
-        t.say(t.pick(f"How many {packs} {t.does(who)} {who.he} need?", f"How many {packs} are there?", f"How many {packs} can {who.he} fill?"))
+        t.say(
+            t.pick(
+                f"How many {packs} {t.does(who)} {who.he} need?",
+                f"How many {packs} are there?",
+                f"How many {packs} can {who.he} fill?",
+            )
+        )
         t.story.work_out(f"That fills {{}} {packs}.", whole, "÷", each)
         return
     part = t.story.work_out(t.pick(f"Each gets {{}} {things}.", f"That is {{}} {things} each."), whole, "÷", k)
@@ -1062,7 +1131,13 @@ def sharing(t: Teller, length: int) -> None:
         target_name = f"each {friend}"
     if not after:
         if into_packs:
-            t.say(t.pick(f"How many {things} are in {target_name}?", f"How many {things} go into {target_name}?", f"How many are in each?"))
+            t.say(
+                t.pick(
+                    f"How many {things} are in {target_name}?",
+                    f"How many {things} go into {target_name}?",
+                    f"How many are in each?",
+                )
+            )
         else:
             t.say(t.pick(
                 f"How many {things} does {target_name} get?", f"How many {things} does each get?", f"How many {things} does each one get?",
@@ -1071,7 +1146,12 @@ def sharing(t: Teller, length: int) -> None:
         return
     n = t.part_of(part)
     if into_packs:
-        t.say(t.pick(f"{n} {things} are taken out of one {pack}.", f"Then {who.he} {t.verb(who, 'takes', 'took')} {n} {things} out of one {pack}."))
+        t.say(
+            t.pick(
+                f"{n} {things} are taken out of one {pack}.",
+                f"Then {who.he} {t.verb(who, 'takes', 'took')} {n} {things} out of one {pack}.",
+            )
+        )
         t.story.work_out(f"That leaves {{}} {things}.", part, "-", n)
         t.say(t.pick(f"How many {things} are left in that {pack}?", f"How many are still in that {pack}?"))
         return
@@ -1080,7 +1160,9 @@ def sharing(t: Teller, length: int) -> None:
         f"One {friend} {eats[t.past]} {n} of them.", f"One of them {eats[t.past]} {n} {things}.", f"One of the {friends} {eats[t.past]} {n}.",
     ))  # fmt: skip
     t.story.work_out(f"That leaves {{}} {things}.", part, "-", n)
-    t.say(t.pick(f"How many {things} does that {friend} have left?", f"How many {things} does this {friend} still have?"))
+    t.say(
+        t.pick(f"How many {things} does that {friend} have left?", f"How many {things} does this {friend} still have?")
+    )
 
 
 # Lengths, pages and time
@@ -1098,11 +1180,24 @@ def lengths(t: Teller, length: int) -> None:
     who = t.person()
     now: Now = t.rng.randint(20, 200 if not t.hard else 600)
     long = {"cut": " long", "way": " long", "book": "", "time": " long"}[kind]
-    opening = t.pick(f"A {what} is {now} {unit}{long}.", f"The {what} is {now} {unit}{long}.", f"{who.start} {t.verb(who, 'has', 'had')} a {what} that is {now} {unit} long.")
+    opening = t.pick(
+        f"A {what} is {now} {unit}{long}.",
+        f"The {what} is {now} {unit}{long}.",
+        f"{who.start} {t.verb(who, 'has', 'had')} a {what} that is {now} {unit} long.",
+    )
     if kind == "book":
-        opening = t.pick(f"The {what} has {now} {unit}.", f"A {what} has {now} {unit}.", f"{capital(who.his)} {what} has {now} {unit}.")
+        opening = t.pick(
+            f"The {what} has {now} {unit}.",
+            f"A {what} has {now} {unit}.",
+            f"{capital(who.his)} {what} has {now} {unit}.",
+        )
     if kind in ("way", "time"):
-        opening = t.pick(f"A {what} is {now} {unit} long.", f"The {what} {t.pick('takes', 'lasts')} {now} {unit}." if kind == "time" else f"The {what} is {now} {unit} long.")
+        opening = t.pick(
+            f"A {what} is {now} {unit} long.",
+            f"The {what} {t.pick('takes', 'lasts')} {now} {unit}."
+            if kind == "time"
+            else f"The {what} is {now} {unit} long.",
+        )
     t.say(opening)
     done = {"cut": (("cuts off", "cut off"), ("uses", "used"), ("sells", "sold")), "way": (("walks", "walked"), ("drives", "drove"), ("runs", "ran"), ("covers", "covered")),
             "book": (("reads", "read"), ("has read", "had read")), "time": (("watches", "watched"), ("has seen", "had seen"))}[kind]  # fmt: skip
@@ -1111,11 +1206,17 @@ def lengths(t: Teller, length: int) -> None:
         _needs(number(now) % k == 0)
         parts = "half" if k == 2 and t.chance(0.7) else f"{k} equal {t.pick('parts', 'pieces')}"
         into = "in half" if parts == "half" else f"into {parts}"
-        piece = "half" if parts == "half" else t.pick("piece", "part") if "equal" not in parts else parts.split()[-1][:-1]
+        piece = (
+            "half" if parts == "half" else t.pick("piece", "part") if "equal" not in parts else parts.split()[-1][:-1]
+        )
         t.say(t.pick(f"It {t.pick('is', 'was')} cut {into}.", f"{who.start} {t.verb(who, 'cuts', 'cut')} it {into}."))
         now = t.story.work_out(f"Each {piece} is {{}} {unit}.", now, "÷", k)
         if length == 1:
-            t.say(t.pick(f"How long is each {piece}?", f"How long is one {piece}?", f"How many {unit} long is each {piece}?"))
+            t.say(
+                t.pick(
+                    f"How long is each {piece}?", f"How long is one {piece}?", f"How many {unit} long is each {piece}?"
+                )
+            )
             return
         n = t.any_of((2, 3, 4, 5, 6))
         t.say(t.pick(
@@ -1131,7 +1232,9 @@ def lengths(t: Teller, length: int) -> None:
         k, m = t.few(), t.few()
         per = t.pick("day", "hour") if kind == "way" else "day"
         verb = t.any_of(done[:1])
-        t.say(f"{who.start} {t.verb(who, *verb)} {m} {unit} {t.pick('every', 'each', 'a' if per == 'day' else 'an')} {per} for {k} {per}s.")
+        t.say(
+            f"{who.start} {t.verb(who, *verb)} {m} {unit} {t.pick('every', 'each', 'a' if per == 'day' else 'an')} {per} for {k} {per}s."
+        )
         part = t.story.work_out(f"In {k} {per}s that is {{}} {unit}.", k, "×", m)
         now = t.story.work_out(f"That leaves {{}} {unit}.", now, "-", part)
         start = 2
@@ -1147,7 +1250,14 @@ def lengths(t: Teller, length: int) -> None:
         now = t.story.work_out(f"That leaves {{}} {unit}.", now, "-", n)
     do = t.does(who)
     if kind == "cut":
-        t.say(t.pick(f"How much {what} is left?", f"How many {unit} are left?", f"How long is the rest?", f"How long is the {what} now?"))
+        t.say(
+            t.pick(
+                f"How much {what} is left?",
+                f"How many {unit} are left?",
+                f"How long is the rest?",
+                f"How long is the {what} now?",
+            )
+        )
     else:
         base = {"way": "go", "book": "read", "time": "watch"}[kind]
         t.say(t.pick(
@@ -1216,7 +1326,11 @@ def bare(t: Teller, length: int) -> None:
         "+": (("plus", "and", "added to"), ("+",)), "-": (("minus", "take away"), ("-",)),
         "×": (("times", "multiplied by"), ("x", "*", "×", "x", "*")), "÷": (("divided by",), ("/", "÷", ":")),
     }[sign]  # fmt: skip
-    shown = f"{a} {t.any_of(words_)} {b}" if t.chance(0.4) else t.pick(f"{a} {t.any_of(signs)} {b}", f"{a} {t.any_of(signs)} {b}", f"{a}{t.any_of(signs)}{b}")
+    shown = (
+        f"{a} {t.any_of(words_)} {b}"
+        if t.chance(0.4)
+        else t.pick(f"{a} {t.any_of(signs)} {b}", f"{a} {t.any_of(signs)} {b}", f"{a}{t.any_of(signs)}{b}")
+    )
     if " and " in shown:
         asked = t.pick(f"How much is {shown}?", f"What is the sum of {shown}?", f"Add {shown}.")
     elif " added to " in shown:
@@ -1257,7 +1371,12 @@ def two_ledgers(t: Teller, length: int) -> None:
     a, b = ends
     if t.chance(0.7):
         t.story.work_out(f"Together they have {{}} {things}.", a, "+", b)
-        t.say(t.pick(f"How many {things} do they have together?", f"How many {things} do {people[0].known} and {people[1].known} have in all?"))
+        t.say(
+            t.pick(
+                f"How many {things} do they have together?",
+                f"How many {things} do {people[0].known} and {people[1].known} have in all?",
+            )
+        )
         return
     _needs(number(a) > number(b))
     t.story.work_out(f"The difference is {{}} {things}.", a, "-", b)

@@ -9,7 +9,9 @@ from em_hf.pocket import words
 from em_hf.pocket.steps import SMALLEST, OutOfRange, Quantity, Story, number
 
 T = TypeVar("T")
-_SYLLABLES = [a + b for a in "b c d f g h j k l m n p qu r s t v w x z br ch fl gl kr pl sh st th tr".split() for b in "aeiou"]
+_SYLLABLES = [
+    a + b for a in "b c d f g h j k l m n p qu r s t v w x z br ch fl gl kr pl sh st th tr".split() for b in "aeiou"
+]
 _ENDINGS = "b d f g k l m n p r t x nd nk rt ll".split()
 
 
@@ -129,7 +131,9 @@ class Teller:
         if first and self.chance(0.03):
             return Person("we", "we", "us", "our", i=True)
         if self.chance(0.15):
-            known = [name for name in (words.WOMEN_KNOWN_AS if she else words.MEN_KNOWN_AS) if first or name[:2] != "a "]
+            known = [
+                name for name in (words.WOMEN_KNOWN_AS if she else words.MEN_KNOWN_AS) if first or name[:2] != "a "
+            ]
             return Person(self.any_of(known), *pronouns)
         return Person(self.any_of(words.WOMEN if she else words.MEN), *pronouns)
 
