@@ -153,7 +153,9 @@ class Plan:
     seed: int
     workers: int
     batch: int
-    progress: bool
+    progress: bool = True
+    saved_every: int = SAVED_EVERY
+    stop_after: int | None = None
 
 
 def pretrain(
@@ -164,13 +166,20 @@ def pretrain(
     workers: int = WORKERS,
     batch: int = BATCH,
     progress: bool = True,
+    saved_every: int = SAVED_EVERY,
+    stop_after: int | None = None,
 ) -> None:
     """Train the model and save it with its tokenizer in `output`; goes on where an earlier call was stopped.
 
     The same seed, steps, workers and batch give the same weights, bit for bit, on one kind of machine.
+
+    Args:
+        batch: problems of each worker in a step.
+        saved_every: steps after which the state is written, to go on from.
+        stop_after: break off after so many steps, as a lost machine does.
     """
     output.mkdir(parents=True, exist_ok=True)  # now, not after an hour of training
-    plan = Plan(output, steps, seed, workers, batch, progress)
+    plan = Plan(output, steps, seed, workers, batch, progress, saved_every, stop_after)
     with tempfile.TemporaryDirectory() as meeting:
         torch.multiprocessing.spawn(_work, (plan, f"file://{meeting}/workers"), nprocs=workers)
 
@@ -200,10 +209,12 @@ def _work(rank: int, plan: Plan, meeting: str) -> None:
         loss.backward()
         optimizer.step(rate(step, plan.steps))
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        if rank == 0 and (step + 1) % SAVED_EVERY == 0 and step + 1 < plan.steps:
+        if rank == 0 and (step + 1) % plan.saved_every == 0 and step + 1 < plan.steps:
             state = {"step": step + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, kept.with_suffix(".part"))
             os.replace(kept.with_suffix(".part"), kept)
+        if step + 1 == plan.stop_after:
+            raise InterruptedError("stopped here")
     if rank == 0:
         model.eval().save_pretrained(plan.output)
         tokenizer.save_pretrained(plan.output)

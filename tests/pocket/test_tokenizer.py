@@ -39,16 +39,17 @@ def test_digits_are_one_token_each(tokenizer: PreTrainedTokenizerFast, number: i
 def test_a_word_or_sign_of_the_problems_is_one_token_with_the_space_before_it(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
-    for problem in problems("test", 1000, seed=8):
+    for problem in problems("test", 1000, seed=8) + problems("test", 1000, seed=8, level="hard"):
         text = f"{problem['prompt']}\n{problem['solution']}"
         pieces = [tokenizer.decode([i]) for i in tokenizer(text).input_ids]
         assert pieces == re.findall(r"\.\n| ?(?:[A-Za-z]+|\d|[^\w\s]+)|\n", text)
 
 
-def test_a_solution_with_its_end_has_fewer_than_60_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
-    found = problems("train", 5000, seed=9) + problems("test", 2000, seed=9)
+@pytest.mark.parametrize(("level", "longest"), [("plain", 64), ("hard", 128)])
+def test_a_solution_with_its_end_is_short(tokenizer: PreTrainedTokenizerFast, level: str, longest: int) -> None:
+    found = problems("train", 5000, seed=9, level=level) + problems("test", 2000, seed=9, level=level)
     lengths = [len(tokenizer("\n" + p["solution"]).input_ids) + 1 for p in found]
-    assert max(lengths) < 60
+    assert max(lengths) < longest
 
 
 def test_a_prompt_has_the_same_tokens_alone_and_before_its_solution(tokenizer: PreTrainedTokenizerFast) -> None:
