@@ -12,7 +12,6 @@ from em_hf.pocket.problems import SPLITS, stories
 from em_hf.pocket.steps import Quantity, Step, Story
 from tests.pocket.test_problems import EQUATION, numbers_of, value
 
-
 READ_WRONGLY = [  # worked out by hand
     ("Otto has 8 figs. Ben has 5 fewer. How many figs do they have together?", "11", "21"),
     ("A has 23. B has 20 fewer than A. C has three times as many. How many does C have?", "9", "129"),
