@@ -2,22 +2,20 @@
 
 Each story is a function that fills a `Story` with the choices of a `Teller`, in so many steps. One that needs a number
 out of range, or that cannot be told in so many steps, raises OutOfRange, and the caller draws another.
+
+The order of the draws decides which problems a seed gives, and with them what a model was trained on. A wording makes
+the draws that it holds whether or not it is the one chosen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from em_hf.pocket import words
 from em_hf.pocket.steps import OutOfRange, Quantity, number
 from em_hf.pocket.teller import Person, Teller, capital
 
 Now = int | Quantity
-
-
-def _total(t: Teller, things: str) -> str:
-    """How a solution says a sum."""
-    return t.pick(
-        f"Together that is {{}} {things}.", f"In total there are {{}} {things}.", f"That makes {{}} {things}."
-    )
+Telling = Callable[[Teller, int], None]
 
 
 def _needs(condition: bool) -> None:
@@ -25,395 +23,389 @@ def _needs(condition: bool) -> None:
         raise OutOfRange
 
 
+def _listed(items: Sequence[str]) -> str:
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _together(t: Teller, a: Now, b: Now, things: str) -> Quantity:
+    return t.story.work_out(f"Together that is {{}} {things}.", a, "+", b)
+
+
+def _grown(t: Teller, now: Now, n: Now, things: str) -> Quantity:
+    return t.story.work_out(f"Now there are {{}} {things}.", now, "+", n)
+
+
+def _left(t: Teller, now: Now, n: Now, things: str) -> Quantity:
+    return t.story.work_out(f"That leaves {{}} {things}.", now, "-", n)
+
+
 # Somebody's things, or the things in a place, gained and lost
+
+
+@dataclass(frozen=True)
+class _Holding:
+    """What a story counts: the things of one kind that somebody has."""
+
+    who: Person
+    things: str
+    food: bool
 
 
 def belongings(t: Teller, length: int) -> None:
     """One person's things, gained and lost, singly or by the pack."""
-    who, kind = t.person(), t.any_of(("food", "toys", "toys", "wares"))
-    things = t.thing({"food": words.FOOD, "toys": words.TOYS, "wares": words.WARES}[kind])
-    now = _beginning(t, who, things)
-    while len(t.story.steps) < length:
-        now = _change(t, who, things, now, kind, length - len(t.story.steps))
-    _needs(len(t.story.steps) == length)
-    lost = t.story.steps[-1].operation == "-"
-    name = who.known if t.chance(0.3) else who.he
-    do = t.does(who)
+    who, kind = t.person(), t.any_of((words.FOOD, words.TOYS, words.TOYS, words.WARES))
+    things = t.thing(kind)
+    _ledger(t, _Holding(who, things, food=kind is words.FOOD), length)
+    name = t.mention(who, by_name=0.3)
+    do = f"{t.does(who)} {name}"
     asked = [
-        f"How many {things} {do} {name} have now?",
-        f"How many {things} {do} {name} have?",
-        f"How many {things} {do} {name} have in the end?",
-        f"How many {things} are there now?",
-        f"How many {do} {name} have now?",
-        f"How many {things} {do} {name} have in total?" if not lost else f"How many {things} are left?",
+        f"How many {things} ({do} have now|{do} have|{do} have in the end|are there now)?",
+        f"How many {do} have now?",
     ]
-    if lost:
-        asked += [
-            f"How many {things} {do} {name} have left?",
-            f"How many {things} {do} {name} still have?",
-            f"How many {things} are left?",
-            f"How many {things} remain?",
-            f"How many are left?",
-            f"How many {things} {t.does(who, past=True)} {name} have left?",
-        ]
-    t.say(t.any_of(asked))
+    if t.lost:
+        asked.append(f"How many {things} (are left|{do} have left|{do} still have|are left|remain)?")
+        asked.append(f"How many (are left|{things} did {name} have left)?")
+    else:
+        asked.append(f"How many {things} {do} have in total?")
+    t.say(*asked)
 
 
-def _beginning(t: Teller, who: Person, things: str) -> Now:
-    """What somebody has at first: a number, so many packs, or two kinds."""
-    he, has = who.he, t.verb(who, "has", "had")
-    verb = t.verb(who, *t.any_of(words.GETTING))
+def _ledger(t: Teller, held: _Holding, until: int) -> Now:
+    """What somebody has at first and what happens to it, until the story has so many steps."""
+    now = _beginning(t, held)
+    while t.told < until:
+        now = _change(t, held, now, until - t.told)
+    _needs(t.told == until)
+    return now
+
+
+def _beginning(t: Teller, held: _Holding) -> Now:
+    """What somebody has at first: a number, so many packs, or two lots."""
+    who, things = held.who, held.things
+    has, gets = t.verb(who, "has"), t.verb(who, t.any_of(words.GETTING))
     draw = t.rng.random()
     if draw < 0.27:
-        k, m = t.factors()
-        packs = t.thing(words.PACKS)
-        pack = words.singular(packs)
-        where = t.pick("", "", f" at the {t.noun(('market', 'shop', 'store', 'fair'))}")
-        t.say(
-            t.pick(
-                f"{who.start} {verb} {k} {packs} with {m} {things} in each.",
-                f"{who.start} {verb} {k} {packs} of {m} {things} each.",
-                f"{who.start} {verb} {k} {packs} of {things}{where}. There are {m} {things} in each {pack}.",
-                f"{who.start} {verb} {k} {packs} of {things}. Each {pack} has {m} {things}.",
-                f"{t.pick('A', 'One', 'Each')} {pack} holds {m} {things}. {who.start} {verb} {k} {packs}.",
-                f"There are {m} {things} in a {pack}. {who.start} {verb} {k} {packs}{where}.",
-                f"{who.start} {verb} {k} {packs}. There are {m} {things} in each.",
-                f"{who.start} {has} {k} {packs} with {m} {things} in each of them.",
-                f"{who.start} fills {k} {packs} with {m} {things} each."
-                if not who.i and not t.past
-                else f"{who.start} filled {k} {packs} with {m} {things} each.",
-            )
-        )
-        return t.story.work_out(t.pick(f"The {packs} hold {{}} {things}.", f"In all that is {{}} {things}."), k, "×", m)
+        return _packs_at_first(t, who, things, gets)
     if draw < 0.37:
-        a, b = t.amount(), t.amount()
-        first, second = t.rng.sample(words.COLORS, 2)
-        two = t.chance(0.5)
-        if two:
-            t.say(f"{who.start} {verb} {a} {first} {things} and {b} {second} {things}.")
-        else:
-            days = t.rng.sample(words.DAYS, 2)
-            one, other = t.any_of((
-                (f"on {days[0]}", f"on {days[1]}"), ("in the morning", "in the afternoon"),
-                ("before noon", "in the evening"), ("yesterday", "today"), ("last week", "this week"),
-            ))  # fmt: skip
-            made = t.any_of((("buys", "bought"), ("picks", "picked"), ("makes", "made"), ("finds", "found")))
-            if one == "yesterday" or one == "last week":
-                t.say(f"{who.start} {made[1]} {a} {things} {one} and {b} {things} {other}.")
-            else:
-                t.say(
-                    f"{who.start} {t.verb(who, *made)} {a} {things} {one} and {b} {t.pick('', things + ' ', 'more ')}{other}."
-                )
-        return t.story.work_out(_total(t, things), a, "+", b)
+        return _two_lots_at_first(t, who, things, gets)
     now = t.amount()
     t.say(
-        t.pick(
-            f"{who.start} {has} {now} {things}.",
-            f"{who.start} {verb} {now} {things}.",
-            f"{who.start} {verb} {now} {things}.",
-            f"{who.start} {t.verb(who, 'starts', 'started')} with {now} {things}.",
-            f"At first {who.name} {has} {now} {things}.",
-            f"{who.start} {has} {now} {things} in a {t.noun([words.singular(p) for p in words.PACKS])}.",
-            f"This morning {who.name} {t.any_of(words.GETTING)[1]} {now} {t.any_of(words.COLORS)} {things}.",
-            f"{who.start} {verb} {now} {things} {_when(t)}.",
-        )
+        f"{who.start} ({has}|{gets}|{gets}|{t.verb(who, 'starts')} with) {now} {things}.",
+        f"At first {who.name} {has} {now} {things}.",
+        f"{who.start} {has} {now} {things} in a {t.noun([words.singular(packs) for packs in words.PACKS])}.",
+        f"This morning {who.name} {words.past(t.any_of(words.GETTING))} {now} {t.any_of(words.COLORS)} {things}.",
+        f"{who.start} {gets} {now} {things} {_occasion(t)}.",
     )
     return now
 
 
-def _when(t: Teller) -> str:
-    return t.pick(
-        f"on {t.any_of(words.DAYS)}", "this morning", "at the market", "in the garden", "for a party", "for school",
-        "last week", "yesterday", "for the class", "at home", "on the beach", "in the woods", "for a cake",
-    )  # fmt: skip
+def _packs_at_first(t: Teller, who: Person, things: str, gets: str) -> Quantity:
+    k, m = t.factors()
+    packs = t.thing(words.PACKS)
+    pack = words.singular(packs)
+    where = t.pick("", "", f" at the {t.noun(words.MARKETS)}")
+    gets_packs = f"{who.start} {gets} {k} {packs}"
+    fills = "filled" if who.first_person else t.verb(who, "fills")
+    t.say(
+        f"{gets_packs} (with {m} {things} in each|of {m} {things} each).",
+        f"{gets_packs} of {things}({where}. There are {m} {things} in each {pack}|. Each {pack} has {m} {things}).",
+        f"{t.pick('A', 'One', 'Each')} {pack} holds {m} {things}. {gets_packs}.",
+        f"There are {m} {things} in a {pack}. {gets_packs}{where}.",
+        f"{gets_packs}. There are {m} {things} in each.",
+        f"{who.start} {t.verb(who, 'has')} {k} {packs} with {m} {things} in each of them.",
+        f"{who.start} {fills} {k} {packs} with {m} {things} each.",
+    )
+    return t.story.work_out(t.pick(f"(The {packs} hold|In all that is) {{}} {things}."), k, "×", m)
 
 
-def _change(t: Teller, who: Person, things: str, now: Now, kind: str, left: int) -> Quantity:
+def _two_lots_at_first(t: Teller, who: Person, things: str, gets: str) -> Quantity:
+    """Things of two kinds, or gotten at two times."""
+    a, b = t.amount(), t.amount()
+    color, other_color = t.rng.sample(words.COLORS, 2)
+    if t.chance(0.5):
+        t.say(f"{who.start} {gets} {a} {color} {things} and {b} {other_color} {things}.")
+        return _sum(t, a, b, things)
+    days = [f"on {day}" for day in t.rng.sample(words.DAYS, 2)]
+    first, second = t.any_of((days, *words.TWO_TIMES))
+    verb = t.any_of(words.GETTING_TWICE)
+    if first in words.PAST_TIMES:
+        t.say(f"{who.start} {words.past(verb)} {a} {things} {first} and {b} {things} {second}.")
+    else:
+        again = t.pick("", f"{things} ", "more ")
+        t.say(f"{who.start} {t.verb(who, verb)} {a} {things} {first} and {b} {again}{second}.")
+    return _sum(t, a, b, things)
+
+
+def _sum(t: Teller, a: int, b: int, things: str) -> Quantity:
+    return t.story.work_out(t.pick(f"(Together that is|In total there are|That makes) {{}} {things}."), a, "+", b)
+
+
+def _occasion(t: Teller) -> str:
+    return t.pick(f"on {t.any_of(words.DAYS)}", *words.OCCASIONS)
+
+
+def _change(t: Teller, held: _Holding, now: Now, steps_left: int) -> Quantity:
     """Something that happens to somebody's things, in one or two steps."""
     draw = t.rng.random()
-    if left >= 2 and draw < 0.22:
-        return _packs_come_or_go(t, who, things, now)
+    if steps_left >= 2 and draw < 0.22:
+        return _packs_come_or_go(t, held, now)
     if draw < 0.30:
-        return _doubled_or_shared(t, who, things, now)
-    return _gain(t, who, things, now) if draw < 0.58 else _lose(t, who, things, now, kind)
+        return _doubled_or_halved(t, held, now)
+    return _gain(t, held, now) if draw < 0.58 else _lose(t, held, now)
 
 
-def _subject(t: Teller, who: Person) -> str:
-    return who.known if t.chance(0.25) else who.he
-
-
-def _gain(t: Teller, who: Person, things: str, now: Now) -> Quantity:
+def _gain(t: Teller, held: _Holding, now: Now) -> Quantity:
+    who, things = held.who, held.things
     n = t.more(now)
-    then, he = t.then(), _subject(t, who)
-    more = t.any_of(words.EXTRA)
-    what = t.pick(
-        f"{n} more", f"{n} {more} {things}", f"{n} more {things}", f"{n} {things}", f"another {n}", f"{n} new ones"
+    then, he = t.then(), t.mention(who)
+    extra = t.any_of(words.EXTRA)
+    what = t.pick(f"{n} (more|{extra} {things}|more {things}|{things})", f"another {n}", f"{n} new ones")
+    giver = t.companion(who).name
+    tail = t.pick("", "", "", f" {_occasion(t)}", f" from {giver}")
+    t.say(
+        f"{then}{he} {t.verb(who, t.any_of(words.GAINS))} {what}{tail}.",
+        f"{then}{he} {t.verb(who, t.any_of(words.GAINS))} {what}.",
+        f"{then}{he} {t.verb(who, 'gets')} {what} from {giver}.",
+        f"{then}{giver} ({t.tense('gives')} {who.him}|{t.tense('brings')} {who.him}|{t.tense('adds')}) {what}.",
     )
-    other = t.person(first=False) if t.chance(0.5) else t.relative(who)
-    gives = ("gives", "gave")[t.past]
-    tail = t.pick("", "", "", f" {_when(t)}", f" from {other.name}")
-    ways = [
-        f"{then}{he} {t.verb(who, *t.any_of(words.GAINS))} {what}{tail}.",
-        f"{then}{he} {t.verb(who, *t.any_of(words.GAINS))} {what}.",
-        f"{then}{he} {t.verb(who, 'gets', 'got')} {what} from {other.name}.",
-        f"{then}{other.name} {gives} {who.him} {what}.",
-        f"{then}{other.name} {('brings', 'brought')[t.past]} {who.him} {what}.",
-        f"{then}{other.name} {('adds', 'added')[t.past]} {what}.",
-    ]
-    t.say(t.any_of(ways))
-    return t.story.work_out(t.pick(f"Now there are {{}} {things}.", f"That makes {{}} {things}."), now, "+", n)
+    return t.story.work_out(t.pick(f"(Now there are|That makes) {{}} {things}."), now, "+", n)
 
 
-def _lose(t: Teller, who: Person, things: str, now: Now, kind: str) -> Quantity:
+def _lose(t: Teller, held: _Holding, now: Now) -> Quantity:
+    who, things = held.who, held.things
     n = t.part_of(now)
-    then, he = t.then(), _subject(t, who)
-    what = t.pick(f"{n} {things}", f"{n} of them", f"{n}", f"{n} of the {things}", f"{n} of {who.his} {things}")
-    other = t.person(first=False) if t.chance(0.5) else t.relative(who)
-    verbs = [*words.LOSSES, *(words.EATING * 2 if kind == "food" else ())]
-    befalls = [*words.ACCIDENTS, *(words.SPOILING if kind == "food" else ())]
+    then, he = t.then(), t.mention(who)
+    what = t.pick(f"{n}( {things}| of them|| of the {things}| of {who.his} {things})")
+    taker = t.companion(who).name
+    losses = words.LOSSES + 2 * words.EATING if held.food else words.LOSSES
+    accidents = words.ACCIDENTS + words.SPOILING if held.food else words.ACCIDENTS
     ways = [
-        f"{then}{he} {t.verb(who, *t.any_of(verbs))} {what}.",
-        f"{then}{he} {t.verb(who, *t.any_of(verbs))} {what}.",
-        f"{then}{he} {t.verb(who, *t.any_of(verbs))} {what} {t.pick('at', 'on', 'in', 'near')} the "
-        f"{t.noun(('party', 'school', 'way', 'market', 'picnic', 'game', 'fair', 'park', 'train', 'garden'))}.",
-        f"{then}{he} {t.verb(who, 'gives', 'gave')} {what} to {other.name}.",
-        f"{then}{he} {t.verb(who, 'gives', 'gave')} {other.name} {n}{t.pick('', f' {things}', ' of them')}.",
-        f"{then}{other.name} {('takes', 'took')[t.past]} {what}.",
-        f"{then}{n}{t.pick('', f' {things}', ' of them', f' of the {things}')} {t.tense(t.any_of(befalls))}.",
+        f"{then}{he} {t.verb(who, t.any_of(losses))} {what}.",
+        f"{then}{he} {t.verb(who, t.any_of(losses))} {what}.",
+        f"{then}{he} {t.verb(who, t.any_of(losses))} {what} {t.any_of(words.AT)} the {t.noun(words.OUTINGS)}.",
+        f"{then}{he} {t.verb(who, 'gives')} ({what} to {taker}|{taker} {n}{t.pick('', f' {things}', ' of them')}).",
+        f"{then}{taker} {t.tense('takes')} {what}.",
+        f"{then}{n}{t.pick(f'(| {things}| of them| of the {things})')} {t.tense(t.any_of(accidents))}.",
     ]
-    if kind == "food":
-        ways.append(f"{then}{other.name} {('eats', 'ate')[t.past]} {what}.")
-        ways.append(
-            f"{capital(who.his)} {t.pick('guests', 'friends', 'children', 'family')} {t.pick('ate', 'ate', 'took')} {n}."
-        )
-    t.say(t.any_of(ways))
-    return t.story.work_out(t.pick(f"That leaves {{}} {things}.", f"Now there are {{}} {things}."), now, "-", n)
+    if held.food:
+        ways.append(f"{then}{taker} {t.tense('eats')} {what}.")
+        ways.append(f"{who.his} {t.any_of(words.EATERS)} {t.pick('ate', 'ate', 'took')} {n}.")
+    t.say(*ways)
+    return t.story.work_out(t.pick(f"(That leaves|Now there are) {{}} {things}."), now, "-", n)
 
 
-def _packs_come_or_go(t: Teller, who: Person, things: str, now: Now) -> Quantity:
+def _packs_come_or_go(t: Teller, held: _Holding, now: Now) -> Quantity:
+    who, things = held.who, held.things
     k, m = t.few(), t.few()
     packs = t.any_of(words.PACKS)
-    then, he = t.then(), _subject(t, who)
+    then, he = t.then(), t.mention(who)
     if t.chance(0.5):
         t.say(
-            t.pick(
-                f"{then}{he} {t.verb(who, *t.any_of(words.GAINS))} {k} {packs} of {m} {things} each.",
-                f"{then}{he} {t.verb(who, 'buys', 'bought')} {k} more {packs} with {m} {things} in each.",
-                f"{then}{he} {t.verb(who, 'gets', 'got')} {m} {things} from each of {k} friends.",
-            )
+            f"{then}{he} {t.verb(who, t.any_of(words.GAINS))} {k} {packs} of {m} {things} each.",
+            f"{then}{he} {t.verb(who, 'buys')} {k} more {packs} with {m} {things} in each.",
+            f"{then}{he} {t.verb(who, 'gets')} {m} {things} from each of {k} friends.",
         )
         new = t.story.work_out(f"The new ones are {{}} {things}.", k, "×", m)
-        return t.story.work_out(f"Now there are {{}} {things}.", now, "+", new)
-    friends = t.any_of(("friends", "children", "people", "students", "cousins", "neighbors"))
+        return _grown(t, now, new, things)
+    people = t.any_of(words.GIVEN_TO)
     t.say(
-        t.pick(
-            f"{then}{he} {t.verb(who, 'gives', 'gave')} {m} {things} to each of {k} {friends}.",
-            f"{then}{he} {t.verb(who, 'gives', 'gave')} {k} {friends} {m} {things} each.",
-            f"{then}{he} {t.verb(who, 'sells', 'sold')} {k} {packs} of {m} {things} each.",
-            f"{then}{k} {friends} {('take', 'took')[t.past]} {m} {things} each.",
-        )
+        f"{then}{he} {t.verb(who, 'gives')} ({m} {things} to each of {k} {people}|{k} {people} {m} {things} each).",
+        f"{then}{he} {t.verb(who, 'sells')} {k} {packs} of {m} {things} each.",
+        f"{then}{k} {people} {t.tense('take')} {m} {things} each.",
     )
     gone = t.story.work_out(f"That takes {{}} {things}.", k, "×", m)
-    return t.story.work_out(f"That leaves {{}} {things}.", now, "-", gone)
+    return _left(t, now, gone, things)
 
 
-def _doubled_or_shared(t: Teller, who: Person, things: str, now: Now) -> Quantity:
-    he, then = _subject(t, who), t.then()
+def _doubled_or_halved(t: Teller, held: _Holding, now: Now) -> Quantity:
+    who, things = held.who, held.things
+    he, then = t.mention(who), t.then()
     if t.chance(0.5) and 2 * number(now) <= t.story.largest:
-        t.say(t.pick(
-            f"{then}{he} {t.verb(who, 'doubles', 'doubled')} the number of {things}.",
-            f"{then}{he} {t.verb(who, 'buys', 'bought')} as many again.",
-            f"{then}the number of {things} {('doubles', 'doubled')[t.past]}.",
-        ))  # fmt: skip
+        t.say(
+            f"{then}{he} ({t.verb(who, 'doubles')} the number of {things}|{t.verb(who, 'buys')} as many again).",
+            f"{then}the number of {things} {t.tense('doubles')}.",
+        )
         return t.story.work_out(f"Now there are {{}} {things}.", now, "×", 2)
     _needs(number(now) % 2 == 0)
-    t.say(t.pick(
-        f"{then}{he} {t.verb(who, 'gives', 'gave')} half of {t.pick('them', f'the {things}')} away.",
-        f"{then}{he} {t.verb(who, 'loses', 'lost')} half of {t.pick('them', f'the {things}')}.",
-        f"{then}{he} {t.verb(who, 'sells', 'sold')} half of {t.pick('them', f'the {things}')}.",
-        f"{then}half of {t.pick('them', f'the {things}')} {t.tense(t.any_of(words.ACCIDENTS))}.",
-    ))  # fmt: skip
+    t.say(
+        f"{then}{he} {t.verb(who, 'gives')} half of {t.pick(f'(them|the {things})')} away.",
+        f"{then}{he} {t.verb(who, 'loses')} half of {t.pick(f'(them|the {things})')}.",
+        f"{then}{he} {t.verb(who, 'sells')} half of {t.pick(f'(them|the {things})')}.",
+        f"{then}half of {t.pick(f'(them|the {things})')} {t.tense(t.any_of(words.ACCIDENTS))}.",
+    )
     return t.story.work_out(f"Half of them is {{}} {things}.", now, "÷", 2)
 
 
 def coming_and_going(t: Teller, length: int) -> None:
     """A place that fills and empties."""
-    place, kinds, at, come, go = t.any_of(words.PLACES)
-    place, who = t.noun(place.split(";")), t.thing(kinds.split())
-    a = "an" if place[0] in "aeiou" else "a"
-    where = t.pick(f"{at} {a} {place}", f"{at} the {place}", f"{at} our {place}", f"{at} the {place}")
-    are = ("are", "were")[t.past]
-    when = t.pick("", "", "", "", "this morning", "at noon", "at first", "in the morning", "yesterday", "today")
+    place = t.any_of(words.PLACES)
+    name, who = t.noun(place.names), t.thing(place.visitors)
+    now = _crowd_at_first(t, place.at, name, who)
+    by_day = t.chance(0.15)
+    if by_day:
+        t.rng.sample(words.DAYS, 7)  # unused, but without it every problem that follows would change
+    while t.told < length:
+        day = f"on {words.DAYS[t.told]}"
+        then, when = (f"{day} ", f" {day}") if by_day else (t.then(), "")
+        if length - t.told >= 2 and t.chance(0.3):
+            now = _go_and_come(t, place, who, now, then)
+        else:
+            now = _come_or_go(t, place, who, now, then, when)
+    there = f"{place.at} the {name}"
+    asked = [
+        f"How many {who} are ({there} now|{there}|there now|there {there} then|{there} in the end|there in the end)?"
+    ]
+    if t.lost:
+        asked.append(f"How many ({who} are left|are left|{who} are still there|{who} are left {there}|{who} remain)?")
+        asked.append(f"How many ({who} are still {there}|stayed)?")
+    t.say(*asked)
+
+
+def _crowd_at_first(t: Teller, at: str, name: str, who: str) -> Now:
+    """How many are in a place at first: a number, so many rows, or two kinds."""
+    where = t.pick(f"{at} ({words.with_article(name)}|the {name}|our {name}|the {name})")
+    are = t.tense("are")
+    when = t.pick("(|||| this morning| at noon| at first| in the morning| yesterday| today)")
     draw = t.rng.random()
-    now: Now
     if draw < 0.2:
         k, m = t.factors()
-        rows = t.any_of(words.PLACED)
-        t.say(t.pick(
-            f"There {are} {k} {rows} with {m} {who} in each {where}.",
-            f"{where} there {are} {k} {rows} of {m} {who}.",
-            f"{where} there {are} {k} {rows}. Each has {m} {who}.",
-        ))  # fmt: skip
-        now = t.story.work_out(f"In all there are {{}} {who}.", k, "×", m)
-    elif draw < 0.32:
-        a1, b1 = t.amount(), t.amount()
-        one, two = t.rng.sample(words.COLORS, 2)
-        t.say(t.pick(
-            f"There {are} {a1} {one} {who} and {b1} {two} {who} {where}.",
-            f"{where} there {are} {a1} {one} and {b1} {two} {who}.",
-        ))  # fmt: skip
-        now = t.story.work_out(f"Together there are {{}} {who}.", a1, "+", b1)
-    else:
-        now = t.amount()
-        t.say(t.pick(
-            f"There {are} {now} {who} {where}{' ' + when if when else ''}.",
-            f"There {are} {now} {who} {where}.",
-            f"{now} {who} {are} {where}.",
-            f"{where} there {are} {now} {who}.",
-            f"{capital(t.pick('a', 'the', 'our'))} {place} {('has', 'had')[t.past]} {now} {who}.",
-            f"{t.pick('A', 'The')} {place} {('starts', 'started')[t.past]} with {now} {who}.",
-        ))  # fmt: skip
-    days = sorted(t.rng.sample(range(7), 7)) if t.chance(0.15) else []
-    while len(t.story.steps) < length:
-        day = f"on {words.DAYS[days[len(t.story.steps) % 7]]} " if days else t.then()
-        both = length - len(t.story.steps) >= 2 and t.chance(0.3)
-        if both:  # "At the market 19 get off and 12 get on."
-            n = t.part_of(now)
-            out, into = t.tense(t.any_of(go)), t.tense(t.any_of(come))
-            left = t.story.work_out(f"That leaves {{}} {who}.", now, "-", n)
-            m = t.more(left)
-            stop = t.pick("", "", f"at the {t.noun(('station', 'next stop', 'school', 'bridge', 'church'))} ")
-            joint = t.pick(" and ", " and ", ", and ", ", then ", ". Then ")
-            t.say(
-                f"{day or stop}{n}{t.pick('', ' ' + who, ' of them')} {out}{joint}{m}{t.pick('', ' more', ' new ones', ' others')} {into}."
-            )
-            now = t.story.work_out(f"Now there are {{}} {who}.", left, "+", m)
-            continue
-        comes = t.chance(0.5)
-        n = t.more(now) if comes else t.part_of(now)
-        verb = t.tense(t.any_of(come if comes else go))
-        what = t.pick(f"{n} more {who}", f"{n} more", f"{n} {who}", f"{n} new {who}", f"another {n}") if comes else t.pick(
-            f"{n}", f"{n} of them", f"{n} {who}", f"{n} of the {who}"
-        )  # fmt: skip
+        rows = t.any_of(words.ROWS)
         t.say(
-            t.pick(f"{day}{what} {verb}.", f"{day}{what} {verb}.", f"{what} {verb}{' ' + day.strip() if days else ''}.")
+            f"There {are} {k} {rows} with {m} {who} in each {where}.",
+            f"{where} there {are} {k} {rows}( of {m} {who}|. Each has {m} {who}).",
         )
-        sentence = f"Now there are {{}} {who}." if comes else f"That leaves {{}} {who}."
-        now = t.story.work_out(sentence, now, "+" if comes else "-", n)
-    _needs(len(t.story.steps) == length)
-    asked = [
-        f"How many {who} are {at} the {place} now?",
-        f"How many {who} are {at} the {place}?",
-        f"How many {who} are there now?",
-        f"How many {who} are there {at} the {place} then?",
-        f"How many {who} are {at} the {place} in the end?",
-        f"How many {who} are there in the end?",
-    ]
-    if t.story.steps[-1].operation == "-":
-        asked += [
-            f"How many {who} are left?", f"How many are left?", f"How many {who} are still there?",
-            f"How many {who} are left {at} the {place}?", f"How many {who} remain?",
-            f"How many {who} are still {at} the {place}?", f"How many stayed?",
-        ]  # fmt: skip
-    t.say(t.any_of(asked))
+        return t.story.work_out(f"In all there are {{}} {who}.", k, "×", m)
+    if draw < 0.32:
+        a, b = t.amount(), t.amount()
+        color, other_color = t.rng.sample(words.COLORS, 2)
+        t.say(
+            f"There {are} {a} {color} {who} and {b} {other_color} {who} {where}.",
+            f"{where} there {are} {a} {color} and {b} {other_color} {who}.",
+        )
+        return t.story.work_out(f"Together there are {{}} {who}.", a, "+", b)
+    now = t.amount()
+    t.say(
+        f"There {are} {now} {who} {where}({when}|).",
+        f"{now} {who} {are} {where}.",
+        f"{where} there {are} {now} {who}.",
+        f"{t.pick('a', 'the', 'our')} {name} {t.tense('has')} {now} {who}.",
+        f"{t.pick('A', 'The')} {name} {t.tense('starts')} with {now} {who}.",
+    )
+    return now
+
+
+def _go_and_come(t: Teller, place: words.Place, who: str, now: Now, then: str) -> Quantity:
+    """Some go and others come, as in "At the market 19 get off and 12 get on"."""
+    n = t.part_of(now)
+    go, come = t.tense(t.any_of(place.go)), t.tense(t.any_of(place.come))
+    now = _left(t, now, n, who)
+    m = t.more(now)
+    stop = t.pick("", "", f"at the {t.noun(words.STOPS)} ")
+    joint = t.pick(" and ", " and ", ", and ", ", then ", ". Then ")
+    goers, comers = t.pick("", f" {who}", " of them"), t.pick("", " more", " new ones", " others")
+    t.say(f"{then or stop}{n}{goers} {go}{joint}{m}{comers} {come}.")
+    return _grown(t, now, m, who)
+
+
+def _come_or_go(t: Teller, place: words.Place, who: str, now: Now, then: str, when: str) -> Quantity:
+    comes = t.chance(0.5)
+    n = t.more(now) if comes else t.part_of(now)
+    verb = t.tense(t.any_of(place.come if comes else place.go))
+    if comes:
+        what = t.pick(f"{n} (more {who}|more|{who}|new {who})", f"another {n}")
+    else:
+        what = t.pick(f"{n}(| of them| {who}| of the {who})")
+    t.say(f"({then}{what} {verb}|{then}{what} {verb}|{what} {verb}{when}).")
+    return _grown(t, now, n, who) if comes else _left(t, now, n, who)
 
 
 def money(t: Teller, length: int) -> None:
     """Money earned and spent."""
     who = t.person()
-    he = who.he
     now: Now = t.amount()
-    t.say(t.pick(
-        f"{who.start} {t.verb(who, 'has', 'had')} {t.dollars(now)}.",
-        f"{who.start} {t.verb(who, 'has', 'had')} {t.dollars(now)} in {who.his} {t.pick('wallet', 'pocket', 'piggy bank', 'purse')}.",
-        f"{who.start} saved {t.dollars(now)}.",
-        f"{who.start} got {t.dollars(now)} for {who.his} birthday.",
-        f"{who.start} {t.verb(who, 'starts', 'started')} with {t.dollars(now)}.",
-    ))  # fmt: skip
-    first = True
-    while len(t.story.steps) < length:
-        left = length - len(t.story.steps)
-        if left >= 2 and t.chance(0.45):
-            now = _purchase(t, who, now, left)
-        elif left == 2 and t.chance(0.3):  # earned and spent in one sentence
-            n = t.more(now)
-            one = _filled(t, who, words.EARNINGS, n)
-            now = t.story.work_out(f"Now there are {{}} {t.coin}.", now, "+", n)
-            m = t.part_of(now)
-            t.say(f"{he} {one} and then {_filled(t, who, words.SPENDINGS, m)}.")
-            now = t.story.work_out(f"That leaves {{}} {t.coin}.", now, "-", m)
+    amount = t.dollars(now)
+    t.say(
+        f"{who.start} {t.verb(who, 'has')} {amount}(| in {who.his} {t.any_of(words.PURSES)}).",
+        f"{who.start} (saved {amount}|got {amount} for {who.his} birthday|{t.verb(who, 'starts')} with {amount}).",
+    )
+    while t.told < length:
+        steps_left = length - t.told
+        if steps_left >= 2 and t.chance(0.45):
+            now = _purchase(t, who, now, steps_left)
+        elif steps_left == 2 and t.chance(0.3):
+            now = _earn_and_spend(t, who, now)
         elif t.chance(0.4):
             n = t.more(now)
-            t.say(f"{t.then()}{_subject(t, who)} {_filled(t, who, words.EARNINGS, n)}.")
-            now = t.story.work_out(f"Now there are {{}} {t.coin}.", now, "+", n)
-        elif length == 1 and first and t.chance(0.5):
-            n = t.part_of(now)
-            ware = t.any_of(words.TWO_WARES)
-            t.say(f"{t.pick('A', 'A new', 'The')} {ware} {('costs', 'cost')[t.past]} {t.dollars(n)}.")
-            will = t.pick("will", "would") if not t.past else "would"
-            t.story.work_out(f"That leaves {{}} {t.coin}.", now, "-", n)
-            t.say(t.pick(
-                f"How much money {will} {he} have left after buying it?",
-                f"How much {will} {he} have after {he} {t.verb(who, 'buys', 'bought')} it?",
-                f"{he.capitalize() if he != 'I' else 'I'} {t.verb(who, 'buys', 'bought')} it. How much is left?",
-                f"How much money {will} {he} have left?",
-            ))  # fmt: skip
+            t.say(f"{t.then()}{t.mention(who)} {_with_money(t, who, words.EARNINGS, n)}.")
+            now = _grown(t, now, n, t.coin)
+        elif length == 1 and t.chance(0.5):
+            _ask_before_purchase(t, who, now)
             return
         else:
             n = t.part_of(now)
-            t.say(f"{t.then()}{_subject(t, who)} {_filled(t, who, words.SPENDINGS, n)}.")
-            now = t.story.work_out(f"That leaves {{}} {t.coin}.", now, "-", n)
-        first = False
-    _needs(len(t.story.steps) == length)
-    do, name, coin = t.does(who), _subject(t, who), t.coin
+            t.say(f"{t.then()}{t.mention(who)} {_with_money(t, who, words.SPENDINGS, n)}.")
+            now = _left(t, now, n, t.coin)
+    do, name = t.does(who), t.mention(who)
     asked = [
-        f"How much {do} {name} have now?",
-        f"How much money {do} {name} have now?",
-        f"How many {coin} {do} {name} have now?",
+        f"How (much|much money|many {t.coin}) {do} {name} have now?",
         f"How much money {do} {name} have in the end?",
     ]
-    if t.story.steps[-1].operation == "-":
-        asked += [
-            f"How much {do} {name} have left?", f"How much money {do} {name} have left?", "How much is left?",
-            f"How many {coin} are left?", f"How much money is left?", f"How many {coin} {do} {name} have left?",
-            f"How much {t.does(who, past=True)} {name} have left?",
-        ]  # fmt: skip
-    t.say(t.any_of(asked))
+    if t.lost:
+        asked.append(f"How (much {do} {name} have|much money {do} {name} have|much is|many {t.coin} are) left?")
+        asked.append(f"How (much money is|many {t.coin} {do} {name} have|much did {name} have) left?")
+    t.say(*asked)
 
 
-def _filled(t: Teller, who: Person, ways: tuple[tuple[str, str], ...], n: int) -> str:
+def _with_money(t: Teller, who: Person, ways: Sequence[str], n: int) -> str:
     """What somebody does with so much money, with its verb in the right form."""
-    present, past = t.any_of(ways)
-    text = past if t.past else present
-    made = text.format(
-        t.dollars(n),
+    return t.verb(who, t.any_of(ways)).format(
+        amount=t.dollars(n),
         his=who.his,
         ware=t.any_of(words.ONE_WARE),
-        relative=t.any_of(words.SHE_RELATIVES + words.HE_RELATIVES),
-        friend=t.person(first=False).name,
+        relative=t.any_of(words.RELATIVES),
+        friend=t.third_person().name,
     )
-    return t.verb(who, made, made)
 
 
-def _purchase(t: Teller, who: Person, now: Now, left: int) -> Quantity:
+def _earn_and_spend(t: Teller, who: Person, now: Now) -> Quantity:
+    """Money earned and spent in one sentence."""
+    n = t.more(now)
+    earns = _with_money(t, who, words.EARNINGS, n)
+    now = _grown(t, now, n, t.coin)
+    m = t.part_of(now)
+    t.say(f"{who.he} {earns} and then {_with_money(t, who, words.SPENDINGS, m)}.")
+    return _left(t, now, m, t.coin)
+
+
+def _ask_before_purchase(t: Teller, who: Person, now: Now) -> None:
+    """The price of one thing, and what would be left of the money."""
+    n = t.part_of(now)
+    ware = t.any_of(words.TWO_WARES)
+    t.say(f"{t.pick('A', 'A new', 'The')} {ware} {t.tense('costs')} {t.dollars(n)}.")
+    will = "would" if t.past else t.pick("will", "would")
+    _left(t, now, n, t.coin)
+    he, buys = who.he, t.verb(who, "buys")
+    t.say(
+        f"How much (money {will} {he} have left after buying it|{will} {he} have after {he} {buys} it)?",
+        f"({he} {buys} it. How much is left|How much money {will} {he} have left)?",
+    )
+
+
+def _purchase(t: Teller, who: Person, now: Now, steps_left: int) -> Quantity:
     """Several pieces at one price, perhaps with another thing, paid from the money."""
-    k, price = t.few(), t.few() if t.chance(0.7) else t.rng.randint(10, 20)
+    k, price = t.few(), t.few_or_more(0.7)
+    amount = t.dollars(price)
     things = t.thing(words.WARES, words.TOYS, words.FOOD)
-    buys = t.verb(who, *t.any_of((("buys", "bought"), ("buys", "bought"), ("orders", "ordered"))))
-    each = t.pick(
-        f"{k} {things} for {t.dollars(price)} each",
-        f"{k} {things} at {t.dollars(price)} each",
-        f"{k} {things} for {t.dollars(price)} apiece",
-        f"{k} {things} that cost {t.dollars(price)} each",
-    )
+    buys = t.verb(who, t.any_of(("buys", "buys", "orders")))
+    what = t.pick(f"{k} {things} (for {amount} each|at {amount} each|for {amount} apiece|that cost {amount} each)")
     cost = t.story.work_out(f"The {things} cost {{}} {t.coin}.", k, "×", price)
-    if left >= 3 and t.chance(0.6):
+    if steps_left >= 3 and t.chance(0.6):
         n = t.rng.randint(2, 40)
-        t.say(f"{t.then()}{who.he} {buys} {each} and {t.any_of(words.ONE_WARE)} for {t.dollars(n)}.")
-        cost = t.story.work_out(f"Together that is {{}} {t.coin}.", cost, "+", n)
+        t.say(f"{t.then()}{who.he} {buys} {what} and {t.any_of(words.ONE_WARE)} for {t.dollars(n)}.")
+        cost = _together(t, cost, n, t.coin)
     else:
-        t.say(f"{t.then()}{who.he} {buys} {each}.")
-    return t.story.work_out(f"That leaves {{}} {t.coin}.", now, "-", cost)
+        t.say(f"{t.then()}{who.he} {buys} {what}.")
+    return _left(t, now, cost, t.coin)
 
 
 # Prices
@@ -423,62 +415,69 @@ def shopping(t: Teller, length: int) -> None:
     """Things bought or sold by the piece: what they cost together."""
     who = t.person()
     things = t.thing(words.WARES, words.TOYS, words.FOOD)
-    one = words.singular(things)
-    k, price = t.factors() if length == 1 else (t.few(), t.few() if t.chance(0.6) else t.rng.randint(10, 20))
     if length == 1:
-        costs = ("costs", "cost")[t.past]
-        pays = t.pick(f"{t.does(who)} {who.name} pay", f"{t.does(who, past=True)} {who.name} pay")
-        cost = t.story.work_out(f"The {things} cost {{}} {t.coin}.", k, "×", price)
-        t.say(t.pick(
-            f"{t.pick('One', 'A', 'Each')} {one} {costs} {t.dollars(price)}. How much do {k} {things} cost?",
-            f"{t.pick('One', 'A', 'Each')} {one} {costs} {t.dollars(price)}. {who.start} {t.verb(who, 'buys', 'bought')} {k}. How much {pays}?",
-            f"One {one} for the {t.noun(('fair', 'show', 'garden', 'kitchen', 'concert'))} {costs} {t.dollars(price)}. How much do {k} {things} cost?",
-            f"{who.start} {t.verb(who, 'buys', 'bought')} {k} {things} for {t.dollars(price)} each. How much {pays}?",
-            f"{who.start} {t.verb(who, 'buys', 'bought')} {k} {things} at {t.dollars(price)} each. What does {who.he} pay in total?"
-            if not who.i else f"{who.start} bought {k} {things} at {t.dollars(price)} each. What did {who.he} pay?",
-            f"If one {one} costs {t.dollars(price)}, how much do {k} {things} cost?",
-            f"How much do {k} {things} cost at {t.dollars(price)} each?",
-        ))  # fmt: skip
+        _one_price(t, who, things)
         return
+    k, price = t.few(), t.few_or_more(0.6)
     sells = t.chance(0.35)
-    verb = t.verb(who, *(("sells", "sold") if sells else ("buys", "bought")))
-    parts, cost = [], None
-    parts.append(t.pick(
-        f"{k} {things} for {t.dollars(price)} each", f"{k} {things} at {t.dollars(price)} each",
-        f"{k} {things} that cost {t.dollars(price)} each",
-    ))  # fmt: skip
-    cost = t.story.work_out(f"The {things} {'bring' if sells else 'cost'} {{}} {t.coin}.", k, "×", price)
-    while len(t.story.steps) < length:
-        left = length - len(t.story.steps)
-        if left >= 2 and (left != 3 or t.chance(0.5)):
-            k, price = t.few(), t.few() if t.chance(0.6) else t.rng.randint(10, 20)
-            others = t.thing(words.WARES, words.TOYS, words.FOOD)
-            parts.append(f"{k} {others} {t.pick('for', 'at')} {t.dollars(price)} each")
-            second = t.story.work_out(f"The {others} {'bring' if sells else 'cost'} {{}} {t.coin}.", k, "×", price)
-            cost = t.story.work_out(f"Together that is {{}} {t.coin}.", cost, "+", second)
+    verb, cost = (t.verb(who, "sells"), "bring") if sells else (t.verb(who, "buys"), "cost")
+    parts = [t.pick(f"{k} {things} (for|at|that cost) {t.dollars(price)} each")]
+    total = t.story.work_out(f"The {things} {cost} {{}} {t.coin}.", k, "×", price)
+    while t.told < length:
+        steps_left = length - t.told
+        if steps_left >= 2 and (steps_left != 3 or t.chance(0.5)):
+            k, price = t.few(), t.few_or_more(0.6)
+            things = t.thing(words.WARES, words.TOYS, words.FOOD)
+            parts.append(t.pick(f"{k} {things} (for|at) {t.dollars(price)} each"))
+            more = t.story.work_out(f"The {things} {cost} {{}} {t.coin}.", k, "×", price)
+            total = _together(t, total, more, t.coin)
         else:
             n = t.rng.randint(2, 60)
             parts.append(f"{t.any_of(words.ONE_WARE)} for {t.dollars(n)}")
-            cost = t.story.work_out(f"Together that is {{}} {t.coin}.", cost, "+", n)
-    *most, last = parts
+            total = _together(t, total, n, t.coin)
     if t.chance(0.25):
         t.say(f"{who.start} {verb} {parts[0]}.")
         for part in parts[1:]:
             t.say(f"{t.pick('Then ', '', '')}{who.he} also {verb} {part}.")
     else:
-        t.say(f"{who.start} {verb} {', '.join(most)} and {last}.")
-    do, did = t.does(who), t.does(who, past=True)
+        t.say(f"{who.start} {verb} {_listed(parts)}.")
+    _ask_for_money(t, who, sells)
+
+
+def _ask_for_money(t: Teller, who: Person, sells: bool) -> None:
+    do, did = f"{t.does(who)} {who.he}", f"did {who.he}"
     if sells:
-        t.say(t.pick(
-            f"How much money {do} {who.he} get?", f"How much {did} {who.he} earn?", "How much money is that in all?",
-            f"How much money {did} {who.he} take in?", f"How much {do} {who.he} make in total?",
-        ))  # fmt: skip
+        t.say(f"How much (money {do} get|{did} earn|money is that in all|money {did} take in|{do} make in total)?")
     else:
-        t.say(t.pick(
-            f"How much {do} {who.he} pay?", f"How much {did} {who.he} pay in total?", "How much is that in all?",
-            f"How much {do} {who.he} spend?", "What is the total cost?", f"What {did} {who.he} pay for everything?",
-            f"How much money {did} {who.he} spend altogether?", f"How many {t.coin} is that together?",
-        ))  # fmt: skip
+        t.say(
+            f"How much ({do} pay|{did} pay in total|is that in all|{do} spend)?",
+            f"What (is the total cost|{did} pay for everything)?",
+            f"How (much money {did} spend altogether|many {t.coin} is that together)?",
+        )
+
+
+def _one_price(t: Teller, who: Person, things: str) -> None:
+    """Things of one price."""
+    one = words.singular(things)
+    k, price = t.factors()
+    costs, amount = t.tense("costs"), t.dollars(price)
+    pay = t.pick(f"({t.does(who)}|did) {who.name} pay")
+    t.story.work_out(f"The {things} cost {{}} {t.coin}.", k, "×", price)
+    buys = t.verb(who, "buys")
+    end = f"What does {who.he} pay in total"
+    if who.first_person:
+        end, bought = f"What did {who.he} pay", "bought"
+    else:
+        bought = buys
+    t.say(
+        f"{t.pick('One', 'A', 'Each')} {one} {costs} {amount}. How much do {k} {things} cost?",
+        f"{t.pick('One', 'A', 'Each')} {one} {costs} {amount}. {who.start} {buys} {k}. How much {pay}?",
+        f"One {one} for the {t.noun(words.FAIRS)} {costs} {amount}. How much do {k} {things} cost?",
+        f"{who.start} {buys} {k} {things} for {amount} each. How much {pay}?",
+        f"{who.start} {bought} {k} {things} at {amount} each. {end}?",
+        f"If one {one} costs {amount}, how much do {k} {things} cost?",
+        f"How much do {k} {things} cost at {amount} each?",
+    )
 
 
 def two_prices(t: Teller, length: int) -> None:
@@ -488,39 +487,44 @@ def two_prices(t: Teller, length: int) -> None:
     wares = [t.noun(words.TWO_WARES) for _ in range(3)]
     _needs(len(set(wares)) == 3)
     a, b = t.amount(), t.amount()
-    costs = ("costs", "cost")[t.past]
-    the = [f"{t.any_of((who.his, 'the', 'a', 'my')) if t.chance(0.5) else 'a'} {ware}" for ware in wares]
+    first, second, third = (
+        f"{t.any_of((who.his, 'the', 'a', 'my')) if t.chance(0.5) else 'a'} {ware}" for ware in wares
+    )
+    costs, for_a, for_b = t.tense("costs"), t.dollars(a), t.dollars(b)
+    both = f"{first} {costs} {for_a}( and {second}|. {capital(second)}) {costs} {for_b}."
     if length == 1 and t.chance(0.3):
         _needs(a > b)
-        t.say(t.pick(
-            f"{the[0]} {costs} {t.dollars(a)} and {the[1]} {costs} {t.dollars(b)}.",
-            f"{the[0]} {costs} {t.dollars(a)}. {capital(the[1])} {costs} {t.dollars(b)}.",
-        ))  # fmt: skip
-        t.say(t.pick(
-            f"How much more does the {wares[0]} cost?", f"How much more expensive is the {wares[0]}?",
-            f"How much cheaper is the {wares[1]}?", f"How much more is the {wares[0]} than the {wares[1]}?",
-        ))  # fmt: skip
+        t.say(both)
+        t.say(
+            f"How much (more does the {wares[0]} cost|more expensive is the {wares[0]}|cheaper is the {wares[1]})?",
+            f"How much more is the {wares[0]} than the {wares[1]}?",
+        )
         t.story.work_out(f"The difference is {{}} {t.coin}.", a, "-", b)
         return
-    both = t.story.work_out(f"Together that is {{}} {t.coin}.", a, "+", b)
+    total = _together(t, a, b, t.coin)
+    buys, pays = f"{who.start} {t.verb(who, 'buys')}", f"{who.start} {t.verb(who, 'pays')}"
     if length == 1:
-        t.say(t.pick(
-            f"{the[0]} {costs} {t.dollars(a)} and {the[1]} {costs} {t.dollars(b)}.",
-            f"{the[0]} {costs} {t.dollars(a)}. {capital(the[1])} {costs} {t.dollars(b)}.",
-            f"{who.start} {t.verb(who, 'buys', 'bought')} a {wares[0]} for {t.dollars(a)} and a {wares[1]} for {t.dollars(b)}.",
-            f"{who.start} {t.verb(who, 'pays', 'paid')} {t.dollars(a)} for {the[0]} and {t.dollars(b)} for {the[1]}.",
-        ))  # fmt: skip
+        t.say(
+            both,
+            f"{buys} a {wares[0]} for {for_a} and a {wares[1]} for {for_b}.",
+            f"{pays} {for_a} for {first} and {for_b} for {second}.",
+        )
+        third_question = f"How much {t.does(who)} {who.name} pay for both?"
     else:
         c = t.amount()
-        t.say(t.pick(
-            f"{the[0]} {costs} {t.dollars(a)}, {the[1]} {costs} {t.dollars(b)} and {the[2]} {costs} {t.dollars(c)}.",
-            f"{who.start} {t.verb(who, 'buys', 'bought')} a {wares[0]} for {t.dollars(a)}, a {wares[1]} for {t.dollars(b)} and a {wares[2]} for {t.dollars(c)}.",
-        ))  # fmt: skip
-        t.story.work_out(f"Together that is {{}} {t.coin}.", both, "+", c)
-    t.say(t.pick(
-        f"How much do they cost together?", f"How much {t.does(who)} {who.name} pay for both?" if length == 1 else "How much is that in all?",
-        f"What {t.does(who, past=True)} {who.name} pay in total?", "How much is that together?", "What is the total?",
-    ))  # fmt: skip
+        t.say(
+            f"{first} {costs} {for_a}, {second} {costs} {for_b} and {third} {costs} {t.dollars(c)}.",
+            f"{buys} a {wares[0]} for {for_a}, a {wares[1]} for {for_b} and a {wares[2]} for {t.dollars(c)}.",
+        )
+        _together(t, total, c, t.coin)
+        third_question = "How much is that in all?"
+    t.say(
+        "How much do they cost together?",
+        third_question,
+        f"What did {who.name} pay in total?",
+        "How much is that together?",
+        "What is the total?",
+    )
 
 
 # Two or more compared
@@ -528,200 +532,172 @@ def two_prices(t: Teller, length: int) -> None:
 
 def comparison(t: Teller, length: int) -> None:
     """Each has more, fewer or times as many as the one before; then one of them, or all together, or what is left."""
-    people = [t.person(first=False)]
+    people = [t.third_person()]
     food = t.chance(0.5)
-    things = t.thing(words.FOOD if food else words.TOYS, words.PLANTS if food else words.WARES)
-    present, past, base = t.any_of(words.COMPARED)
-    verb = past if t.past else present
+    things = t.thing(words.FOOD, words.PLANTS) if food else t.thing(words.TOYS, words.WARES)
+    verb = t.any_of(words.COMPARED)
     has: list[Now] = [t.few() if t.chance(0.2) else t.amount()]
-    t.say(t.pick(
-        f"{people[0].start} {verb} {has[0]} {things}.",
-        f"{people[0].start} {verb} {has[0]} {things}.",
-        f"{people[0].start} {verb} {has[0]} {things} {_when(t)}.",
-    ))  # fmt: skip
-    opened = len(t.story.sentences)
-    last_kind = t.any_of(("one", "together", "left")) if length > 1 else "one"
-    compared = {"one": length, "together": (length + 1) // 2, "left": length // 2}[last_kind]
-    _needs(1 <= compared <= 3)
-    _needs(compared + {"one": 0, "together": compared, "left": compared + 1}[last_kind] == length)
+    t.say(f"{people[0].start} {t.tense(verb)} {has[0]} {things}(|| {_occasion(t)}).")
+    ending = t.any_of(("one", "together", "left")) if length > 1 else "one"
+    compared = length if ending == "one" else length // 2
+    steps = {"one": compared, "together": 2 * compared, "left": 2 * compared + 1}[ending]
+    _needs(compared <= 3 and steps == length)
     for _ in range(compared):
-        other = t.person(first=False) if t.chance(0.75) else t.relative(people[-1])
-        has.append(_compared(t, people[-1], other, things, has[-1], verb, base))
+        other = t.companion(people[-1], stranger=0.75)
+        has.append(_compared(t, people[-1], other, things, has[-1], verb))
         people.append(other)
-    if t.chance(0.4) and opened == 1 and compared == 1:  # in one sentence
+    if t.chance(0.4) and compared == 1:  # in one sentence
         first, second = t.story.sentences
-        t.story.sentences[:] = [
-            f"{first[:-1]} and {second if people[1].name[0].isupper() else second[0].lower() + second[1:]}"
-        ]
-    do = "did" if t.past else "does"
-    if last_kind == "one":
+        t.story.sentences[:] = [f"{first[:-1]} and {people[1].name[0]}{second[1:]}"]
+    have = words.without_s(verb)
+    if ending == "one":
+        do = "did" if t.past else "does"
         name = people[-1].name if t.chance(0.6) or compared > 1 else people[-1].he
-        t.say(t.pick(
-            f"How many {things} {do} {name} {base}?", f"How many {things} {do} {name} {base}?",
-            f"How many {do} {name} {base}?", f"How many {things} does {name} have?",
-        ))  # fmt: skip
+        asked = f"{things} {do} {name} {have}"
+        t.say(f"How many ({asked}|{asked}|{do} {name} {have}|{things} does {name} have)?")
         return
-    both: Now = has[0]
-    for other_has in has[1:]:
-        both = t.story.work_out(f"Together they have {{}} {things}.", both, "+", other_has)
-    if last_kind == "left":
-        n = t.part_of(both)
-        lose = t.any_of([*words.LOSSES, *(words.EATING if food else ())])
-        lost = lose[1] if t.past else words.without_s(lose[0])
-        t.say(t.pick(
-            f"They {lost} {n} of them.", f"Together they {lost} {n}.", f"Later they {lost} {n} of these.",
-            f"Then they {lost} {n} {things}.",
-        ))  # fmt: skip
-        t.story.work_out(f"That leaves {{}} {things}.", both, "-", n)
-        t.say(t.pick(f"How many {things} are left?", f"How many {things} do they have left?", "How many are left?"))
+    total = has[0]
+    for n in has[1:]:
+        total = t.story.work_out(f"Together they have {{}} {things}.", total, "+", n)
+    if ending == "left":
+        _lose_together(t, things, total, food)
         return
-    all_of = "all three " if compared == 2 and t.chance(0.5) else ""
-    do = "did" if t.past else "do"
-    t.say(t.pick(
-        f"How many {things} {do} {all_of or 'they '}{base} together?",
-        f"How many {things} {do} they {base} in total?", f"How many {things} do they have together?",
-        f"How many {things} is that in all?", f"How many {things} {do} they {base} altogether?",
+    do = t.tense("do")
+    they = "all three" if compared == 2 and t.chance(0.5) else "they"
+    t.say(
+        f"How many {things} ({do} {they} {have} together|{do} they {have} in total|do they have together)?",
+        f"How many {things} (is that in all|{do} they {have} altogether)?",
         f"What is the total number of {things}?",
-    ))  # fmt: skip
+    )
 
 
-def _compared(t: Teller, one: Person, other: Person, things: str, has: Now, verb: str, base: str) -> Quantity:
+def _compared(t: Teller, one: Person, other: Person, things: str, has: Now, verb: str) -> Quantity:
+    """How many another person has, told by what the one before has."""
     kind = t.any_of(("more", "more", "fewer", "fewer", "times", "half"))
     sentence = f"{other.start} has {{}} {things}."
     did = "did" if t.past else "does"
-    than = t.pick(one.name, one.name, f"{one.name} {did}", f"{one.he} {did}" if one.he != other.he else one.name)
+    than = t.pick(one.name, one.name, f"{one.name} {did}", one.name if one.he == other.he else f"{one.he} {did}")
+    gets = f"{other.start} {t.tense(verb)}"
     if kind == "times":
         k = t.any_of((2, 2, 2, 3, 3, 4, 5, 6))
         _needs(number(has) * k <= t.story.largest)
-        times = {2: t.pick("twice", "twice", "2 times", "two times"), 3: t.pick("3 times", "three times")}.get(
-            k, f"{k} times"
-        )
-        t.say(t.pick(
-            f"{other.start} {verb} {times} as many {things} as {one.name}.",
-            f"{other.start} {verb} {times} as many.", f"{other.start} {verb} {times} as many as {one.name}.",
-        ))  # fmt: skip
+        twice, thrice = t.pick("twice", "twice", "2 times", "two times"), t.pick("3 times", "three times")
+        times = {2: twice, 3: thrice}.get(k, f"{k} times")
+        t.say(f"{gets} {times} as many( {things} as {one.name}|| as {one.name}).")
         return t.story.work_out(sentence, has, "×", k)
     if kind == "half":
-        t.say(t.pick(
-            f"{other.start} {verb} half as many {things} as {one.name}.", f"{other.start} {verb} half as many.",
-        ))  # fmt: skip
+        t.say(f"{gets} half as many( {things} as {one.name}|).")
         return t.story.work_out(sentence, has, "÷", 2)
     n = t.more(has) if kind == "more" else t.part_of(has)
-    t.say(t.pick(
-        f"{other.start} {verb} {n} {kind} {things} than {than}.",
-        f"{other.start} {verb} {n} {kind} than {than}.",
-        f"{other.start} {verb} {n} {kind}.",
-    ))  # fmt: skip
+    t.say(f"{gets} {n} {kind}( {things} than {than}| than {than}|).")
     return t.story.work_out(sentence, has, "+" if kind == "more" else "-", n, of_fewer=kind == "fewer")
+
+
+def _lose_together(t: Teller, things: str, total: Now, food: bool) -> None:
+    """Some of what several people have is lost: what is left."""
+    n = t.part_of(total)
+    lose = t.tense(words.without_s(t.any_of(words.LOSSES + words.EATING if food else words.LOSSES)))
+    they = f"they {lose} {n}"
+    t.say(f"({they} of them|Together {they}|Later {they} of these|Then {they} {things}).")
+    _left(t, total, n, things)
+    t.say(f"How many ({things} are left|{things} do they have left|are left)?")
 
 
 def ages(t: Teller, length: int) -> None:
     """Who is how old: older and younger, sums, and in some years."""
-    person = t.person(first=False)
-    old = t.rng.randint(6, 60)
-    years = t.pick("", " years old", " years old")
-    t.say(f"{person.start} is {old}{years}.")
-    now: Now = old
-    ages_: list[Now] = [old]
-    last = person
-    ask_sum = length >= 2 and t.chance(0.3)
-    _needs(not ask_sum or length % 2 == 0)
-    for i in range(length // 2 if ask_sum else length):
+    last = t.third_person()
+    told: list[Now] = [t.rng.randint(6, 60)]
+    t.say(f"{last.start} is {told[0]}{t.pick('', ' years old', ' years old')}.")
+    in_sum = length >= 2 and t.chance(0.3)
+    _needs(not in_sum or length % 2 == 0)
+    for i in range(length // 2 if in_sum else length):
         draw = t.rng.random()
-        if draw < 0.15 and not ask_sum and i == length - 1:
-            n = t.rng.randint(2, 30)
-            t.story.work_out(f"In {n} years it is {{}} years.", now, "+", n)
-            t.say(t.pick(f"How old will {last.name} be in {n} years?", f"What will be {last.his} age in {n} years?") if i == 0
-                  else f"How old will {last.name} be in {n} years?")  # fmt: skip
+        at_end = not in_sum and i == length - 1
+        if at_end and (draw < 0.15 or (draw < 0.25 and number(told[-1]) > 6)):
+            _ask_at_other_time(t, last, told[-1], later=draw < 0.15)
             return
-        if draw < 0.25 and not ask_sum and i == length - 1 and number(now) > 6:
-            n = t.rng.randint(2, min(20, number(now) - 3))
-            t.story.work_out(f"{n} years ago it was {{}} years.", now, "-", n)
-            t.say(f"How old was {last.name} {n} years ago?")
-            return
-        other = t.relative(last) if t.chance(0.6) else t.person(first=False)
-        than = t.pick("", "", f" than {last.name}", f" than {last.he if last.he != other.he else last.name}")
-        if t.chance(0.15):
-            t.say(f"{other.start} is twice as old{f' as {last.name}' if t.chance(0.6) else ''}.")
-            now = t.story.work_out(f"{other.start} is {{}}.", now, "×", 2)
-        else:
-            older = t.chance(0.65)
-            n = t.rng.randint(2, 40) if older else t.part_of(now)
-            word = "older" if older else "younger"
-            t.say(f"{other.start} is {n} years {word}{than}.")
-            now = t.story.work_out(f"{other.start} is {{}}.", now, "+" if older else "-", n)
+        other = t.relative(last) if t.chance(0.6) else t.third_person()
+        told.append(_older_or_younger(t, last, other, told[-1]))
         last = other
-        ages_.append(now)
-    if ask_sum:
-        both: Now = ages_[0]
-        for age in ages_[1:]:
-            both = t.story.work_out("Together they are {}.", both, "+", age)
-        t.say(
-            t.pick("How old are they together?", "What is the sum of their ages?", "How many years are they together?")
-        )
+    if in_sum:
+        total = told[0]
+        for age in told[1:]:
+            total = t.story.work_out("Together they are {}.", total, "+", age)
+        t.say("How old are they together?", "What is the sum of their ages?", "How many years are they together?")
         return
     name = last.name if t.chance(0.6) or length > 1 else last.he
-    t.say(
-        t.pick(
-            f"How old is {name}?",
-            f"How old is {name}?",
-            f"What is {last.name}'s age?" if last.name[0].isupper() else f"How old is {name} now?",
-        )
-    )
+    age_of = f"What is {last.name}'s age?" if last.name[0].isupper() else f"How old is {name} now?"
+    t.say(f"How old is {name}?", f"How old is {name}?", age_of)
+
+
+def _older_or_younger(t: Teller, one: Person, other: Person, age: Now) -> Quantity:
+    """How old another person is, told by the age of the one before."""
+    than = t.pick("", "", f" than {one.name}", f" than {one.name if one.he == other.he else one.he}")
+    if t.chance(0.15):
+        t.say(f"{other.start} is twice as old{f' as {one.name}' if t.chance(0.6) else ''}.")
+        return t.story.work_out(f"{other.start} is {{}}.", age, "×", 2)
+    older = t.chance(0.65)
+    n = t.rng.randint(2, 40) if older else t.part_of(age)
+    t.say(f"{other.start} is {n} years {'older' if older else 'younger'}{than}.")
+    return t.story.work_out(f"{other.start} is {{}}.", age, "+" if older else "-", n)
+
+
+def _ask_at_other_time(t: Teller, who: Person, age: Now, *, later: bool) -> None:
+    """How old somebody will be in some years, or was some years ago."""
+    if not later:
+        n = t.rng.randint(2, min(20, number(age) - 3))
+        t.story.work_out(f"{n} years ago it was {{}} years.", age, "-", n)
+        t.say(f"How old was {who.name} {n} years ago?")
+        return
+    n = t.rng.randint(2, 30)
+    t.story.work_out(f"In {n} years it is {{}} years.", age, "+", n)
+    if t.told == 1:
+        t.say(f"(How old will {who.name} be|What will be {who.his} age) in {n} years?")
+    else:
+        t.say(f"How old will {who.name} be in {n} years?")
 
 
 def difference(t: Teller, length: int) -> None:
-    """Two amounts: how many more the one is than the other."""
+    """Two amounts or sizes: how much more the one is than the other."""
     _needs(length == 1)
-    one, other = t.person(), t.person(first=False)
+    one, other = t.person(), t.third_person()
     if t.chance(0.5):
         other = t.relative(one)
     a, b = t.amount(), t.amount()
     _needs(a - b >= 2)
     things = t.thing()
-    present, past, base = t.any_of(words.COMPARED)
-    verb, second = t.verb(one, present, past), past if t.past else present
-    do = t.does(one, past=t.past)
-    kind = t.rng.random()
-    if kind < 0.5:
-        t.say(t.pick(
-            f"{one.start} {verb} {a} {things} and {other.name} {second} {b} {things}.",
-            f"{one.start} {verb} {a} {things} and {other.name} {second} {b}.",
-            f"{one.start} {verb} {a} {things}. {other.start} {second} {b}.",
-        ))  # fmt: skip
-        t.say(t.pick(
-            f"How many more {things} {do} {one.name} {base}?",
-            f"How many more {things} {do} {one.name} {base} than {other.name}?",
-            f"How many more {do} {one.name} {base} than {other.name}?",
-            "What is the difference?",
-        ))  # fmt: skip
-        t.story.work_out(f"The difference is {{}} {things}.", a, "-", b)
+    verb = t.any_of(words.COMPARED)
+    if not t.chance(0.5):
+        _two_sizes(t, other, a, b)
         return
-    first = t.person(first=False)
-    older, unit, adjective = t.any_of((
-        ("older", "", "old"), ("older", "years old", "old"), ("taller", "cm tall", "tall"), ("heavier", "kg", "heavy"),
-        ("longer", "meters long", "long"), ("taller", "inches tall", "tall"), ("higher", "meters high", "high"),
-    ))  # fmt: skip
+    has, also_has = t.verb(one, verb), t.tense(verb)
+    t.say(
+        f"{one.start} {has} {a} {things} and {other.name} {also_has} {b}( {things}|).",
+        f"{one.start} {has} {a} {things}. {other.start} {also_has} {b}.",
+    )
+    have = f"{t.does(one, past=t.past)} {one.name} {words.without_s(verb)}"
+    t.say(
+        f"How many more ({things} {have}|{things} {have} than {other.name}|{have} than {other.name})?",
+        "What is the difference?",
+    )
+    t.story.work_out(f"The difference is {{}} {things}.", a, "-", b)
+
+
+def _two_sizes(t: Teller, other: Person, a: int, b: int) -> None:
+    """How much older, taller, longer or the like one is than the other."""
+    first = t.third_person()
+    older, unit = t.any_of(words.SIZES)
     if older in ("longer", "higher"):
-        kinds = "rope ribbon river road table wall tree bridge tower snake fence board pole".split()
-        x, y = t.rng.sample(kinds, 2)
-        names = (f"the {x}", f"the {y}")
-        opening = (f"{t.pick('A', 'The')} {x}", f"{t.pick('a', 'the')} {y}")
+        one_name, other_name = t.rng.sample(words.SIZED, 2)
+        start, second = f"{t.pick('A', 'The')} {one_name}", f"{t.pick('a', 'the')} {other_name}"
+        one_name, other_name = f"the {one_name}", f"the {other_name}"
     else:
-        names = (first.known, other.name if not other.name.startswith("my") or not one.i else other.name)
-        opening = (first.start, f"{first.his} {t.any_of(words.SHE_RELATIVES)}" if t.chance(0.5) else other.name)
-        names = (first.known, opening[1])
-    unit = f" {unit}" if unit else ""
-    be = "is"
-    t.say(t.pick(
-        f"{opening[0]} {be} {a}{unit} and {opening[1]} {be} {b}{unit}.",
-        f"{opening[0]} {be} {a}{unit} and {opening[1]} {be} {b}.",
-        f"{opening[0]} {be} {a}{unit}. {capital(opening[1])} {be} {b}{unit}.",
-    ))  # fmt: skip
-    t.say(t.pick(
-        f"How much {older} is {names[0]}?", f"How much {older} is {names[0]} than {names[1]}?",
-        f"By how much is {names[0]} {older}?" if adjective != "old" else f"How many years {older} is {names[0]}?",
-    ))  # fmt: skip
+        start, one_name = first.start, first.known
+        second = f"{first.his} {t.any_of(words.SHE_RELATIVES)}" if t.chance(0.5) else other.name
+        other_name = second
+    t.say(f"{start} is {a}{unit}( and {second} is {b}{unit}| and {second} is {b}|. {capital(second)} is {b}{unit}).")
+    how_much = f"How many years older is {one_name}" if older == "older" else f"By how much is {one_name} {older}"
+    t.say(f"(How much {older} is {one_name}|How much {older} is {one_name} than {other_name}|{how_much})?")
     t.story.work_out("The difference is {}.", a, "-", b)
 
 
@@ -730,194 +706,138 @@ def difference(t: Teller, length: int) -> None:
 
 def totals(t: Teller, length: int) -> None:
     """Several groups put together; sometimes a part of them taken away."""
-    lists = t.any_of((words.ANIMALS, words.ANIMALS, words.FOOD, words.TOYS, words.WARES, words.PLANTS, words.PEOPLE))
+    choice, general = t.any_of(words.CALLED)
     n_groups = min(t.any_of((2, 2, 3, 4)), length + 1)
-    kinds = list(dict.fromkeys(t.thing(lists) for _ in range(n_groups)))
+    kinds = list(dict.fromkeys(t.thing(choice) for _ in range(n_groups)))
     _needs(len(kinds) == n_groups and n_groups - 1 <= length <= n_groups)
     counts = [t.amount() for _ in kinds]
-    general = (
-        "animals" if lists is words.ANIMALS else "pieces of food" if lists is words.FOOD
-        else "people" if lists is words.PEOPLE else "plants" if lists is words.PLANTS else "things"
-    )  # fmt: skip
-    living = lists in (words.ANIMALS, words.PEOPLE)
-    place, at = t.any_of((
-        ("farm", "on"), ("zoo", "in"), ("shop", "in"), ("garden", "in"), ("box", "in"), ("room", "in"), ("park", "in"),
-        ("table", "on"), ("school", "in"), ("class", "in"), ("kitchen", "in"), ("field", "in"), ("hall", "in"),
-    ))  # fmt: skip
-    place = t.noun((place,))
-    listed = [f"{n} {kind}" for n, kind in zip(counts, kinds, strict=True)]
-    together = f"{', '.join(listed[:-1])} and {listed[-1]}"
+    at, place = t.any_of(words.SCENES)
+    place = t.noun([place])
+    together = _listed([f"{n} {kind}" for n, kind in zip(counts, kinds, strict=True)])
     who = t.person()
-    are = ("are", "were")[t.past]
-    t.say(t.pick(
+    are = t.tense("are")
+    t.say(
         f"There {are} {together} {at} {t.pick('a', 'the')} {place}.",
         f"{t.pick('A', 'The')} {place} has {together}.",
-        f"{who.start} {t.verb(who, *t.any_of(words.GETTING))} {together}.",
+        f"{who.start} {t.verb(who, t.any_of(words.GETTING))} {together}.",
         f"{at} the {place} there {are} {together}.",
-        f"{who.start} {t.verb(who, 'sees', 'saw')} {together} {at} the {place}.",
-    ))  # fmt: skip
+        f"{who.start} {t.verb(who, 'sees')} {together} {at} the {place}.",
+    )
     now: Now = counts[0]
     for n in counts[1:]:
         now = t.story.work_out(f"Together there are {{}} {general}.", now, "+", n)
     if length == n_groups:
-        n = t.part_of(now)
-        of_two = (
-            (("asleep", "awake"), ("young", "old"), ("outside", "inside"))
-            if living
-            else (("broken", "fine"), ("old", "new"), ("wet", "dry"))
-        )
-        one, rest = t.any_of(of_two)
-        if t.chance(0.5):
-            befalls = (("leave", "left"), ("go away", "went away")) if living else words.ACCIDENTS[2:6]
-            t.say(f"{t.then()}{n} of them {t.tense(t.any_of(befalls))}.")
-            t.say(t.pick("How many are left?", f"How many {general} are left?", f"How many {general} remain?"))
-        else:
-            t.say(t.pick(f"{n} {are} {one}.", f"{n} of them {are} {one}, the others {are} {rest}."))
-            t.say(t.pick(f"How many {are} {rest}?", f"How many {are} not {one}?"))
-        t.story.work_out(f"That leaves {{}} {general}.", now, "-", n)
+        _part_of_total(t, now, general)
         return
-    t.say(t.pick(
-        f"How many {general} is that?", f"How many {general} are there?", f"How many {general} are there in all?",
-        f"How many are there altogether?", "How many is that in total?", f"How many {general} is that together?",
-        f"How many {general} are there {at} the {place}?",
-    ))  # fmt: skip
+    t.say(
+        f"How many {general} (is that|are there|are there in all)?",
+        "How many (are there altogether|is that in total)?",
+        f"How many {general} (is that together|are there {at} the {place})?",
+    )
+
+
+def _part_of_total(t: Teller, now: Now, general: str) -> None:
+    """Some of the total leave, or are unlike the others: how many are left, or are the others."""
+    living = general in ("animals", "people")
+    are = t.tense("are")
+    n = t.part_of(now)
+    one, rest = t.any_of(words.LIVING_PARTED if living else words.THINGS_PARTED)
+    if t.chance(0.5):
+        t.say(f"{t.then()}{n} of them {t.tense(t.any_of(words.LEAVING if living else words.TAKEN))}.")
+        t.say(f"How many (are left|{general} are left|{general} remain)?")
+    else:
+        t.say(f"{n} ({are} {one}|of them {are} {one}, the others {are} {rest}).")
+        t.say(f"How many {are} ({rest}|not {one})?")
+    _left(t, now, n, general)
 
 
 def two_times(t: Teller, length: int) -> None:
-    """The same thing done at several times, or two kinds of one thing, and the sum; sometimes a rest."""
-    _needs(length <= 3)
+    """The same thing done two or three times: the sum, or what is left to do."""
     who = t.person()
-    present, past, base, things = t.any_of((
-        ("reads", "read", "read", "pages"), ("reads", "read", "read", "books"), ("walks", "walked", "walk", "km"),
-        ("runs", "ran", "run", "miles"), ("drives", "drove", "drive", "miles"), ("sells", "sold", "sell", "tickets"),
-        ("writes", "wrote", "write", "letters"), ("bakes", "baked", "bake", "cakes"), ("makes", "made", "make", "toys"),
-        ("sees", "saw", "see", "birds"), ("works", "worked", "work", "hours"), ("plants", "planted", "plant", "trees"),
-        ("picks", "picked", "pick", "apples"), ("swims", "swam", "swim", "laps"), ("cycles", "cycled", "cycle", "km"),
-        ("learns", "learned", "learn", "words"), ("scores", "scored", "score", "points"), ("catches", "caught", "catch", "fish"),
-        ("solves", "solved", "solve", "puzzles"), ("takes", "took", "take", "photos"), ("washes", "washed", "wash", "cars"),
-        ("counts", "counted", "count", "stars"), ("paints", "painted", "paint", "pictures"), ("studies", "studied", "study", "minutes"),
-    ))  # fmt: skip
+    present, things = t.any_of(words.TASKS)
     a, b = t.amount(), t.amount()
-    days = t.rng.sample(words.DAYS, 3)
-    times = t.any_of((
-        (f"on {days[0]}", f"on {days[1]}", f"on {days[2]}"), ("in the morning", "in the afternoon", "in the evening"),
-        ("before noon", "after noon", "at night"), ("yesterday", "today", "tonight"),
-        ("last week", "this week", "on the weekend"), ("in May", "in June", "in July"), ("in the first game", "in the second game", "in the third game"),
-    ))  # fmt: skip
-    in_past = t.past or times[0] in ("yesterday", "last week")
-    verb = t.verb(who, present, past, in_past=in_past)
-    again = t.pick(f"{b} {things}", f"{b}", f"{b} more", f"{b} {things}")
-    both = t.story.work_out(f"Together that is {{}} {things}.", a, "+", b)
+    days = [f"on {day}" for day in t.rng.sample(words.DAYS, 3)]
+    first, second, third = t.any_of((days, *words.THREE_TIMES))
+    past = t.past or first in words.PAST_TIMES
+    verb, do = t.verb(who, present, past=past), words.without_s(present)
+    done = f"{who.start} {verb} {a} {things} {first}"
+    again = t.pick(f"{b}( {things}|| more| {things})")
+    total = _together(t, a, b, things)
     if length == 1:
-        t.say(t.pick(
-            f"{who.start} {verb} {a} {things} {times[0]} and {again} {times[1]}.",
-            f"{who.start} {verb} {a} {things} {times[0]}. {capital(times[1])} {who.he} {verb} {again}.",
-            f"{capital(times[0])}, {who.name} {verb} {a} {things} and {times[1]} {who.he} {verb} {again}.",
-        ))  # fmt: skip
+        t.say(
+            f"{done} and {again} {second}.",
+            f"{done}. {capital(second)} {who.he} {verb} {again}.",
+            f"{first}, {who.name} {verb} {a} {things} and {second} {who.he} {verb} {again}.",
+        )
     elif t.chance(0.6):
         c = t.amount()
-        t.say(t.pick(
-            f"{who.start} {verb} {a} {things} {times[0]}, {b} {times[1]} and {c} {times[2]}.",
-            f"{who.start} {verb} {a} {things} {times[0]}, {b} {things} {times[1]} and {c} {things} {times[2]}.",
-        ))  # fmt: skip
-        both = t.story.work_out(f"In all that is {{}} {things}.", both, "+", c)
+        t.say(f"{done}, ({b} {second} and {c} {third}|{b} {things} {second} and {c} {things} {third}).")
+        t.story.work_out(f"In all that is {{}} {things}.", total, "+", c)
         _needs(length == 2)
     else:
         _needs(length == 2)
-        whole = number(both) + t.rng.randint(2, 60)
-        t.say(f"{who.start} {t.verb(who, 'wants', 'wanted', in_past=in_past)} to {base} {whole} {things}.")
-        t.say(f"{who.he} {verb} {a} {things} {times[0]} and {again} {times[1]}.")
-        t.story.work_out(f"That leaves {{}} {things}.", whole, "-", both)
-        t.say(t.pick(f"How many {things} are left?", f"How many more {things} {t.does(who)} {who.he} have to {base}?",
-                     f"How many {things} {t.does(who)} {who.he} still need to {base}?"))  # fmt: skip
+        whole = number(total) + t.rng.randint(2, 60)
+        t.say(f"{who.start} {t.verb(who, 'wants', past=past)} to {do} {whole} {things}.")
+        t.say(f"{who.he} {verb} {a} {things} {first} and {again} {second}.")
+        _left(t, whole, total, things)
+        does = f"{t.does(who)} {who.he}"
+        t.say(f"How many ({things} are left|more {things} {does} have to {do}|{things} {does} still need to {do})?")
         return
-    do = t.does(who, past=in_past)
-    day = " that day" if times[0] in ("in the morning", "before noon") else ""
-    t.say(t.pick(
-        f"How many {things} {do} {who.he} {base} in total?", f"How many {things} {do} {who.he} {base}{day}?",
-        f"How many {things} is that together?", f"How many {things} {do} {who.name} {base} in all?",
-        f"How many {things} {do} {who.he} {base} altogether?",
-    ))  # fmt: skip
+    does = t.does(who, past=past)
+    day = " that day" if first in ("in the morning", "before noon") else ""
+    t.say(
+        f"How many {things} ({does} {who.he} {do} in total|{does} {who.he} {do}{day}|is that together)?",
+        f"How many {things} {does} ({who.name} {do} in all|{who.he} {do} altogether)?",
+    )
 
 
 def part_of_whole(t: Teller, length: int) -> None:
     """A whole and its parts: how many are the others."""
     _needs(length <= 3)
-    n_parts = length
     people = t.chance(0.5)
     who = t.thing(words.PEOPLE if people else t.any_of((words.ANIMALS, words.WARES, words.TOYS, words.FOOD)))
-    whole: Now = t.amount()
-    towns = (
-        "class team town village group family club".split()
-        if people
-        else "shop garden box field street house yard".split()
-    )
+    whole = t.amount()
+    towns = words.FOR_PEOPLE if people else words.FOR_THINGS
     where = t.pick("", f" in {t.pick('a', 'the', 'our')} {t.noun(towns)}")
-    kinds = (
-        "tall;absent;wearing a hat;from France;new;on the bus;in the garden;outside;away;ill;hungry;tired" if people
-        else "red;broken;old;sold;white;small;blue;missing;black;painted;damaged;wet;dirty"
-    ).split(";")  # fmt: skip
-    first = t.rng.sample(kinds, n_parts)
-    parts = []
-    for _ in range(n_parts):
-        parts.append(t.part_of(whole))
-        whole_before = whole
-        whole = t.story.work_out(f"That leaves {{}} {who}.", whole_before, "-", parts[-1])
-    total = number(t.story.steps[0].left)
-    t.say(
-        t.pick(
-            f"There are {total} {who}{where}.", f"There are {total} {who}{where}.", f"{total} {who} are counted{where}."
-        )
-    )
-    listed = [f"{n} are {kind}" for n, kind in zip(parts, first, strict=True)]
-    if n_parts > 1:
-        t.say(t.pick(f"{', '.join(listed[:-1])} and {listed[-1]}.", f"{'. '.join(listed)}."))
+    kinds = t.rng.sample(words.PEOPLE_ARE if people else words.THINGS_ARE, length)
+    parts: list[int] = []
+    rest: Now = whole
+    for _ in kinds:
+        parts.append(t.part_of(rest))
+        rest = _left(t, rest, parts[-1], who)
+    t.say(f"(There are {whole} {who}|There are {whole} {who}|{whole} {who} are counted){where}.")
+    asked = [f"How many (other {who} are there|are the others)?"]
+    if length == 1:
+        t.say(f"{parts[0]} (|of them )are {kinds[0]}.")
+        asked.append(f"How many {who} are (not {kinds[0]}|not {kinds[0]})?")
     else:
-        t.say(t.pick(f"{listed[0]}.", f"{parts[0]} of them are {first[0]}."))
-    other = {
-        "ill": "well",
-        "absent": "present",
-        "broken": "fine",
-        "missing": "there",
-        "dirty": "clean",
-        "wet": "dry",
-    }.get(first[-1])
-    asked = [f"How many other {who} are there?", "How many are the others?"]
-    asked += (
-        [f"How many {who} are not {first[0]}?"] * 2
-        if n_parts == 1
-        else [f"How many {who} are neither?"]
-        if n_parts == 2
-        else []
-    )
-    asked += [f"How many {who} are {other}?"] * 3 if other else []
-    gone = {"absent", "away", "outside", "missing", "sold", "ill", "broken", "in the garden", "on the bus"}
-    asked += (
-        [f"How many {who} are left?", "How many are left?", f"How many {who} remain?"] if gone.issuperset(first) else []
-    )
-    t.say(t.any_of(asked))
+        listed = [f"{n} are {kind}" for n, kind in zip(parts, kinds, strict=True)]
+        t.say(f"({_listed(listed)}|{'. '.join(listed)}).")
+    if length == 2:
+        asked.append(f"How many {who} are neither?")
+    if other := words.OPPOSITES.get(kinds[-1]):
+        asked.append(f"How many {who} are ({other}|{other}|{other})?")
+    if words.NOT_HERE.issuperset(kinds):
+        asked.append(f"How many ({who} are left|are left|{who} remain)?")
+    t.say(*asked)
 
 
 def two_kinds(t: Teller, length: int) -> None:
     """A whole of two kinds, one of them known: how many are of the other kind."""
     _needs(length == 1)
-    crowd, one, other = t.any_of((
-        ("children", "boys", "girls"), ("kids", "girls", "boys"), ("students", "boys", "girls"), ("animals", "cows", "sheep"),
-        ("animals", "cats", "dogs"), ("people", "men", "women"), ("people", "women", "men"), ("people", "adults", "children"),
-        ("flowers", "roses", "tulips"), ("cars", "taxis", "vans"), ("pets", "dogs", "cats"), ("birds", "ducks", "geese"),
-    ))  # fmt: skip
-    one, other = t.thing((one,)), t.thing((other,))
+    crowd, one, other = t.any_of(words.TWO_KINDS)
+    one, other = t.thing([one]), t.thing([other])
     whole = t.amount()
     n = t.part_of(whole)
-    place = t.noun(("class", "farm", "room", "park", "group", "village", "garden", "choir", "club", "team"))
-    t.say(t.pick(
+    place = t.noun(words.FOR_TWO_KINDS)
+    t.say(
         f"There are {whole} {crowd} in {t.pick('a', 'the', 'our')} {place}. {n} are {one} and the rest are {other}.",
         f"A {place} has {whole} {crowd}. {n} of them are {one}, the others are {other}.",
         f"Of {whole} {crowd} in {t.pick('a', 'the')} {place}, {n} are {one}, the rest {other}.",
         f"{whole} {crowd} are in {t.pick('a', 'the')} {place}, {n} of them {one}. The rest are {other}.",
-    ))  # fmt: skip
-    t.say(t.pick(f"How many {other} are there?", f"How many {other} are in the {place}?", f"How many are {other}?"))
-    t.story.work_out(f"That leaves {{}} {other}.", whole, "-", n)
+    )
+    t.say(f"How many ({other} are there|{other} are in the {place}|are {other})?")
+    _left(t, whole, n, other)
 
 
 # Groups of one size
@@ -928,130 +848,122 @@ def groups(t: Teller, length: int) -> None:
     _needs(length <= 3)
     k, m = t.factors()
     if length == 1 and t.chance(0.35):
-        one, things = t.any_of(words.PARTS)
-        one, things = t.noun((one,)), t.thing((things,))
-        many = words.plural(one)
-        a = "An" if one[0] in "aeiou" else "A"
-        t.say(t.pick(
-            f"{a} {one} has {m} {things}. How many {things} do {k} {many} have?",
-            f"{t.pick('One', 'Each', a)} {one} has {m} {things}. How many {things} are there on {k} {many}?",
-            f"{t.pick('Every', 'Each')} {one} has {m} {things}. How many {things} do {k} {many} have together?",
-            f"How many {things} do {k} {many} have if each has {m}?",
-        ))  # fmt: skip
-        t.story.work_out(f"In all that is {{}} {things}.", k, "×", m)
+        _parts_of_each(t, k, m)
         return
-    rows = t.thing(words.PLACED)
+    rows = t.thing(words.ROWS)
     things = t.thing(words.PLANTS, words.WARES, words.PEOPLE, words.ANIMALS, words.FOOD)
-    place = t.noun(
-        "hall garden school farm room house theater field camp kitchen shop barn cellar class bakery".split()
-    )
-    has = ("has", "had")[t.past]
+    place = t.noun(words.FOR_ROWS)
+    has = t.tense("has")
     who = t.person()
-    verbs = [
-        ("sets up", "set up"),
-        ("counts", "counted"),
-        ("paints", "painted"),
-        ("arranges", "arranged"),
-        ("has", "had"),
-    ]
-    plants = t.verb(who, *(("plants", "planted") if things in words.PLANTS else t.any_of(verbs)))
-    t.say(t.pick(
+    sets_up = t.verb(who, "plants" if things in words.PLANTS else t.any_of(words.SETTING_UP))
+    t.say(
         f"{t.pick('A', 'The', 'Our')} {place} {has} {k} {rows} of {m} {things}.",
         f"{t.pick('A', 'The')} {place} {has} {k} {rows} with {m} {things} in each.",
         f"{t.pick('A', 'The')} {place} {has} {k} {rows} with {m} {things} each.",
         f"There are {k} {rows} in {t.pick('a', 'the')} {place}. Each has {m} {things}.",
-        f"There are {k} {rows} of {m} {things}.",
-        f"There are {k} {rows} with {m} {things} each.",
-        f"{who.start} {plants} {k} {rows} of {m} {things}.",
-        f"{who.start} {plants} {k} {rows} with {m} {things} each.",
-    ))  # fmt: skip
+        f"There are {k} {rows} (of {m} {things}|with {m} {things} each).",
+        f"{who.start} {sets_up} {k} {rows} (of {m} {things}|with {m} {things} each).",
+    )
     now: Now = t.story.work_out(f"In all there are {{}} {things}.", k, "×", m)
-    keeper = t.person(first=False)
-    while len(t.story.steps) < length:
-        if t.chance(0.5):
-            n = t.more(now)
-            t.say(t.pick(
-                f"{t.then()}{keeper.name} {('adds', 'added')[t.past]} {n} more.", f"{t.then()}{n} more {things} {('come', 'came')[t.past]}.",
-                f"There are {n} more {things} {t.pick('outside', 'in front', 'at home', 'in another place')}.", f"{t.then()}{keeper.name} {('brings', 'brought')[t.past]} {n} {t.pick('new', 'other')} ones.",
-                f"{keeper.start} {('plants', 'planted')[t.past]} {n} new ones." if things in words.PLANTS else f"{keeper.start} {('finds', 'found')[t.past]} {n} more {things}.",
-            ))  # fmt: skip
-            now = t.story.work_out(f"Now there are {{}} {things}.", now, "+", n)
-        else:
-            n = t.part_of(now)
-            befalls = words.WITHERING if things in words.PLANTS else words.ACCIDENTS
-            t.say(t.pick(
-                f"{t.then()}{keeper.name} {('takes', 'took')[t.past]} {n}{t.pick('', f' {things}', ' of them', ' away')}.",
-                f"{t.then()}{n}{t.pick('', f' {things}', ' of them')} {t.tense(t.any_of(befalls))}.",
-                f"{t.then()}{n} {things} {t.tense(t.any_of(befalls))}.",
-                f"{n} of the {things} are {t.pick('broken', 'missing', 'gone')}. The rest are {t.pick('fine', 'there')}.",
-            ))  # fmt: skip
-            now = t.story.work_out(f"That leaves {{}} {things}.", now, "-", n)
-    lost = t.story.steps[-1].operation == "-"
-    t.say(t.pick(
-        *([f"How many {things} are left?", "How many are left?", f"How many {things} remain?"] if lost else
-          [f"How many {things} are there in all?", f"How many {things} is that?", f"How many {things} are there altogether?"]),
-        f"How many {things} are there?", f"How many {things} are there now?" if length > 1 else f"How many {things} are there in total?",
-    ))  # fmt: skip
+    keeper = t.third_person()
+    while t.told < length:
+        now = _more_in_rows(t, keeper, things, now) if t.chance(0.5) else _fewer_in_rows(t, keeper, things, now)
+    if t.lost:
+        asked = f"How many ({things} are left|are left|{things} remain)?"
+    else:
+        asked = f"How many {things} (are there in all|is that|are there altogether)?"
+    t.say(asked, f"How many {things} are there(| {'now' if length > 1 else 'in total'})?")
+
+
+def _parts_of_each(t: Teller, k: int, m: int) -> None:
+    """So many parts of each, as in "A spider has 8 legs. How many legs do 4 spiders have?"."""
+    one, things = t.any_of(words.PARTS)
+    one, things = t.noun([one]), t.thing([things])
+    many, a = words.plural(one), words.with_article(one)
+    t.say(
+        f"{a} has {m} {things}. How many {things} do {k} {many} have?",
+        f"{t.pick(f'(One {one}|Each {one}|{a})')} has {m} {things}. How many {things} are there on {k} {many}?",
+        f"{t.pick('Every', 'Each')} {one} has {m} {things}. How many {things} do {k} {many} have together?",
+        f"How many {things} do {k} {many} have if each has {m}?",
+    )
+    t.story.work_out(f"In all that is {{}} {things}.", k, "×", m)
+
+
+def _more_in_rows(t: Teller, keeper: Person, things: str, now: Now) -> Quantity:
+    n = t.more(now)
+    plants = f"{t.tense('plants')} {n} new ones" if things in words.PLANTS else f"{t.tense('finds')} {n} more {things}"
+    t.say(
+        f"{t.then()}{keeper.name} {t.tense('adds')} {n} more.",
+        f"{t.then()}{n} more {things} {t.tense('come')}.",
+        f"There are {n} more {things} {t.pick('outside', 'in front', 'at home', 'in another place')}.",
+        f"{t.then()}{keeper.name} {t.tense('brings')} {n} {t.pick('new', 'other')} ones.",
+        f"{keeper.start} {plants}.",
+    )
+    return _grown(t, now, n, things)
+
+
+def _fewer_in_rows(t: Teller, keeper: Person, things: str, now: Now) -> Quantity:
+    n = t.part_of(now)
+    accidents = words.WITHERING if things in words.PLANTS else words.ACCIDENTS
+    t.say(
+        f"{t.then()}{keeper.name} {t.tense('takes')} {n}{t.pick(f'(| {things}| of them| away)')}.",
+        f"{t.then()}{n}{t.pick(f'(| {things}| of them)')} {t.tense(t.any_of(accidents))}.",
+        f"{t.then()}{n} {things} {t.tense(t.any_of(accidents))}.",
+        f"{n} of the {things} are {t.pick('broken', 'missing', 'gone')}. The rest are {t.pick('fine', 'there')}.",
+    )
+    return _left(t, now, n, things)
 
 
 def every_day(t: Teller, length: int) -> None:
     """The same every day or hour, with another day."""
     _needs(length <= 3)
     who = t.person()
-    k, m = t.few(), t.few() if t.chance(0.6) else t.rng.randint(10, 20)
-    present, past, base, things = t.any_of((
-        ("walks", "walked", "walk", "km"), ("runs", "ran", "run", "miles"), ("reads", "read", "read", "pages"),
-        ("swims", "swam", "swim", "laps"), ("cycles", "cycled", "cycle", "km"), ("drives", "drove", "drive", "miles"),
-        ("works", "worked", "work", "hours"), ("bakes", "baked", "bake", "cakes"), ("writes", "wrote", "write", "pages"),
-        ("earns", "earned", "earn", "dollars"), ("saves", "saved", "save", "dollars"), ("makes", "made", "make", "toys"),
-        ("learns", "learned", "learn", "words"), ("drinks", "drank", "drink", "cups of tea"), ("sleeps", "slept", "sleep", "hours"),
-        ("draws", "drew", "draw", "pictures"), ("eats", "ate", "eat", "apples"), ("sells", "sold", "sell", "cakes"),
-        ("does", "did", "do", "push-ups"), ("practices", "practiced", "practice", "hours"), ("picks", "picked", "pick", "plums"),
-    ))  # fmt: skip
-    verb, again = t.verb(who, present, past), past if t.past else present
-    day, days = t.any_of(
-        (("day", "days"), ("day", "days"), ("day", "days"), ("hour", "hours"), ("week", "weeks"), ("month", "months"))
-    )
-    each = t.pick(f"every {day}", f"a {day}" if day != "hour" else "an hour", f"each {day}")
-    total = t.story.work_out(f"In {k} {days} that is {{}} {things}.", k, "×", m)
+    k, m = t.few(), t.few_or_more(0.6)
+    present, things = t.any_of(words.HABITS)
+    verb, do, does = t.verb(who, present), words.without_s(present), t.does(who, past=t.past)
+    day = t.any_of(("day", "day", "day", "hour", "week", "month"))
+    habit = f"{verb} {m} {things} {t.pick(f'(every {day}|{_a_time(day)}|each {day})')}"
+    days = f"{k} {day}s"
+    total = t.story.work_out(f"In {days} that is {{}} {things}.", k, "×", m)
     if length == 1:
-        do = t.does(who, past=t.past)
-        t.say(t.pick(
-            f"{who.start} {verb} {m} {things} {each} for {k} {days}. How many {things} {do} {who.he} {base} in total?",
-            f"{who.start} {verb} {m} {things} {each}. How many {things} {do} {who.he} {base} in {k} {days}?",
-            f"{who.start} {verb} {m} {things} {each} for {k} {days}. How many {things} is that?",
-            f"If {who.name} {verb} {m} {things} {each}, how many {things} is that in {k} {days}?",
-        ))  # fmt: skip
+        t.say(
+            f"{who.start} {habit} for {days}. How many {things} {does} {who.he} {do} in total?",
+            f"{who.start} {habit}. How many {things} {does} {who.he} {do} in {days}?",
+            f"{who.start} {habit} for {days}. How many {things} is that?",
+            f"If {who.name} {habit}, how many {things} is that in {days}?",
+        )
         return
     n = t.rng.randint(2, 40)
     extra = t.pick(
-        f"on {t.any_of(words.DAYS)}", f"on the last {day}", f"the next {day}", "on the weekend", "before that", "today"
+        f"on ({t.any_of(words.DAYS)}|the last {day})", f"the next {day}", "on the weekend", "before that", "today"
     )
     if length == 2 and t.chance(0.25):
         whole = number(total) + t.rng.randint(2, 60)
-        t.story.work_out(f"That leaves {{}} {things}.", whole, "-", total)
-        t.say(
-            f"{who.start} {t.verb(who, 'wants', 'wanted')} to {base} {whole} {things}. {capital(who.he)} {verb} {m} {things} {each} for {k} {days}."
-        )
-        t.say(t.pick(f"How many {things} are left?", f"How many more {things} {t.does(who)} {who.he} have to {base}?"))
+        _left(t, whole, total, things)
+        wants = f"{t.verb(who, 'wants')} to {do} {whole} {things}"
+        t.say(f"{who.start} {wants}. {capital(who.he)} {habit} for {days}.")
+        t.say(f"How many ({things} are left|more {things} {t.does(who)} {who.he} have to {do})?")
         return
-    t.say(t.pick(
-        f"{who.start} {verb} {m} {things} {each} for {k} {days}, and {n} {things} {extra}.",
-        f"{who.start} {verb} {m} {things} {each} for {k} {days} and {n} {things} {extra}.",
-        f"{who.start} {verb} {m} {things} {each} for {k} {days}. {capital(extra)} {who.he} {t.verb(who, present, past)} {n} {things}.",
-    ))  # fmt: skip
-    both = t.story.work_out(f"Together that is {{}} {things}.", total, "+", n)
+    t.say(
+        f"{who.start} {habit} for {days}(,|) and {n} {things} {extra}.",
+        f"{who.start} {habit} for {days}. {capital(extra)} {who.he} {verb} {n} {things}.",
+    )
+    total = _together(t, total, n, things)
     if length == 3:
         c = t.rng.randint(2, 40)
         t.say(f"Then {who.he} {verb} {c} more {things}.")
-        t.story.work_out(f"Now it is {{}} {things}.", both, "+", c)
-    do = t.does(who, past=t.past)
-    t.say(t.pick(
-        f"How many {things} {do} {who.he} {base} in total?", f"How many {things} is that altogether?",
-        f"How many {things} {do} {who.name} {base} in all?", f"What distance {do} {who.he} {base} in total?"
-        if things in ("km", "miles") else f"How many {things} is that?", f"How far {do} {who.he} {base} in total?"
-        if things in ("km", "miles") else f"How many {things} is that in total?",
-    ))  # fmt: skip
+        t.story.work_out(f"Now it is {{}} {things}.", total, "+", c)
+    he_does = f"{does} {who.he} {do}"
+    asked = [f"How many {things} ({he_does} in total|is that altogether|{does} {who.name} {do} in all)?"]
+    if things in ("km", "miles"):
+        asked.append(f"(What distance|How far) {he_does} in total?")
+    else:
+        asked.append(f"How many {things} is that(| in total)?")
+    t.say(*asked)
+
+
+def _a_time(unit: str) -> str:
+    return "an hour" if unit == "hour" else f"a {unit}"
 
 
 # Shared equally
@@ -1064,105 +976,97 @@ def sharing(t: Teller, length: int) -> None:
     food = t.chance(0.5)
     things = t.thing(words.FOOD if food else words.TOYS)
     k = t.rng.randint(2, 12) if t.chance(0.3) else t.few()
-    each = t.few() if t.chance(0.7) else t.rng.randint(10, 20)
+    each = t.few_or_more(0.7)
     after = length >= 2 and t.chance(0.5)
-    before = length - 1 - after
-    _needs(before <= 1)
-    whole: Now
-    if before == 0:
-        whole = k * each
-        _needs(whole <= t.story.largest)
-        opening = f"{whole} {things}"
-    else:  # some come first, so that the number comes out even
-        target = k * each
-        if t.chance(0.5):
-            a = t.rng.randint(2, max(2, target - 2))
-            _needs(target - a >= 2)
-            first, second = t.rng.sample(words.COLORS, 2)
-            opening = f"{a} {first} {things} and {target - a} {second} {things}"
-            whole = t.story.work_out(_total(t, things), a, "+", target - a)
-        else:
-            n = t.rng.randint(2, 30)
-            whole = t.story.work_out(f"That leaves {{}} {things}.", target + n, "-", n)
-            t.say(t.pick(
-                f"{who.start} {t.verb(who, 'has', 'had')} {target + n} {things} and {t.verb(who, *t.any_of(words.LOSSES))} {n} of them.",
-                f"{who.start} {t.verb(who, 'has', 'had')} {target + n} {things}. {capital(who.he)} {t.verb(who, 'keeps', 'kept')} {n}.",
-            ))  # fmt: skip
-            opening = t.pick("the rest", "the others", "what is left")
-    friends = t.any_of("friends children people kids cousins students neighbors players brothers sisters".split())
-    packs = t.any_of(words.PACKS)
-    pack = words.singular(packs)
-    friend = words.singular(friends)
-    shares = t.verb(who, *t.any_of((("shares", "shared"), ("divides", "divided"), ("splits", "split"))))
-    named = who.name if not t.story.sentences else who.he
-    equally = t.pick("equally ", "equally ", "evenly ", "")
-    if t.chance(0.2) and not after and before == 0:  # how many packs
-        t.say(t.pick(
-            f"{who.start} {t.verb(who, 'has', 'had')} {whole} {things} and {t.verb(who, 'puts', 'put')} {each} in each {pack}.",
-            f"{who.start} {t.verb(who, 'packs', 'packed')} {whole} {things} into {packs} of {each}.",
-            f"{each} {things} fit in a {pack}. {who.start} {t.verb(who, 'has', 'had')} {whole} {things}.",
-        ))  # fmt: skip
-        t.say(
-            t.pick(
-                f"How many {packs} {t.does(who)} {who.he} need?",
-                f"How many {packs} are there?",
-                f"How many {packs} can {who.he} fill?",
-            )
-        )
-        t.story.work_out(f"That fills {{}} {packs}.", whole, "÷", each)
-        return
-    part = t.story.work_out(t.pick(f"Each gets {{}} {things}.", f"That is {{}} {things} each."), whole, "÷", k)
-    into_packs = t.chance(0.25)
-    if before == 0 and not after and not into_packs and t.chance(0.25):
-        t.say(f"{k} {friends} {t.pick('share', 'shared', 'split')} {opening} {equally.strip() or 'equally'}.")
-        target_name = f"each {friend}"
-    elif into_packs:
-        t.say(t.pick(
-            f"{capital(named)} {t.verb(who, 'puts', 'put')} {opening} into {k} {packs}{t.pick(', the same number in each', ' equally')}.",
-            f"{capital(named)} {t.verb(who, 'divides', 'divided')} {opening} {equally}into {k} {packs}.",
-        ))  # fmt: skip
-        target_name = f"each {pack}"
+    before = length - after == 2
+    _needs(length - after <= 2)
+    whole: Now = k * each
+    if before:
+        whole, shared = _before_sharing(t, who, things, k * each)
     else:
-        t.say(t.pick(
-            f"{capital(named)} {shares} {opening} {equally}among {k} {friends}.",
-            f"{capital(named)} {shares} {opening} {equally}between {k} {friends}.",
-            f"{capital(named)} {t.verb(who, 'gives', 'gave')} {opening} to {k} {friends}, the same number to each.",
-            ))  # fmt: skip
-        target_name = f"each {friend}"
+        _needs(k * each <= t.story.largest)
+        shared = f"{whole} {things}"
+    friends, packs = t.any_of(words.SHARERS), t.any_of(words.PACKS)
+    shares = t.verb(who, t.any_of(words.SHARING))
+    equally = t.pick("equally ", "equally ", "evenly ", "")
+    if t.chance(0.2) and not after and not before:
+        _ask_for_packs(t, who, things, k * each, each, packs)
+        return
+    part = t.story.work_out(t.pick(f"(Each gets {{}} {things}|That is {{}} {things} each)."), whole, "÷", k)
+    named = who.he if t.story.sentences else who.name
+    if t.chance(0.25):
+        same = t.pick(", the same number in each", " equally")
+        t.say(
+            f"{named} {t.verb(who, 'puts')} {shared} into {k} {packs}{same}.",
+            f"{named} {t.verb(who, 'divides')} {shared} {equally}into {k} {packs}.",
+        )
+        _ask_about_pack(t, who, things, words.singular(packs), part, after)
+        return
+    if not before and not after and t.chance(0.25):
+        t.say(f"{k} {friends} {t.pick('share', 'shared', 'split')} {shared} {equally.strip() or 'equally'}.")
+    else:
+        t.say(
+            f"{named} {shares} {shared} {equally}(among|between) {k} {friends}.",
+            f"{named} {t.verb(who, 'gives')} {shared} to {k} {friends}, the same number to each.",
+        )
+    friend = words.singular(friends)
+    if after:
+        _lose_from_share(t, things, friend, friends, part, food)
+        return
+    t.say(
+        f"How many {things} (does each {friend}|does each|does each one|did each {friend}) get?",
+        "How many does each of them get?",
+    )
+
+
+def _before_sharing(t: Teller, who: Person, things: str, whole: int) -> tuple[Quantity, str]:
+    """A first step after which there are `whole` things, and what is shared then."""
+    if t.chance(0.5):
+        a = t.rng.randint(2, max(2, whole - 2))
+        b = whole - a
+        _needs(b >= 2)
+        color, other_color = t.rng.sample(words.COLORS, 2)
+        return _sum(t, a, b, things), f"{a} {color} {things} and {b} {other_color} {things}"
+    n = t.rng.randint(2, 30)
+    left = _left(t, whole + n, n, things)
+    has = f"{who.start} {t.verb(who, 'has')} {whole + n} {things}"
+    t.say(
+        f"{has} and {t.verb(who, t.any_of(words.LOSSES))} {n} of them.",
+        f"{has}. {capital(who.he)} {t.verb(who, 'keeps')} {n}.",
+    )
+    return left, t.pick("the rest", "the others", "what is left")
+
+
+def _ask_for_packs(t: Teller, who: Person, things: str, whole: int, each: int, packs: str) -> None:
+    """How many packs of one size the things fill."""
+    pack, has = words.singular(packs), t.verb(who, "has")
+    t.say(
+        f"{who.start} {has} {whole} {things} and {t.verb(who, 'puts')} {each} in each {pack}.",
+        f"{who.start} {t.verb(who, 'packs')} {whole} {things} into {packs} of {each}.",
+        f"{each} {things} fit in a {pack}. {who.start} {has} {whole} {things}.",
+    )
+    t.say(f"How many {packs} ({t.does(who)} {who.he} need|are there|can {who.he} fill)?")
+    t.story.work_out(f"That fills {{}} {packs}.", whole, "÷", each)
+
+
+def _ask_about_pack(t: Teller, who: Person, things: str, pack: str, part: Quantity, after: bool) -> None:
+    """How many are in each pack, or in one of them after some are taken out."""
     if not after:
-        if into_packs:
-            t.say(
-                t.pick(
-                    f"How many {things} are in {target_name}?",
-                    f"How many {things} go into {target_name}?",
-                    f"How many are in each?",
-                )
-            )
-        else:
-            t.say(t.pick(
-                f"How many {things} does {target_name} get?", f"How many {things} does each get?", f"How many {things} does each one get?",
-                f"How many {things} {t.does(who, past=True)} {target_name} get?", "How many does each of them get?",
-            ))  # fmt: skip
+        t.say(f"How many ({things} are in each {pack}|{things} go into each {pack}|are in each)?")
         return
     n = t.part_of(part)
-    if into_packs:
-        t.say(
-            t.pick(
-                f"{n} {things} are taken out of one {pack}.",
-                f"Then {who.he} {t.verb(who, 'takes', 'took')} {n} {things} out of one {pack}.",
-            )
-        )
-        t.story.work_out(f"That leaves {{}} {things}.", part, "-", n)
-        t.say(t.pick(f"How many {things} are left in that {pack}?", f"How many are still in that {pack}?"))
-        return
-    eats = ("eats", "ate") if food else t.any_of((("loses", "lost"), ("gives away", "gave away"), ("sells", "sold")))
-    t.say(t.pick(
-        f"One {friend} {eats[t.past]} {n} of them.", f"One of them {eats[t.past]} {n} {things}.", f"One of the {friends} {eats[t.past]} {n}.",
-    ))  # fmt: skip
-    t.story.work_out(f"That leaves {{}} {things}.", part, "-", n)
-    t.say(
-        t.pick(f"How many {things} does that {friend} have left?", f"How many {things} does this {friend} still have?")
-    )
+    t.say(f"({n} {things} are taken|Then {who.he} {t.verb(who, 'takes')} {n} {things}) out of one {pack}.")
+    _left(t, part, n, things)
+    t.say(f"How many ({things} are left|are still) in that {pack}?")
+
+
+def _lose_from_share(t: Teller, things: str, friend: str, friends: str, part: Quantity, food: bool) -> None:
+    """One of those who share loses some of the share: how many are left."""
+    n = t.part_of(part)
+    eats = t.tense("eats" if food else t.any_of(words.LOST_FROM_A_SHARE))
+    t.say(f"One ({friend} {eats} {n} of them|of them {eats} {n} {things}|of the {friends} {eats} {n}).")
+    _left(t, part, n, things)
+    t.say(f"How many {things} does (that {friend} have left|this {friend} still have)?")
 
 
 # Lengths, pages and time
@@ -1171,137 +1075,103 @@ def sharing(t: Teller, length: int) -> None:
 def lengths(t: Teller, length: int) -> None:
     """A length, a book, a way or a time of which a part is done, cut off or shared."""
     _needs(length <= 3)
-    what, unit, kind = t.any_of((
-        ("rope", "meters", "cut"), ("ribbon", "cm", "cut"), ("board", "inches", "cut"), ("pipe", "feet", "cut"), ("string", "cm", "cut"),
-        ("wire", "meters", "cut"), ("road", "km", "way"), ("trail", "miles", "way"), ("trip", "km", "way"), ("race", "km", "way"),
-        ("book", "pages", "book"), ("movie", "minutes", "time"), ("film", "minutes", "time"), ("song book", "pages", "book"), ("show", "minutes", "time"),
-    ))  # fmt: skip
-    what = t.noun((what,)) if kind == "cut" else what
+    what, unit, kind = t.any_of(words.LENGTHS)
+    if kind == "cut":
+        what = t.noun([what])
     who = t.person()
-    now: Now = t.rng.randint(20, 200 if not t.hard else 600)
-    long = {"cut": " long", "way": " long", "book": "", "time": " long"}[kind]
-    opening = t.pick(
-        f"A {what} is {now} {unit}{long}.",
-        f"The {what} is {now} {unit}{long}.",
-        f"{who.start} {t.verb(who, 'has', 'had')} a {what} that is {now} {unit} long.",
-    )
-    if kind == "book":
-        opening = t.pick(
-            f"The {what} has {now} {unit}.",
-            f"A {what} has {now} {unit}.",
-            f"{capital(who.his)} {what} has {now} {unit}.",
-        )
-    if kind in ("way", "time"):
-        opening = t.pick(
-            f"A {what} is {now} {unit} long.",
-            f"The {what} {t.pick('takes', 'lasts')} {now} {unit}."
-            if kind == "time"
-            else f"The {what} is {now} {unit} long.",
-        )
-    t.say(opening)
-    done = {"cut": (("cuts off", "cut off"), ("uses", "used"), ("sells", "sold")), "way": (("walks", "walked"), ("drives", "drove"), ("runs", "ran"), ("covers", "covered")),
-            "book": (("reads", "read"), ("has read", "had read")), "time": (("watches", "watched"), ("has seen", "had seen"))}[kind]  # fmt: skip
+    now: Now = t.rng.randint(20, 200)
+    t.say(_whole_length(t, who, what, f"{now} {unit}", kind))
     if kind == "cut" and t.chance(0.5):
-        k = t.any_of((2, 2, 3, 4, 5, 6, 8, 10))
-        _needs(number(now) % k == 0)
-        parts = "half" if k == 2 and t.chance(0.7) else f"{k} equal {t.pick('parts', 'pieces')}"
-        into = "in half" if parts == "half" else f"into {parts}"
-        piece = (
-            "half" if parts == "half" else t.pick("piece", "part") if "equal" not in parts else parts.split()[-1][:-1]
-        )
-        t.say(t.pick(f"It {t.pick('is', 'was')} cut {into}.", f"{who.start} {t.verb(who, 'cuts', 'cut')} it {into}."))
-        now = t.story.work_out(f"Each {piece} is {{}} {unit}.", now, "÷", k)
-        if length == 1:
-            t.say(
-                t.pick(
-                    f"How long is each {piece}?", f"How long is one {piece}?", f"How many {unit} long is each {piece}?"
-                )
-            )
-            return
-        n = t.any_of((2, 3, 4, 5, 6))
-        t.say(t.pick(
-            f"{capital(who.he)} {t.verb(who, 'needs', 'needed')} {n} of these {piece if piece != 'half' else 'piece'}s.",
-            f"{capital(who.he)} {t.verb(who, 'joins', 'joined')} {n} such {piece if piece != 'half' else 'piece'}s.",
-        ))  # fmt: skip
-        t.story.work_out(f"Together that is {{}} {unit}.", n, "×", now)
-        _needs(length == 2)
-        t.say(t.pick(f"How many {unit} is that?", "How long are they together?", f"How many {unit} are they together?"))
+        _cut_up(t, who, now, unit, length)
         return
-    start = 0
+    verbs = words.PROGRESS[kind]
     if length >= 2 and t.chance(0.4) and kind != "cut":
         k, m = t.few(), t.few()
-        per = t.pick("day", "hour") if kind == "way" else "day"
-        verb = t.any_of(done[:1])
-        t.say(
-            f"{who.start} {t.verb(who, *verb)} {m} {unit} {t.pick('every', 'each', 'a' if per == 'day' else 'an')} {per} for {k} {per}s."
-        )
-        part = t.story.work_out(f"In {k} {per}s that is {{}} {unit}.", k, "×", m)
-        now = t.story.work_out(f"That leaves {{}} {unit}.", now, "-", part)
-        start = 2
-    for i in range(start, length):
+        day = t.pick("day", "hour") if kind == "way" else "day"
+        verb = t.verb(who, t.any_of(verbs[:1]))
+        t.say(f"{who.start} {verb} {m} {unit} {t.pick('every', 'each', _a_time(day).split()[0])} {day} for {k} {day}s.")
+        part = t.story.work_out(f"In {k} {day}s that is {{}} {unit}.", k, "×", m)
+        now = _left(t, now, part, unit)
+    for i in range(t.told, length):
         n = t.part_of(now)
-        verb = t.any_of(done) if not (i or start) else done[0]
-        name = who.name if i == 0 else who.he
-        t.say(t.pick(
-            f"{capital(name)} {t.verb(who, *verb)} {n} {unit}.", f"{'Then' if i else 'First'} {name} {t.verb(who, *verb)} {n} {unit}.",
-            f"{capital(name)} {t.verb(who, *verb)} {n} {unit} {t.pick('on ' + t.any_of(words.DAYS), 'in the morning', 'today')}.",
-            f"{capital(name)} {t.verb(who, *verb)} {n}{'' if kind == 'book' else ' ' + unit}.",
-        ))  # fmt: skip
-        now = t.story.work_out(f"That leaves {{}} {unit}.", now, "-", n)
-    do = t.does(who)
-    if kind == "cut":
+        verb = t.verb(who, verbs[0] if i else t.any_of(verbs))
+        name = who.he if i else who.name
+        when = t.pick(f"on {t.any_of(words.DAYS)}", "in the morning", "today")
         t.say(
-            t.pick(
-                f"How much {what} is left?",
-                f"How many {unit} are left?",
-                f"How long is the rest?",
-                f"How long is the {what} now?",
-            )
+            f"{name} {verb} {n} {unit}.",
+            f"{'Then' if i else 'First'} {name} {verb} {n} {unit}.",
+            f"{name} {verb} {n}( {unit} {when}|{'' if kind == 'book' else f' {unit}'}).",
         )
+        now = _left(t, now, n, unit)
+    if kind == "cut":
+        t.say(f"How (much {what} is left|many {unit} are left|long is the rest|long is the {what} now)?")
+        return
+    do, still_to = f"{t.does(who)} {who.he}", words.STILL_TO[kind]
+    t.say(
+        f"How many ({unit} are left|{unit} {do} still have to {still_to}|more {unit} {do} have to {still_to})?",
+        f"How many {unit} (remain|{do} have left)?",
+    )
+
+
+def _whole_length(t: Teller, who: Person, what: str, size: str, kind: str) -> str:
+    opening = t.pick(f"(A {what}|The {what}|{who.start} {t.verb(who, 'has')} a {what} that) is {size} long.")
+    if kind == "cut":
+        return opening
+    if kind == "book":
+        return t.pick(f"(The|A|{who.his}) {what} has {size}.")
+    if kind == "time":
+        return t.pick(f"A {what} is {size} long.", f"The {what} {t.pick('takes', 'lasts')} {size}.")
+    return t.pick(f"(A|The) {what} is {size} long.")
+
+
+def _cut_up(t: Teller, who: Person, now: Now, unit: str, length: int) -> None:
+    """A length cut into equal parts: how long one is, or some of them."""
+    k = t.any_of((2, 2, 3, 4, 5, 6, 8, 10))
+    _needs(number(now) % k == 0)
+    if k == 2 and t.chance(0.7):
+        part, parts, into = "half", "pieces", "in half"
     else:
-        base = {"way": "go", "book": "read", "time": "watch"}[kind]
-        t.say(t.pick(
-            f"How many {unit} are left?", f"How many {unit} {do} {who.he} still have to {base}?", f"How many more {unit} {do} {who.he} have to {base}?",
-            f"How many {unit} remain?", f"How many {unit} {do} {who.he} have left?",
-        ))  # fmt: skip
+        parts = t.pick("parts", "pieces")
+        part, into = words.singular(parts), f"into {k} equal {parts}"
+    t.say(f"It {t.pick('is', 'was')} cut {into}.", f"{who.start} {t.verb(who, 'cuts')} it {into}.")
+    now = t.story.work_out(f"Each {part} is {{}} {unit}.", now, "÷", k)
+    if length == 1:
+        t.say(f"How (long is each {part}|long is one {part}|many {unit} long is each {part})?")
+        return
+    n = t.any_of((2, 3, 4, 5, 6))
+    t.say(f"{who.he} ({t.verb(who, 'needs')} {n} of these|{t.verb(who, 'joins')} {n} such) {parts}.")
+    t.story.work_out(f"Together that is {{}} {unit}.", n, "×", now)
+    _needs(length == 2)
+    t.say(f"How (many {unit} is that|long are they together|many {unit} are they together)?")
 
 
 def speed(t: Teller, length: int) -> None:
     """So many units an hour: a way, a time, or the units of each hour."""
     _needs(length == 1)
-    who = t.person()
-    k, m = t.factors()
-    if k > m:
-        k, m = m, k
-    thing, verb, unit = t.any_of((
-        ("car", "drives", "km"), ("train", "goes", "km"), ("bus", "drives", "miles"), ("boat", "sails", "miles"), ("bike", "goes", "km"),
-        ("snail", "crawls", "cm"), ("plane", "flies", "miles"), ("machine", "makes", "toys"), ("printer", "prints", "pages"), ("tap", "gives", "liters"),
-        ("machine", "fills", "bottles"), ("hen", "lays", "eggs"), ("factory", "builds", "cars"), ("baker", "bakes", "rolls"),
-    ))  # fmt: skip
-    thing = t.noun((thing,))
-    base = words.without_s(verb)
+    t.person()  # unused, but without it every problem that follows would change
+    k, m = sorted(t.factors())
+    whole = k * m
+    thing, verb, unit = t.any_of(words.RATES)
+    thing = t.noun([thing])
+    go = words.without_s(verb)
     hour = t.pick("hour", "hour", "minute", "day", "week")
-    an = "an" if hour == "hour" else "a"
+    hours = f"{k} {hour}s"
     if t.chance(0.6):
-        t.story.work_out(f"In {k} {hour}s that is {{}} {unit}.", k, "×", m)
-        t.say(t.pick(
-            f"A {thing} {verb} {m} {unit} {an} {hour}. How many {unit} does it {base} in {k} {hour}s?",
-            f"A {thing} {verb} {m} {unit} in one {hour}. How many {unit} is that in {k} {hour}s?",
-            f"A {thing} {verb} {m} {unit} every {hour} for {k} {hour}s. How many {unit} is that in total?",
-        ))  # fmt: skip
+        t.story.work_out(f"In {hours} that is {{}} {unit}.", k, "×", m)
+        t.say(
+            f"A {thing} {verb} {m} {unit} {_a_time(hour)}. How many {unit} does it {go} in {hours}?",
+            f"A {thing} {verb} {m} {unit} in one {hour}. How many {unit} is that in {hours}?",
+            f"A {thing} {verb} {m} {unit} every {hour} for {hours}. How many {unit} is that in total?",
+        )
     elif t.chance(0.5):
-        whole = k * m
-        _needs(whole <= t.story.largest)
         t.story.work_out(f"In one {hour} that is {{}} {unit}.", whole, "÷", k)
-        t.say(t.pick(
-            f"A {thing} {verb} {whole} {unit} in {k} {hour}s. How many {unit} does it {base} in one {hour}?",
-            f"In {k} {hour}s a {thing} {verb} {whole} {unit}, always as many. How many {unit} is that {an} {hour}?",
-        ))  # fmt: skip
+        t.say(
+            f"A {thing} {verb} {whole} {unit} in {hours}. How many {unit} does it {go} in one {hour}?",
+            f"In {hours} a {thing} {verb} {whole} {unit}, always as many. How many {unit} is that {_a_time(hour)}?",
+        )
     else:
-        whole = k * m
-        _needs(whole <= t.story.largest)
         t.story.work_out(f"That takes {{}} {hour}s.", whole, "÷", m)
-        t.say(f"A {thing} {verb} {m} {unit} {an} {hour}. How many {hour}s does it take for {whole} {unit}?")
+        t.say(f"A {thing} {verb} {m} {unit} {_a_time(hour)}. How many {hour}s does it take for {whole} {unit}?")
 
 
 # Bare sums
@@ -1310,44 +1180,42 @@ def speed(t: Teller, length: int) -> None:
 def bare(t: Teller, length: int) -> None:
     """An expression, in signs or in words."""
     _needs(length <= 2)
-    sign = t.any_of("+-×+-×÷")
+    operation = t.any_of("+-×+-×÷")
+    a, b = _operands(t, operation)
+    result = t.story.work_out("{}.", a, operation, b)
+    spoken, signs = words.OPERATIONS[operation]
+    name = t.any_of(spoken) if t.chance(0.4) else None
+    if name:
+        shown = f"{a} {name} {b}"
+    else:
+        shown = t.pick(f"{a} {t.any_of(signs)} {b}", f"{a} {t.any_of(signs)} {b}", f"{a}{t.any_of(signs)}{b}")
+    if name == "and":
+        t.say(f"(How much is|What is the sum of) {shown}?", f"Add {shown}.")
+    elif name == "added to":
+        t.say(f"What is {shown}?")
+    else:
+        if length == 2:
+            sign = t.any_of("+-")
+            c = t.more(result) if sign == "+" else t.part_of(result)
+            if name:
+                shown = f"{shown} {'plus' if sign == '+' else 'minus'} {c}"
+            else:
+                shown = f"{a} {t.any_of(signs)} {b} {sign} {c}"
+            t.story.work_out("{}.", result, sign, c)
+        t.say(*(asked.format(shown) for asked in words.ASKED_OF_A_SUM))
+    _needs(t.told == length)
+
+
+def _operands(t: Teller, operation: str) -> tuple[int, int]:
     a, b = t.amount(), t.amount()
     if t.chance(0.3):
         a, b = t.few(), t.few()
-    if sign == "×":
-        a, b = t.factors()
-    elif sign == "÷":
+    if operation == "×":
+        return t.factors()
+    if operation == "÷":
         b = t.rng.randint(2, 12)
-        a = b * t.rng.randint(2, 20)
-    elif sign == "-" and a < b:
-        a, b = b, a
-    first = t.story.work_out("{}.", a, sign, b)
-    words_, signs = {
-        "+": (("plus", "and", "added to"), ("+",)), "-": (("minus", "take away"), ("-",)),
-        "×": (("times", "multiplied by"), ("x", "*", "×", "x", "*")), "÷": (("divided by",), ("/", "÷", ":")),
-    }[sign]  # fmt: skip
-    shown = (
-        f"{a} {t.any_of(words_)} {b}"
-        if t.chance(0.4)
-        else t.pick(f"{a} {t.any_of(signs)} {b}", f"{a} {t.any_of(signs)} {b}", f"{a}{t.any_of(signs)}{b}")
-    )
-    if " and " in shown:
-        asked = t.pick(f"How much is {shown}?", f"What is the sum of {shown}?", f"Add {shown}.")
-    elif " added to " in shown:
-        asked = f"What is {shown}?"
-    else:
-        if length == 2:
-            other = t.any_of("+-")
-            c = t.more(first) if other == "+" else t.part_of(first)
-            shown = shown if any(s.isalpha() and s != "x" for s in shown) else f"{a} {t.any_of(signs)} {b}"
-            shown = f"{shown} {('plus' if other == '+' else 'minus') if any(s.isalpha() and s != 'x' for s in shown) else other} {c}"
-            t.story.work_out("{}.", first, other, c)
-        asked = t.pick(
-            f"What is {shown}?", f"{shown} = ?", f"{shown}", f"Calculate {shown}.", f"How much is {shown}?", f"{shown} =", f"{shown}?",
-            f"Compute {shown}.", f"What's {shown}?", f"What does {shown} make?", f"Work out {shown}.", f"{shown} is what?",
-        )  # fmt: skip
-    _needs(len(t.story.steps) == length)
-    t.story.say(asked)
+        return b * t.rng.randint(2, 20), b
+    return (b, a) if operation == "-" and a < b else (a, b)
 
 
 # Hard problems
@@ -1357,35 +1225,21 @@ def two_ledgers(t: Teller, length: int) -> None:
     """Two people's things, each gained and lost, then put together or compared."""
     _needs(length >= 4)
     things = t.thing()
-    ends: list[Now] = []
-    people = [t.person(first=False), t.person(first=False)]
-    kind = "food" if things in words.FOOD else "toys"
+    one, other = t.third_person(), t.third_person()
+    food = things in words.FOOD
     split = t.rng.randint(1, length - 2)
-    for who, until in zip(people, (split, length - 1), strict=True):
-        now = _beginning(t, who, things)
-        _needs(len(t.story.steps) <= until)
-        while len(t.story.steps) < until:
-            now = _change(t, who, things, now, kind, until - len(t.story.steps))
-        _needs(len(t.story.steps) == until)
-        ends.append(now)
-    a, b = ends
+    a = _ledger(t, _Holding(one, things, food), split)
+    b = _ledger(t, _Holding(other, things, food), length - 1)
     if t.chance(0.7):
         t.story.work_out(f"Together they have {{}} {things}.", a, "+", b)
-        t.say(
-            t.pick(
-                f"How many {things} do they have together?",
-                f"How many {things} do {people[0].known} and {people[1].known} have in all?",
-            )
-        )
+        t.say(f"How many {things} do (they have together|{one.known} and {other.known} have in all)?")
         return
     _needs(number(a) > number(b))
     t.story.work_out(f"The difference is {{}} {things}.", a, "-", b)
-    t.say(f"How many more {things} does {people[0].known} have than {people[1].known}?")
+    t.say(f"How many more {things} does {one.known} have than {other.known}?")
 
 
-Telling = Callable[[Teller, int], None]
-
-# Each with its weight, and the longest in steps.
+# Each with its weight.
 STORIES: tuple[tuple[Telling, float], ...] = (
     (belongings, 5.0),
     (coming_and_going, 3.0),
