@@ -11,32 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from em_hf.pocket import words
-from em_hf.pocket.steps import OutOfRange, Quantity, number
-from em_hf.pocket.teller import Person, Teller, capital
+from em_hf.pocket.steps import Quantity, number
+from em_hf.pocket.teller import Now, Person, Teller, capital, listed, needs
 
-Now = int | Quantity
 Telling = Callable[[Teller, int], None]
-
-
-def _needs(condition: bool) -> None:
-    if not condition:
-        raise OutOfRange
-
-
-def _listed(items: Sequence[str]) -> str:
-    return f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def _together(t: Teller, a: Now, b: Now, things: str) -> Quantity:
-    return t.story.work_out(f"Together that is {{}} {things}.", a, "+", b)
-
-
-def _grown(t: Teller, now: Now, n: Now, things: str) -> Quantity:
-    return t.story.work_out(f"Now there are {{}} {things}.", now, "+", n)
-
-
-def _left(t: Teller, now: Now, n: Now, things: str) -> Quantity:
-    return t.story.work_out(f"That leaves {{}} {things}.", now, "-", n)
 
 
 # Somebody's things, or the things in a place, gained and lost
@@ -75,7 +53,7 @@ def _ledger(t: Teller, held: _Holding, until: int) -> Now:
     now = _beginning(t, held)
     while t.told < until:
         now = _change(t, held, now, until - t.told)
-    _needs(t.told == until)
+    needs(t.told == until)
     return now
 
 
@@ -206,7 +184,7 @@ def _packs_come_or_go(t: Teller, held: _Holding, now: Now) -> Quantity:
             f"{then}{he} {t.verb(who, 'gets')} {m} {things} from each of {k} friends.",
         )
         new = t.story.work_out(f"The new ones are {{}} {things}.", k, "×", m)
-        return _grown(t, now, new, things)
+        return t.grown(now, new, things)
     people = t.any_of(words.GIVEN_TO)
     t.say(
         f"{then}{he} {t.verb(who, 'gives')} ({m} {things} to each of {k} {people}|{k} {people} {m} {things} each).",
@@ -214,7 +192,7 @@ def _packs_come_or_go(t: Teller, held: _Holding, now: Now) -> Quantity:
         f"{then}{k} {people} {t.tense('take')} {m} {things} each.",
     )
     gone = t.story.work_out(f"That takes {{}} {things}.", k, "×", m)
-    return _left(t, now, gone, things)
+    return t.left(now, gone, things)
 
 
 def _doubled_or_halved(t: Teller, held: _Holding, now: Now) -> Quantity:
@@ -226,7 +204,7 @@ def _doubled_or_halved(t: Teller, held: _Holding, now: Now) -> Quantity:
             f"{then}the number of {things} {t.tense('doubles')}.",
         )
         return t.story.work_out(f"Now there are {{}} {things}.", now, "×", 2)
-    _needs(number(now) % 2 == 0)
+    needs(number(now) % 2 == 0)
     t.say(
         f"{then}{he} {t.verb(who, 'gives')} half of {t.pick(f'(them|the {things})')} away.",
         f"{then}{he} {t.verb(who, 'loses')} half of {t.pick(f'(them|the {things})')}.",
@@ -265,7 +243,7 @@ def _crowd_at_first(t: Teller, at: str, name: str, who: str) -> Now:
     """How many are in a place at first: a number, so many rows, or two kinds."""
     where = t.pick(f"{at} ({words.with_article(name)}|the {name}|our {name}|the {name})")
     are = t.tense("are")
-    when = t.pick("(|||| this morning| at noon| at first| in the morning| yesterday| today)")
+    when = t.pick("", "", "", "", " this morning", " at noon", " at first", " in the morning", " yesterday", " today")
     draw = t.rng.random()
     if draw < 0.2:
         k, m = t.factors()
@@ -298,13 +276,13 @@ def _go_and_come(t: Teller, place: words.Place, who: str, now: Now, then: str) -
     """Some go and others come, as in "At the market 19 get off and 12 get on"."""
     n = t.part_of(now)
     go, come = t.tense(t.any_of(place.go)), t.tense(t.any_of(place.come))
-    now = _left(t, now, n, who)
+    now = t.left(now, n, who)
     m = t.more(now)
     stop = t.pick("", "", f"at the {t.noun(words.STOPS)} ")
     joint = t.pick(" and ", " and ", ", and ", ", then ", ". Then ")
     goers, comers = t.pick("", f" {who}", " of them"), t.pick("", " more", " new ones", " others")
     t.say(f"{then or stop}{n}{goers} {go}{joint}{m}{comers} {come}.")
-    return _grown(t, now, m, who)
+    return t.grown(now, m, who)
 
 
 def _come_or_go(t: Teller, place: words.Place, who: str, now: Now, then: str, when: str) -> Quantity:
@@ -316,7 +294,7 @@ def _come_or_go(t: Teller, place: words.Place, who: str, now: Now, then: str, wh
     else:
         what = t.pick(f"{n}(| of them| {who}| of the {who})")
     t.say(f"({then}{what} {verb}|{then}{what} {verb}|{what} {verb}{when}).")
-    return _grown(t, now, n, who) if comes else _left(t, now, n, who)
+    return t.grown(now, n, who) if comes else t.left(now, n, who)
 
 
 def money(t: Teller, length: int) -> None:
@@ -337,14 +315,14 @@ def money(t: Teller, length: int) -> None:
         elif t.chance(0.4):
             n = t.more(now)
             t.say(f"{t.then()}{t.mention(who)} {_with_money(t, who, words.EARNINGS, n)}.")
-            now = _grown(t, now, n, t.coin)
+            now = t.grown(now, n, t.coin)
         elif length == 1 and t.chance(0.5):
             _ask_before_purchase(t, who, now)
             return
         else:
             n = t.part_of(now)
             t.say(f"{t.then()}{t.mention(who)} {_with_money(t, who, words.SPENDINGS, n)}.")
-            now = _left(t, now, n, t.coin)
+            now = t.left(now, n, t.coin)
     do, name = t.does(who), t.mention(who)
     asked = [
         f"How (much|much money|many {t.coin}) {do} {name} have now?",
@@ -371,10 +349,10 @@ def _earn_and_spend(t: Teller, who: Person, now: Now) -> Quantity:
     """Money earned and spent in one sentence."""
     n = t.more(now)
     earns = _with_money(t, who, words.EARNINGS, n)
-    now = _grown(t, now, n, t.coin)
+    now = t.grown(now, n, t.coin)
     m = t.part_of(now)
     t.say(f"{who.he} {earns} and then {_with_money(t, who, words.SPENDINGS, m)}.")
-    return _left(t, now, m, t.coin)
+    return t.left(now, m, t.coin)
 
 
 def _ask_before_purchase(t: Teller, who: Person, now: Now) -> None:
@@ -383,7 +361,7 @@ def _ask_before_purchase(t: Teller, who: Person, now: Now) -> None:
     ware = t.any_of(words.TWO_WARES)
     t.say(f"{t.pick('A', 'A new', 'The')} {ware} {t.tense('costs')} {t.dollars(n)}.")
     will = "would" if t.past else t.pick("will", "would")
-    _left(t, now, n, t.coin)
+    t.left(now, n, t.coin)
     he, buys = who.he, t.verb(who, "buys")
     t.say(
         f"How much (money {will} {he} have left after buying it|{will} {he} have after {he} {buys} it)?",
@@ -402,10 +380,10 @@ def _purchase(t: Teller, who: Person, now: Now, steps_left: int) -> Quantity:
     if steps_left >= 3 and t.chance(0.6):
         n = t.rng.randint(2, 40)
         t.say(f"{t.then()}{who.he} {buys} {what} and {t.any_of(words.ONE_WARE)} for {t.dollars(n)}.")
-        cost = _together(t, cost, n, t.coin)
+        cost = t.together(cost, n, t.coin)
     else:
         t.say(f"{t.then()}{who.he} {buys} {what}.")
-    return _left(t, now, cost, t.coin)
+    return t.left(now, cost, t.coin)
 
 
 # Prices
@@ -430,17 +408,17 @@ def shopping(t: Teller, length: int) -> None:
             things = t.thing(words.WARES, words.TOYS, words.FOOD)
             parts.append(t.pick(f"{k} {things} (for|at) {t.dollars(price)} each"))
             more = t.story.work_out(f"The {things} {cost} {{}} {t.coin}.", k, "×", price)
-            total = _together(t, total, more, t.coin)
+            total = t.together(total, more, t.coin)
         else:
             n = t.rng.randint(2, 60)
             parts.append(f"{t.any_of(words.ONE_WARE)} for {t.dollars(n)}")
-            total = _together(t, total, n, t.coin)
+            total = t.together(total, n, t.coin)
     if t.chance(0.25):
         t.say(f"{who.start} {verb} {parts[0]}.")
         for part in parts[1:]:
             t.say(f"{t.pick('Then ', '', '')}{who.he} also {verb} {part}.")
     else:
-        t.say(f"{who.start} {verb} {_listed(parts)}.")
+        t.say(f"{who.start} {verb} {listed(parts)}.")
     _ask_for_money(t, who, sells)
 
 
@@ -464,17 +442,17 @@ def _one_price(t: Teller, who: Person, things: str) -> None:
     pay = t.pick(f"({t.does(who)}|did) {who.name} pay")
     t.story.work_out(f"The {things} cost {{}} {t.coin}.", k, "×", price)
     buys = t.verb(who, "buys")
-    end = f"What does {who.he} pay in total"
+    what = f"{k} {things} at {amount} each"
     if who.first_person:
-        end, bought = f"What did {who.he} pay", "bought"
+        in_total = f"bought {what}. What did {who.he} pay?"
     else:
-        bought = buys
+        in_total = f"{buys} {what}. What does {who.he} pay in total?"
     t.say(
         f"{t.pick('One', 'A', 'Each')} {one} {costs} {amount}. How much do {k} {things} cost?",
         f"{t.pick('One', 'A', 'Each')} {one} {costs} {amount}. {who.start} {buys} {k}. How much {pay}?",
         f"One {one} for the {t.noun(words.FAIRS)} {costs} {amount}. How much do {k} {things} cost?",
         f"{who.start} {buys} {k} {things} for {amount} each. How much {pay}?",
-        f"{who.start} {bought} {k} {things} at {amount} each. {end}?",
+        f"{who.start} {in_total}",
         f"If one {one} costs {amount}, how much do {k} {things} cost?",
         f"How much do {k} {things} cost at {amount} each?",
     )
@@ -482,10 +460,10 @@ def _one_price(t: Teller, who: Person, things: str) -> None:
 
 def two_prices(t: Teller, length: int) -> None:
     """Two or three things, each with its price: together, or how much more one costs."""
-    _needs(length <= 2)
+    needs(length <= 2)
     who = t.person()
     wares = [t.noun(words.TWO_WARES) for _ in range(3)]
-    _needs(len(set(wares)) == 3)
+    needs(len(set(wares)) == 3)
     a, b = t.amount(), t.amount()
     first, second, third = (
         f"{t.any_of((who.his, 'the', 'a', 'my')) if t.chance(0.5) else 'a'} {ware}" for ware in wares
@@ -493,7 +471,7 @@ def two_prices(t: Teller, length: int) -> None:
     costs, for_a, for_b = t.tense("costs"), t.dollars(a), t.dollars(b)
     both = f"{first} {costs} {for_a}( and {second}|. {capital(second)}) {costs} {for_b}."
     if length == 1 and t.chance(0.3):
-        _needs(a > b)
+        needs(a > b)
         t.say(both)
         t.say(
             f"How much (more does the {wares[0]} cost|more expensive is the {wares[0]}|cheaper is the {wares[1]})?",
@@ -501,7 +479,7 @@ def two_prices(t: Teller, length: int) -> None:
         )
         t.story.work_out(f"The difference is {{}} {t.coin}.", a, "-", b)
         return
-    total = _together(t, a, b, t.coin)
+    total = t.together(a, b, t.coin)
     buys, pays = f"{who.start} {t.verb(who, 'buys')}", f"{who.start} {t.verb(who, 'pays')}"
     if length == 1:
         t.say(
@@ -516,7 +494,7 @@ def two_prices(t: Teller, length: int) -> None:
             f"{first} {costs} {for_a}, {second} {costs} {for_b} and {third} {costs} {t.dollars(c)}.",
             f"{buys} a {wares[0]} for {for_a}, a {wares[1]} for {for_b} and a {wares[2]} for {t.dollars(c)}.",
         )
-        _together(t, total, c, t.coin)
+        t.together(total, c, t.coin)
         third_question = "How much is that in all?"
     t.say(
         "How much do they cost together?",
@@ -541,7 +519,7 @@ def comparison(t: Teller, length: int) -> None:
     ending = t.any_of(("one", "together", "left")) if length > 1 else "one"
     compared = length if ending == "one" else length // 2
     steps = {"one": compared, "together": 2 * compared, "left": 2 * compared + 1}[ending]
-    _needs(compared <= 3 and steps == length)
+    needs(compared <= 3 and steps == length)
     for _ in range(compared):
         other = t.companion(people[-1], stranger=0.75)
         has.append(_compared(t, people[-1], other, things, has[-1], verb))
@@ -580,7 +558,7 @@ def _compared(t: Teller, one: Person, other: Person, things: str, has: Now, verb
     gets = f"{other.start} {t.tense(verb)}"
     if kind == "times":
         k = t.any_of((2, 2, 2, 3, 3, 4, 5, 6))
-        _needs(number(has) * k <= t.story.largest)
+        needs(number(has) * k <= t.story.largest)
         twice, thrice = t.pick("twice", "twice", "2 times", "two times"), t.pick("3 times", "three times")
         times = {2: twice, 3: thrice}.get(k, f"{k} times")
         t.say(f"{gets} {times} as many( {things} as {one.name}|| as {one.name}).")
@@ -599,7 +577,7 @@ def _lose_together(t: Teller, things: str, total: Now, food: bool) -> None:
     lose = t.tense(words.without_s(t.any_of(words.LOSSES + words.EATING if food else words.LOSSES)))
     they = f"they {lose} {n}"
     t.say(f"({they} of them|Together {they}|Later {they} of these|Then {they} {things}).")
-    _left(t, total, n, things)
+    t.left(total, n, things)
     t.say(f"How many ({things} are left|{things} do they have left|are left)?")
 
 
@@ -609,7 +587,7 @@ def ages(t: Teller, length: int) -> None:
     told: list[Now] = [t.rng.randint(6, 60)]
     t.say(f"{last.start} is {told[0]}{t.pick('', ' years old', ' years old')}.")
     in_sum = length >= 2 and t.chance(0.3)
-    _needs(not in_sum or length % 2 == 0)
+    needs(not in_sum or length % 2 == 0)
     for i in range(length // 2 if in_sum else length):
         draw = t.rng.random()
         at_end = not in_sum and i == length - 1
@@ -659,12 +637,12 @@ def _ask_at_other_time(t: Teller, who: Person, age: Now, *, later: bool) -> None
 
 def difference(t: Teller, length: int) -> None:
     """Two amounts or sizes: how much more the one is than the other."""
-    _needs(length == 1)
+    needs(length == 1)
     one, other = t.person(), t.third_person()
     if t.chance(0.5):
         other = t.relative(one)
     a, b = t.amount(), t.amount()
-    _needs(a - b >= 2)
+    needs(a - b >= 2)
     things = t.thing()
     verb = t.any_of(words.COMPARED)
     if not t.chance(0.5):
@@ -709,11 +687,11 @@ def totals(t: Teller, length: int) -> None:
     choice, general = t.any_of(words.CALLED)
     n_groups = min(t.any_of((2, 2, 3, 4)), length + 1)
     kinds = list(dict.fromkeys(t.thing(choice) for _ in range(n_groups)))
-    _needs(len(kinds) == n_groups and n_groups - 1 <= length <= n_groups)
+    needs(len(kinds) == n_groups and n_groups - 1 <= length <= n_groups)
     counts = [t.amount() for _ in kinds]
     at, place = t.any_of(words.SCENES)
     place = t.noun([place])
-    together = _listed([f"{n} {kind}" for n, kind in zip(counts, kinds, strict=True)])
+    together = listed([f"{n} {kind}" for n, kind in zip(counts, kinds, strict=True)])
     who = t.person()
     are = t.tense("are")
     t.say(
@@ -748,7 +726,7 @@ def _part_of_total(t: Teller, now: Now, general: str) -> None:
     else:
         t.say(f"{n} ({are} {one}|of them {are} {one}, the others {are} {rest}).")
         t.say(f"How many {are} ({rest}|not {one})?")
-    _left(t, now, n, general)
+    t.left(now, n, general)
 
 
 def two_times(t: Teller, length: int) -> None:
@@ -762,7 +740,7 @@ def two_times(t: Teller, length: int) -> None:
     verb, do = t.verb(who, present, past=past), words.without_s(present)
     done = f"{who.start} {verb} {a} {things} {first}"
     again = t.pick(f"{b}( {things}|| more| {things})")
-    total = _together(t, a, b, things)
+    total = t.together(a, b, things)
     if length == 1:
         t.say(
             f"{done} and {again} {second}.",
@@ -773,13 +751,13 @@ def two_times(t: Teller, length: int) -> None:
         c = t.amount()
         t.say(f"{done}, ({b} {second} and {c} {third}|{b} {things} {second} and {c} {things} {third}).")
         t.story.work_out(f"In all that is {{}} {things}.", total, "+", c)
-        _needs(length == 2)
+        needs(length == 2)
     else:
-        _needs(length == 2)
+        needs(length == 2)
         whole = number(total) + t.rng.randint(2, 60)
         t.say(f"{who.start} {t.verb(who, 'wants', past=past)} to {do} {whole} {things}.")
         t.say(f"{who.he} {verb} {a} {things} {first} and {again} {second}.")
-        _left(t, whole, total, things)
+        t.left(whole, total, things)
         does = f"{t.does(who)} {who.he}"
         t.say(f"How many ({things} are left|more {things} {does} have to {do}|{things} {does} still need to {do})?")
         return
@@ -793,7 +771,7 @@ def two_times(t: Teller, length: int) -> None:
 
 def part_of_whole(t: Teller, length: int) -> None:
     """A whole and its parts: how many are the others."""
-    _needs(length <= 3)
+    needs(length <= 3)
     people = t.chance(0.5)
     who = t.thing(words.PEOPLE if people else t.any_of((words.ANIMALS, words.WARES, words.TOYS, words.FOOD)))
     whole = t.amount()
@@ -804,15 +782,15 @@ def part_of_whole(t: Teller, length: int) -> None:
     rest: Now = whole
     for _ in kinds:
         parts.append(t.part_of(rest))
-        rest = _left(t, rest, parts[-1], who)
+        rest = t.left(rest, parts[-1], who)
     t.say(f"(There are {whole} {who}|There are {whole} {who}|{whole} {who} are counted){where}.")
     asked = [f"How many (other {who} are there|are the others)?"]
     if length == 1:
         t.say(f"{parts[0]} (|of them )are {kinds[0]}.")
         asked.append(f"How many {who} are (not {kinds[0]}|not {kinds[0]})?")
     else:
-        listed = [f"{n} are {kind}" for n, kind in zip(parts, kinds, strict=True)]
-        t.say(f"({_listed(listed)}|{'. '.join(listed)}).")
+        clauses = [f"{n} are {kind}" for n, kind in zip(parts, kinds, strict=True)]
+        t.say(f"({listed(clauses)}|{'. '.join(clauses)}).")
     if length == 2:
         asked.append(f"How many {who} are neither?")
     if other := words.OPPOSITES.get(kinds[-1]):
@@ -824,7 +802,7 @@ def part_of_whole(t: Teller, length: int) -> None:
 
 def two_kinds(t: Teller, length: int) -> None:
     """A whole of two kinds, one of them known: how many are of the other kind."""
-    _needs(length == 1)
+    needs(length == 1)
     crowd, one, other = t.any_of(words.TWO_KINDS)
     one, other = t.thing([one]), t.thing([other])
     whole = t.amount()
@@ -837,7 +815,7 @@ def two_kinds(t: Teller, length: int) -> None:
         f"{whole} {crowd} are in {t.pick('a', 'the')} {place}, {n} of them {one}. The rest are {other}.",
     )
     t.say(f"How many ({other} are there|{other} are in the {place}|are {other})?")
-    _left(t, whole, n, other)
+    t.left(whole, n, other)
 
 
 # Groups of one size
@@ -845,7 +823,7 @@ def two_kinds(t: Teller, length: int) -> None:
 
 def groups(t: Teller, length: int) -> None:
     """So many groups of so many, with some more or less."""
-    _needs(length <= 3)
+    needs(length <= 3)
     k, m = t.factors()
     if length == 1 and t.chance(0.35):
         _parts_of_each(t, k, m)
@@ -899,7 +877,7 @@ def _more_in_rows(t: Teller, keeper: Person, things: str, now: Now) -> Quantity:
         f"{t.then()}{keeper.name} {t.tense('brings')} {n} {t.pick('new', 'other')} ones.",
         f"{keeper.start} {plants}.",
     )
-    return _grown(t, now, n, things)
+    return t.grown(now, n, things)
 
 
 def _fewer_in_rows(t: Teller, keeper: Person, things: str, now: Now) -> Quantity:
@@ -911,12 +889,12 @@ def _fewer_in_rows(t: Teller, keeper: Person, things: str, now: Now) -> Quantity
         f"{t.then()}{n} {things} {t.tense(t.any_of(accidents))}.",
         f"{n} of the {things} are {t.pick('broken', 'missing', 'gone')}. The rest are {t.pick('fine', 'there')}.",
     )
-    return _left(t, now, n, things)
+    return t.left(now, n, things)
 
 
 def every_day(t: Teller, length: int) -> None:
     """The same every day or hour, with another day."""
-    _needs(length <= 3)
+    needs(length <= 3)
     who = t.person()
     k, m = t.few(), t.few_or_more(0.6)
     present, things = t.any_of(words.HABITS)
@@ -939,7 +917,7 @@ def every_day(t: Teller, length: int) -> None:
     )
     if length == 2 and t.chance(0.25):
         whole = number(total) + t.rng.randint(2, 60)
-        _left(t, whole, total, things)
+        t.left(whole, total, things)
         wants = f"{t.verb(who, 'wants')} to {do} {whole} {things}"
         t.say(f"{who.start} {wants}. {capital(who.he)} {habit} for {days}.")
         t.say(f"How many ({things} are left|more {things} {t.does(who)} {who.he} have to {do})?")
@@ -948,7 +926,7 @@ def every_day(t: Teller, length: int) -> None:
         f"{who.start} {habit} for {days}(,|) and {n} {things} {extra}.",
         f"{who.start} {habit} for {days}. {capital(extra)} {who.he} {verb} {n} {things}.",
     )
-    total = _together(t, total, n, things)
+    total = t.together(total, n, things)
     if length == 3:
         c = t.rng.randint(2, 40)
         t.say(f"Then {who.he} {verb} {c} more {things}.")
@@ -971,7 +949,7 @@ def _a_time(unit: str) -> str:
 
 def sharing(t: Teller, length: int) -> None:
     """Things shared equally, or put into packs of one size; before or after that some come or go."""
-    _needs(length <= 3)
+    needs(length <= 3)
     who = t.person()
     food = t.chance(0.5)
     things = t.thing(words.FOOD if food else words.TOYS)
@@ -979,12 +957,12 @@ def sharing(t: Teller, length: int) -> None:
     each = t.few_or_more(0.7)
     after = length >= 2 and t.chance(0.5)
     before = length - after == 2
-    _needs(length - after <= 2)
+    needs(length - after <= 2)
     whole: Now = k * each
     if before:
         whole, shared = _before_sharing(t, who, things, k * each)
     else:
-        _needs(k * each <= t.story.largest)
+        needs(k * each <= t.story.largest)
         shared = f"{whole} {things}"
     friends, packs = t.any_of(words.SHARERS), t.any_of(words.PACKS)
     shares = t.verb(who, t.any_of(words.SHARING))
@@ -1024,11 +1002,11 @@ def _before_sharing(t: Teller, who: Person, things: str, whole: int) -> tuple[Qu
     if t.chance(0.5):
         a = t.rng.randint(2, max(2, whole - 2))
         b = whole - a
-        _needs(b >= 2)
+        needs(b >= 2)
         color, other_color = t.rng.sample(words.COLORS, 2)
         return _sum(t, a, b, things), f"{a} {color} {things} and {b} {other_color} {things}"
     n = t.rng.randint(2, 30)
-    left = _left(t, whole + n, n, things)
+    left = t.left(whole + n, n, things)
     has = f"{who.start} {t.verb(who, 'has')} {whole + n} {things}"
     t.say(
         f"{has} and {t.verb(who, t.any_of(words.LOSSES))} {n} of them.",
@@ -1056,7 +1034,7 @@ def _ask_about_pack(t: Teller, who: Person, things: str, pack: str, part: Quanti
         return
     n = t.part_of(part)
     t.say(f"({n} {things} are taken|Then {who.he} {t.verb(who, 'takes')} {n} {things}) out of one {pack}.")
-    _left(t, part, n, things)
+    t.left(part, n, things)
     t.say(f"How many ({things} are left|are still) in that {pack}?")
 
 
@@ -1065,7 +1043,7 @@ def _lose_from_share(t: Teller, things: str, friend: str, friends: str, part: Qu
     n = t.part_of(part)
     eats = t.tense("eats" if food else t.any_of(words.LOST_FROM_A_SHARE))
     t.say(f"One ({friend} {eats} {n} of them|of them {eats} {n} {things}|of the {friends} {eats} {n}).")
-    _left(t, part, n, things)
+    t.left(part, n, things)
     t.say(f"How many {things} does (that {friend} have left|this {friend} still have)?")
 
 
@@ -1074,7 +1052,7 @@ def _lose_from_share(t: Teller, things: str, friend: str, friends: str, part: Qu
 
 def lengths(t: Teller, length: int) -> None:
     """A length, a book, a way or a time of which a part is done, cut off or shared."""
-    _needs(length <= 3)
+    needs(length <= 3)
     what, unit, kind = t.any_of(words.LENGTHS)
     if kind == "cut":
         what = t.noun([what])
@@ -1089,9 +1067,10 @@ def lengths(t: Teller, length: int) -> None:
         k, m = t.few(), t.few()
         day = t.pick("day", "hour") if kind == "way" else "day"
         verb = t.verb(who, t.any_of(verbs[:1]))
-        t.say(f"{who.start} {verb} {m} {unit} {t.pick('every', 'each', _a_time(day).split()[0])} {day} for {k} {day}s.")
+        each = t.pick(f"(every {day}|each {day}|{_a_time(day)})")
+        t.say(f"{who.start} {verb} {m} {unit} {each} for {k} {day}s.")
         part = t.story.work_out(f"In {k} {day}s that is {{}} {unit}.", k, "×", m)
-        now = _left(t, now, part, unit)
+        now = t.left(now, part, unit)
     for i in range(t.told, length):
         n = t.part_of(now)
         verb = t.verb(who, verbs[0] if i else t.any_of(verbs))
@@ -1102,7 +1081,7 @@ def lengths(t: Teller, length: int) -> None:
             f"{'Then' if i else 'First'} {name} {verb} {n} {unit}.",
             f"{name} {verb} {n}( {unit} {when}|{'' if kind == 'book' else f' {unit}'}).",
         )
-        now = _left(t, now, n, unit)
+        now = t.left(now, n, unit)
     if kind == "cut":
         t.say(f"How (much {what} is left|many {unit} are left|long is the rest|long is the {what} now)?")
         return
@@ -1127,7 +1106,7 @@ def _whole_length(t: Teller, who: Person, what: str, size: str, kind: str) -> st
 def _cut_up(t: Teller, who: Person, now: Now, unit: str, length: int) -> None:
     """A length cut into equal parts: how long one is, or some of them."""
     k = t.any_of((2, 2, 3, 4, 5, 6, 8, 10))
-    _needs(number(now) % k == 0)
+    needs(number(now) % k == 0)
     if k == 2 and t.chance(0.7):
         part, parts, into = "half", "pieces", "in half"
     else:
@@ -1141,13 +1120,13 @@ def _cut_up(t: Teller, who: Person, now: Now, unit: str, length: int) -> None:
     n = t.any_of((2, 3, 4, 5, 6))
     t.say(f"{who.he} ({t.verb(who, 'needs')} {n} of these|{t.verb(who, 'joins')} {n} such) {parts}.")
     t.story.work_out(f"Together that is {{}} {unit}.", n, "×", now)
-    _needs(length == 2)
+    needs(length == 2)
     t.say(f"How (many {unit} is that|long are they together|many {unit} are they together)?")
 
 
 def speed(t: Teller, length: int) -> None:
     """So many units an hour: a way, a time, or the units of each hour."""
-    _needs(length == 1)
+    needs(length == 1)
     t.person()  # unused, but without it every problem that follows would change
     k, m = sorted(t.factors())
     whole = k * m
@@ -1179,7 +1158,7 @@ def speed(t: Teller, length: int) -> None:
 
 def bare(t: Teller, length: int) -> None:
     """An expression, in signs or in words."""
-    _needs(length <= 2)
+    needs(length <= 2)
     operation = t.any_of("+-×+-×÷")
     a, b = _operands(t, operation)
     result = t.story.work_out("{}.", a, operation, b)
@@ -1203,7 +1182,7 @@ def bare(t: Teller, length: int) -> None:
                 shown = f"{a} {t.any_of(signs)} {b} {sign} {c}"
             t.story.work_out("{}.", result, sign, c)
         t.say(*(asked.format(shown) for asked in words.ASKED_OF_A_SUM))
-    _needs(t.told == length)
+    needs(t.told == length)
 
 
 def _operands(t: Teller, operation: str) -> tuple[int, int]:
@@ -1223,7 +1202,7 @@ def _operands(t: Teller, operation: str) -> tuple[int, int]:
 
 def two_ledgers(t: Teller, length: int) -> None:
     """Two people's things, each gained and lost, then put together or compared."""
-    _needs(length >= 4)
+    needs(length >= 4)
     things = t.thing()
     one, other = t.third_person(), t.third_person()
     food = things in words.FOOD
@@ -1234,7 +1213,7 @@ def two_ledgers(t: Teller, length: int) -> None:
         t.story.work_out(f"Together they have {{}} {things}.", a, "+", b)
         t.say(f"How many {things} do (they have together|{one.known} and {other.known} have in all)?")
         return
-    _needs(number(a) > number(b))
+    needs(number(a) > number(b))
     t.story.work_out(f"The difference is {{}} {things}.", a, "-", b)
     t.say(f"How many more {things} does {one.known} have than {other.known}?")
 

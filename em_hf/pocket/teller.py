@@ -10,6 +10,8 @@ from em_hf.pocket import words
 from em_hf.pocket.steps import LARGEST, SMALLEST, OutOfRange, Quantity, Story, number
 
 T = TypeVar("T")
+Now = int | Quantity
+"""How many there are at some point of a story: a number of the prompt, or the result of a step."""
 _ONSETS = "b c d f g h j k l m n p qu r s t v w x z br ch fl gl kr pl sh st th tr".split()
 _SYLLABLES = [onset + vowel for onset in _ONSETS for vowel in "aeiou"]
 _ENDINGS = "b d f g k l m n p r t x nd nk rt ll".split()
@@ -42,6 +44,17 @@ class Person:
     def known(self) -> str:
         """The name once the person is known: "a farmer" has become "the farmer"."""
         return "the " + self.name[2:] if self.name.startswith("a ") else self.name
+
+
+def needs(condition: bool) -> None:
+    """Raise OutOfRange unless a story with these numbers, in so many steps, can be told."""
+    if not condition:
+        raise OutOfRange
+
+
+def listed(items: Sequence[str]) -> str:
+    """The items as in "3 cats, 4 dogs and 5 cows"."""
+    return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def capital(text: str) -> str:
@@ -113,14 +126,14 @@ class Teller:
         self.rng.shuffle(pair)
         return pair[0], pair[1]
 
-    def part_of(self, whole: int | Quantity) -> int:
+    def part_of(self, whole: Now) -> int:
         """A number to take from `whole`; OutOfRange where nothing would be left."""
         value = number(whole)
         if value < 2 * SMALLEST:
             raise OutOfRange
         return self.rng.randint(SMALLEST, min(value - SMALLEST, 300 if self.hard else 99))
 
-    def more(self, than: int | Quantity) -> int:
+    def more(self, than: Now) -> int:
         """A number to add to `than`; OutOfRange where there is no room for one."""
         room = self.story.largest - number(than)
         if room < SMALLEST:
@@ -196,12 +209,7 @@ class Teller:
         """The money's name in a solution."""
         return "dollars" if self.money == "$" else self.money
 
-    # Sentences
-
-    def say(self, *wordings: str) -> None:
-        """Add a sentence or two to the prompt, in one of these wordings, written as for `pick`."""
-        only = len(wordings) == 1 and "|" not in wordings[0]  # nothing to draw
-        self.story.say(capital(wordings[0] if only else self.pick(*wordings)))
+    # Steps
 
     @property
     def told(self) -> int:
@@ -212,6 +220,25 @@ class Teller:
     def lost(self) -> bool:
         """Whether the last step took something away, so that one can ask what is left."""
         return self.story.steps[-1].operation == "-"
+
+    def together(self, a: Now, b: Now, things: str) -> Quantity:
+        """Add a step for a sum of two amounts."""
+        return self.story.work_out(f"Together that is {{}} {things}.", a, "+", b)
+
+    def grown(self, now: Now, n: Now, things: str) -> Quantity:
+        """Add a step for `n` that come."""
+        return self.story.work_out(f"Now there are {{}} {things}.", now, "+", n)
+
+    def left(self, now: Now, n: Now, things: str) -> Quantity:
+        """Add a step for `n` that are taken away."""
+        return self.story.work_out(f"That leaves {{}} {things}.", now, "-", n)
+
+    # Sentences
+
+    def say(self, *wordings: str) -> None:
+        """Add a sentence or two to the prompt, in one of these wordings, written as for `pick`."""
+        only = len(wordings) == 1 and "|" not in wordings[0]  # nothing to draw
+        self.story.say(capital(wordings[0] if only else self.pick(*wordings)))
 
     def mention(self, who: Person, by_name: float = 0.25) -> str:
         """Somebody as the subject, once known: the name with probability `by_name`, else the pronoun."""
