@@ -63,11 +63,12 @@ def capital(text: str) -> str:
 
 
 def _spelt_out(wording: str) -> list[str]:
+    """The wordings that one with groups like `(a|b)` stands for, in order."""
     before, opened, rest = wording.partition("(")
     if not opened:
         return [wording]
     ways, _, after = rest.partition(")")
-    return [f"{before}{way}{after}" for way in ways.split("|")]
+    return [f"{before}{way}{end}" for way in ways.split("|") for end in _spelt_out(after)]
 
 
 class Teller:
@@ -89,7 +90,7 @@ class Teller:
     # Choices
 
     def pick(self, *wordings: str) -> str:
-        """One of some wordings; each `(a|b)` in one makes it as many: "have (now|in the end)" counts as two."""
+        """One of some wordings. One with a group stands for several: "How many are (left|there)?" for two."""
         return self.rng.choice([each for wording in wordings for each in _spelt_out(wording)])
 
     def any_of(self, options: Sequence[T]) -> T:
@@ -181,7 +182,7 @@ class Teller:
         return Person(f"{of.his} {kind}{name}", *pronouns)
 
     def companion(self, of: Person, stranger: float = 0.5) -> Person:
-        """Somebody else, with probability `stranger`, or a relative of somebody."""
+        """Somebody new with probability `stranger`, else a relative of the person given."""
         return self.third_person() if self.chance(stranger) else self.relative(of)
 
     def thing(self, *lists: Sequence[str]) -> str:
@@ -225,6 +226,11 @@ class Teller:
         """Add a step for a sum of two amounts."""
         return self.story.work_out(f"Together that is {{}} {things}.", a, "+", b)
 
+    def in_all(self, a: Now, b: Now, things: str) -> Quantity:
+        """Add a step for a sum of two amounts, said in one of three ways."""
+        begun = self.pick("Together that is", "In total there are", "That makes")
+        return self.story.work_out(f"{begun} {{}} {things}.", a, "+", b)
+
     def grown(self, now: Now, n: Now, things: str) -> Quantity:
         """Add a step for `n` that come."""
         return self.story.work_out(f"Now there are {{}} {things}.", now, "+", n)
@@ -236,9 +242,9 @@ class Teller:
     # Sentences
 
     def say(self, *wordings: str) -> None:
-        """Add a sentence or two to the prompt, in one of these wordings, written as for `pick`."""
-        only = len(wordings) == 1 and "|" not in wordings[0]  # nothing to draw
-        self.story.say(capital(wordings[0] if only else self.pick(*wordings)))
+        """Add a sentence or two to the prompt, in one of some wordings as `pick` has them."""
+        the_only_one = len(wordings) == 1 and "(" not in wordings[0]  # nothing to draw
+        self.story.say(capital(wordings[0] if the_only_one else self.pick(*wordings)))
 
     def mention(self, who: Person, by_name: float = 0.25) -> str:
         """Somebody as the subject, once known: the name with probability `by_name`, else the pronoun."""
@@ -259,6 +265,10 @@ class Teller:
     def tense(self, verb: str) -> str:
         """The verb in the story's tense, with its person as given."""
         return words.past(verb) if self.past else verb
+
+    def occasion(self) -> str:
+        """When, where or what for: "on Monday", "for a party"."""
+        return self.pick(f"on {self.any_of(words.DAYS)}", *words.OCCASIONS)
 
     def then(self) -> str:
         """A beginning for the next sentence, in most cases none: "", "Later "."""

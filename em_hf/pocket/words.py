@@ -374,6 +374,11 @@ def with_article(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
+def a_time(unit: str) -> str:
+    """A unit of time with its article: "a day", but "an hour"."""
+    return "an hour" if unit == "hour" else f"a {unit}"
+
+
 def without_s(verb: str) -> str:
     """A verb as "I" and "they" have it, from its form with "he": "gives away" becomes "give away"."""
     first, *rest = verb.split(" ")
