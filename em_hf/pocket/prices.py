@@ -10,12 +10,13 @@ from em_hf.pocket.teller import Now, Person, Teller, capital, listed, needs
 def money(t: Teller, length: int) -> None:
     """Money earned and spent."""
     who = t.person()
-    now: Now = t.amount()
-    amount = t.dollars(now)
+    start = t.amount()
+    amount = t.dollars(start)
     t.say(
         f"{who.start} {t.verb(who, 'has')} {amount}(| in {who.his} {t.any_of(words.PURSES)}).",
         f"{who.start} (saved {amount}|got {amount} for {who.his} birthday|{t.verb(who, 'starts')} with {amount}).",
     )
+    now: Now = start
     while t.told < length:
         steps_left = length - t.told
         if steps_left >= 2 and t.chance(0.45):
