@@ -1,18 +1,32 @@
-"""The words that the pocket problems are told with: people, things, places, and what happens to them."""
+"""The words that the pocket problems are told with: people, things, places, and what happens to them.
+
+A word that stands twice in a list is drawn twice as often. Verbs are given in the present, as "he" has them ("buys") or
+as "they" do ("break"); `past` and `without_s` make the other forms. In the shorter tables ";" parts the rows and ","
+the fields.
+"""
+
+from typing import NamedTuple
+
+
+def _rows(table: str) -> list[list[str]]:
+    return [row.split(",") for row in table.split(";")]
+
+
+# People
 
 WOMEN = (
     "Mia Ana Zoe Lena Ruth Nora Ivy Priya Amina Clara Emma Lily Sara Kim Maria Alice Julia Anna Eva Lucy Grace Hannah "
-    "Sofia Olivia Chloe Ella Laura Kate     Freya Ingrid Yuki Mei Leila Fatima Aisha Carmen Elena "
-    "Nina Vera Olga Rita Paula Diana Helen Jane Mary Susan Linda Amy Molly Holly Daisy Ruby Bella Stella   "
-    " Ada Iris June Maya Tara Nadia Petra Signe Astrid Heidi Sally Wendy "
+    "Sofia Olivia Chloe Ella Laura Kate Freya Ingrid Yuki Mei Leila Fatima Aisha Carmen Elena Nina Vera Olga Rita "
+    "Paula Diana Helen Jane Mary Susan Linda Amy Molly Holly Daisy Ruby Bella Stella Ada Iris June Maya Tara Nadia "
+    "Petra Signe Astrid Heidi Sally Wendy"
 ).split()
 MEN = (
-    "Tom Ben Omar Leo Sam Ravi Hugo Jack Felix Kofi John Max Paul Adam Noah David Peter Bob      "
-    " Ali Hassan Ivan Boris Igor Marco Luca Diego Pablo Juan Carlos Jorge Miguel Andre Pierre Jean Hans Otto Fritz "
-    "Erik Lars Sven Olaf Arne Carl Dan Ed Frank George Harry Ian Jim Ken Liam Mark Nick Oscar Phil Rob Steve Tim "
-    "Victor Will Zack Amir Kenji Hiro Chen Wei Raj Arjun Kwame Toby Theo Jonas"
+    "Tom Ben Omar Leo Sam Ravi Hugo Jack Felix Kofi John Max Paul Adam Noah David Peter Bob Ali Hassan Ivan Boris Igor "
+    "Marco Luca Diego Pablo Juan Carlos Jorge Miguel Andre Pierre Jean Hans Otto Fritz Erik Lars Sven Olaf Arne Carl "
+    "Dan Ed Frank George Harry Ian Jim Ken Liam Mark Nick Oscar Phil Rob Steve Tim Victor Will Zack Amir Kenji Hiro "
+    "Chen Wei Raj Arjun Kwame Toby Theo Jonas"
 ).split()
-# (as the subject, he, him, his): people without a name, known by a relation or a trade.
+# People without a name, known by a relation or a trade.
 WOMEN_KNOWN_AS = (
     "my mother;my sister;my aunt;my grandmother;grandma;mom;my teacher;the teacher;a teacher;a nurse;the queen;"
     "a girl;the girl;a woman;my daughter;our neighbor;a student;the cook;a baker;a gardener;a doctor;a librarian"
@@ -23,11 +37,21 @@ MEN_KNOWN_AS = (
 ).split(";")
 SHE_RELATIVES = "sister mother aunt cousin friend grandmother daughter neighbor teacher".split()
 HE_RELATIVES = "brother father uncle cousin friend grandfather son neighbor coach".split()
+RELATIVES = SHE_RELATIVES + HE_RELATIVES
+PEOPLE = (
+    "people children students kids passengers visitors guests boys girls men women players tourists workers dancers "
+    "runners swimmers adults campers fans pupils customers"
+).split()
+EATERS = ("guests", "friends", "children", "family")
+GIVEN_TO = "friends children people students cousins neighbors".split()
+SHARERS = "friends children people kids cousins students neighbors players brothers sisters".split()
+
+# Things
 
 FOOD = (
-    "apples cookies oranges eggs plums pears candies cakes nuts carrots cherries grapes lemons peaches bananas tomatoes "
-    "potatoes muffins rolls pies sandwiches pancakes berries strawberries mushrooms onions pizzas chocolates sweets "
-    "lollipops donuts cupcakes waffles olives mangoes melons figs dates peppers cucumbers"
+    "apples cookies oranges eggs plums pears candies cakes nuts carrots cherries grapes lemons peaches bananas "
+    "tomatoes potatoes muffins rolls pies sandwiches pancakes berries strawberries mushrooms onions pizzas chocolates "
+    "sweets lollipops donuts cupcakes waffles olives mangoes melons figs dates peppers cucumbers"
 ).split()
 TOYS = (
     "marbles stickers stamps shells cards pencils beads coins buttons stones balloons flowers toys books pens crayons "
@@ -40,134 +64,180 @@ WARES = (
 ).split()
 PLANTS = "tulips roses trees bushes seeds bulbs beans cabbages pumpkins lilies daisies sunflowers seedlings".split()
 ANIMALS = (
-    "cows sheep hens ducks goats horses pigs dogs cats rabbits birds crows pigeons geese swans frogs fish bees sparrows "
-    "turtles penguins seals monkeys lions deer foxes owls donkeys chickens parrots ants butterflies snails whales"
-).split()
-PEOPLE = (
-    "people children students kids passengers visitors guests boys girls men women players tourists workers dancers "
-    "runners swimmers adults campers fans pupils customers"
+    "cows sheep hens ducks goats horses pigs dogs cats rabbits birds crows pigeons geese swans frogs fish bees "
+    "sparrows turtles penguins seals monkeys lions deer foxes owls donkeys chickens parrots ants butterflies snails "
+    "whales"
 ).split()
 PACKS = (
-    "boxes bags packs baskets trays jars crates bowls packets cartons sacks tins shelves drawers plates buckets bundles "
-    "folders cases pots"
+    "boxes bags packs baskets trays jars crates bowls packets cartons sacks tins shelves drawers plates buckets "
+    "bundles folders cases pots"
 ).split()
-PLACED = "rows benches tables shelves rooms vans boats cars tents groups teams lines columns cages nests stacks".split()
-# Who or what has parts: "A spider has 8 legs."
-PARTS = (
-    ("cart", "wheels"),
-    ("car", "wheels"),
-    ("dog", "legs"),
-    ("table", "legs"),
-    ("house", "windows"),
-    ("flower", "petals"),
-    ("bike", "wheels"),
-    ("hand", "fingers"),
-    ("room", "lamps"),
-    ("wagon", "seats"),
-    ("train", "cars"),
-    ("book", "chapters"),
-    ("tree", "branches"),
-    ("ladder", "steps"),
-    ("bus", "seats"),
-    ("star", "points"),
-    ("coat", "buttons"),
-    ("team", "players"),
-    ("week", "days"),
-    ("insect", "legs"),
-    ("boat", "sails"),
-    ("robot", "arms"),
-    ("shirt", "pockets"),
-    ("crab", "claws"),
-    ("chair", "legs"),
-    ("floor", "rooms"),
-    ("garden", "benches"),
-    ("guitar", "strings"),
-    ("dress", "bows"),
-    ("class", "desks"),
-)
+ROWS = "rows benches tables shelves rooms vans boats cars tents groups teams lines columns cages nests stacks".split()
 COLORS = "red blue green yellow white black brown orange purple pink big small old new round long short".split()
-# A place, who is there, the preposition, and how they come and go: present and past.
-PLACES = (
-    ("bus", "passengers people children tourists", "on", (("get on", "got on"),), (("get off", "got off"),)),
-    ("train", "passengers people tourists", "on", (("get on", "got on"),), (("get off", "got off"),)),
-    ("tram", "passengers people", "on", (("get on", "got on"),), (("get off", "got off"),)),
-    (
-        "parking lot;lot;garage;street",
-        "cars vans trucks bikes",
-        "in",
-        (("arrive", "arrived"), ("drive in", "drove in"), ("come", "came"), ("park", "parked")),
-        (("leave", "left"), ("drive off", "drove off"), ("drive away", "drove away")),
-    ),
-    (
-        "tree;park;garden;yard;field",
-        "birds crows pigeons sparrows owls parrots butterflies bees",
-        "in",
-        (("land", "landed"), ("fly in", "flew in"), ("arrive", "arrived"), ("come back", "came back")),
-        (("fly away", "flew away"), ("leave", "left"), ("fly off", "flew off")),
-    ),
-    (
-        "pond;lake;river;bay;tank;pool",
-        "fish ducks swans geese turtles frogs seals whales penguins",
-        "in",
-        (("swim in", "swam in"), ("come back", "came back"), ("arrive", "arrived"), ("join them", "joined them")),
-        (("swim away", "swam away"), ("leave", "left"), ("are caught", "were caught")),
-    ),
-    (
-        "barn;field;pen;yard;stable;meadow",
-        "cows sheep hens goats horses pigs rabbits donkeys chickens",
-        "in",
-        (("walk in", "walked in"), ("come back", "came back"), ("are born", "were born"), ("run in", "ran in")),
-        (("walk out", "walked out"), ("run away", "ran away"), ("are sold", "were sold"), ("leave", "left")),
-    ),
-    (
-        "library;museum;cinema;park;shop;hall;zoo;cafe;restaurant;room;theater;store",
-        "people children students visitors guests kids customers men women adults",
-        "in",
-        (("come in", "came in"), ("arrive", "arrived"), ("enter", "entered"), ("walk in", "walked in")),
-        (("leave", "left"), ("go home", "went home"), ("go out", "went out"), ("walk out", "walked out")),
-    ),
-    (
-        "team;club;choir;class;course;camp;school",
-        "players members students children dancers kids campers",
-        "in",
-        (("join", "joined"), ("sign up", "signed up"), ("are added", "were added")),
-        (("leave", "left"), ("quit", "quit"), ("drop out", "dropped out"), ("move away", "moved away")),
-    ),
-    (
-        "party;picnic;wedding;meeting;concert;beach;playground;pool",
-        "guests people children kids friends girls boys fans",
-        "at",
-        (("arrive", "arrived"), ("come", "came"), ("join them", "joined them"), ("show up", "showed up")),
-        (("leave", "left"), ("go home", "went home"), ("go away", "went away"), ("have to leave", "had to leave")),
-    ),
-    (
-        "shelf;desk;table;rack;cart",
-        "books magazines cups plates bottles toys comics",
-        "on",
-        (("are put there", "were put there"), ("are added", "were added"), ("are brought back", "were brought back")),
-        (("are taken", "were taken"), ("are borrowed", "were borrowed"), ("fall down", "fell down")),
-    ),
-    (
-        "box;basket;bag;jar;drawer;bowl;fridge;bucket",
-        "apples cookies eggs marbles pencils coins lemons nuts candies oranges beads balls",
-        "in",
-        (("are added", "were added"), ("are put in", "were put in")),
-        (("are taken out", "were taken out"), ("are eaten", "were eaten"), ("are used", "were used")),
-    ),
-    (
-        "shop;store;warehouse;factory;school",
-        "chairs bikes lamps shirts books boxes bottles hats tables",
-        "in",
-        (("are delivered", "were delivered"), ("arrive", "arrived"), ("are made", "were made")),
-        (("are sold", "were sold"), ("are returned", "were returned"), ("break", "broke")),
-    ),
+EXTRA = "more more extra new".split()
+# Each list of things, and what they are called in a sum.
+CALLED = (
+    (ANIMALS, "animals"),
+    (ANIMALS, "animals"),
+    (FOOD, "pieces of food"),
+    (TOYS, "things"),
+    (WARES, "things"),
+    (PLANTS, "plants"),
+    (PEOPLE, "people"),
 )
-SOMETIMES = (  # how the next sentence of a story may begin
+# Who or what has parts: "A spider has 8 legs."
+PARTS = _rows(
+    "cart,wheels;car,wheels;dog,legs;table,legs;house,windows;flower,petals;bike,wheels;hand,fingers;room,lamps;"
+    "wagon,seats;train,cars;book,chapters;tree,branches;ladder,steps;bus,seats;star,points;coat,buttons;team,players;"
+    "week,days;insect,legs;boat,sails;robot,arms;shirt,pockets;crab,claws;chair,legs;floor,rooms;garden,benches;"
+    "guitar,strings;dress,bows;class,desks"
+)
+# A crowd, and the two kinds that it is made of.
+TWO_KINDS = _rows(
+    "children,boys,girls;kids,girls,boys;students,boys,girls;animals,cows,sheep;animals,cats,dogs;people,men,women;"
+    "people,women,men;people,adults,children;flowers,roses,tulips;cars,taxis,vans;pets,dogs,cats;birds,ducks,geese"
+)
+# How people and things can be, and what the others are then.
+PEOPLE_ARE = ("tall;absent;wearing a hat;from France;new;on the bus;in the garden;outside;away;ill;hungry;tired").split(
+    ";"
+)
+THINGS_ARE = "red;broken;old;sold;white;small;blue;missing;black;painted;damaged;wet;dirty".split(";")
+OPPOSITES = dict(_rows("ill,well;absent,present;broken,fine;missing,there;dirty,clean;wet,dry"))
+NOT_HERE = frozenset("absent;away;outside;missing;sold;ill;broken;in the garden;on the bus".split(";"))
+LIVING_PARTED = _rows("asleep,awake;young,old;outside,inside")
+THINGS_PARTED = _rows("broken,fine;old,new;wet,dry")
+
+# Places and times
+
+
+class Place(NamedTuple):
+    """Where people, animals or things come and go.
+
+    Attributes:
+        names: of places of this kind.
+        visitors: who or what is there.
+        at: the preposition.
+        come: the verbs of those who come, in the plural.
+        go: the verbs of those who go, in the plural.
+    """
+
+    names: list[str]
+    visitors: list[str]
+    at: str
+    come: list[str]
+    go: list[str]
+
+
+PLACES = [
+    Place(names.split(";"), visitors.split(), at, come.split(";"), go.split(";"))
+    for names, visitors, at, come, go in (
+        ("bus", "passengers people children tourists", "on", "get on", "get off"),
+        ("train", "passengers people tourists", "on", "get on", "get off"),
+        ("tram", "passengers people", "on", "get on", "get off"),
+        (
+            "parking lot;lot;garage;street",
+            "cars vans trucks bikes",
+            "in",
+            "arrive;drive in;come;park",
+            "leave;drive off;drive away",
+        ),
+        (
+            "tree;park;garden;yard;field",
+            "birds crows pigeons sparrows owls parrots butterflies bees",
+            "in",
+            "land;fly in;arrive;come back",
+            "fly away;leave;fly off",
+        ),
+        (
+            "pond;lake;river;bay;tank;pool",
+            "fish ducks swans geese turtles frogs seals whales penguins",
+            "in",
+            "swim in;come back;arrive;join them",
+            "swim away;leave;are caught",
+        ),
+        (
+            "barn;field;pen;yard;stable;meadow",
+            "cows sheep hens goats horses pigs rabbits donkeys chickens",
+            "in",
+            "walk in;come back;are born;run in",
+            "walk out;run away;are sold;leave",
+        ),
+        (
+            "library;museum;cinema;park;shop;hall;zoo;cafe;restaurant;room;theater;store",
+            "people children students visitors guests kids customers men women adults",
+            "in",
+            "come in;arrive;enter;walk in",
+            "leave;go home;go out;walk out",
+        ),
+        (
+            "team;club;choir;class;course;camp;school",
+            "players members students children dancers kids campers",
+            "in",
+            "join;sign up;are added",
+            "leave;quit;drop out;move away",
+        ),
+        (
+            "party;picnic;wedding;meeting;concert;beach;playground;pool",
+            "guests people children kids friends girls boys fans",
+            "at",
+            "arrive;come;join them;show up",
+            "leave;go home;go away;have to leave",
+        ),
+        (
+            "shelf;desk;table;rack;cart",
+            "books magazines cups plates bottles toys comics",
+            "on",
+            "are put there;are added;are brought back",
+            "are taken;are borrowed;fall down",
+        ),
+        (
+            "box;basket;bag;jar;drawer;bowl;fridge;bucket",
+            "apples cookies eggs marbles pencils coins lemons nuts candies oranges beads balls",
+            "in",
+            "are added;are put in",
+            "are taken out;are eaten;are used",
+        ),
+        (
+            "shop;store;warehouse;factory;school",
+            "chairs bikes lamps shirts books boxes bottles hats tables",
+            "in",
+            "are delivered;arrive;are made",
+            "are sold;are returned;break",
+        ),
+    )
+]
+SCENES = _rows(
+    "on,farm;in,zoo;in,shop;in,garden;in,box;in,room;in,park;on,table;in,school;in,class;in,kitchen;in,field;in,hall"
+)
+FOR_PEOPLE = "class team town village group family club".split()
+FOR_THINGS = "shop garden box field street house yard".split()
+FOR_TWO_KINDS = "class farm room park group village garden choir club team".split()
+FOR_ROWS = "hall garden school farm room house theater field camp kitchen shop barn cellar class bakery".split()
+STOPS = ("station", "next stop", "school", "bridge", "church")
+MARKETS = ("market", "shop", "store", "fair")
+OUTINGS = "party school way market picnic game fair park train garden".split()
+FAIRS = "fair show garden kitchen concert".split()
+AT = ("at", "on", "in", "near")
+PURSES = ("wallet", "pocket", "piggy bank", "purse")
+
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+OCCASIONS = (
+    "this morning;at the market;in the garden;for a party;for school;last week;yesterday;for the class;at home;"
+    "on the beach;in the woods;for a cake"
+).split(";")
+TWO_TIMES = _rows("in the morning,in the afternoon;before noon,in the evening;yesterday,today;last week,this week")
+THREE_TIMES = _rows(
+    "in the morning,in the afternoon,in the evening;before noon,after noon,at night;yesterday,today,tonight;"
+    "last week,this week,on the weekend;in May,in June,in July;in the first game,in the second game,in the third game"
+)
+PAST_TIMES = ("yesterday", "last week")
+# How the next sentence of a story may begin.
+SOMETIMES = (
     "Then ;Later ;After that ;Next ;Then ;Soon ;After lunch ;At noon ;In the evening ;That night ;The next day "
 ).split(";")
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-TRIPS = "walks;walked;runs;ran;cycles;cycled;swims;swam;drives;drove;hikes;hiked;rides;rode;jogs;jogged".split(";")
-UNITS = "km miles meters kilometers laps".split()
+
+# Money
+
 MONEY = ("dollars", "dollars", "dollars", "dollars", "euros", "pounds", "coins", "cents")
 ONE_WARE = (
     "a book;a hat;a lamp;a pen;a ticket;a sandwich;a magazine;a toy;a belt;a drink;lunch;a kite;a cake;a ball;a scarf;"
@@ -179,121 +249,101 @@ TWO_WARES = (
     "kettle toy watch helmet ball puzzle game mirror pillow blanket cap"
 ).split()
 EARNINGS = (
-    ("earns {} by washing cars", "earned {} by washing cars"),
-    ("earns {} in the garden", "earned {} in the garden"),
-    ("gets {} from {his} grandmother", "got {} from {his} grandmother"),
-    ("gets {} for {his} birthday", "got {} for {his} birthday"),
-    ("finds {} on the street", "found {} on the street"),
-    ("earns {}", "earned {}"),
-    ("saves {} more", "saved {} more"),
-    ("receives {}", "received {}"),
-    ("makes {} by selling lemonade", "made {} by selling lemonade"),
-    ("is paid {} for walking dogs", "was paid {} for walking dogs"),
-    ("wins {}", "won {}"),
-    ("gets {} more", "got {} more"),
-    ("gets {} back", "got {} back"),
-)
+    "earns {amount} by washing cars;earns {amount} in the garden;gets {amount} from {his} grandmother;"
+    "gets {amount} for {his} birthday;finds {amount} on the street;earns {amount};saves {amount} more;"
+    "receives {amount};makes {amount} by selling lemonade;is paid {amount} for walking dogs;wins {amount};"
+    "gets {amount} more;gets {amount} back"
+).split(";")
 SPENDINGS = (
-    ("spends {} on {ware}", "spent {} on {ware}"),
-    ("pays {} for {ware}", "paid {} for {ware}"),
-    ("buys {ware} for {}", "bought {ware} for {}"),
-    ("spends {}", "spent {}"),
-    ("gives {} to {his} {relative}", "gave {} to {his} {relative}"),
-    ("loses {}", "lost {}"),
-    ("pays {} for {ware}", "paid {} for {ware}"),
-    ("lends {} to {friend}", "lent {} to {friend}"),
-    ("donates {}", "donated {}"),
+    "spends {amount} on {ware};pays {amount} for {ware};buys {ware} for {amount};spends {amount};"
+    "gives {amount} to {his} {relative};loses {amount};pays {amount} for {ware};lends {amount} to {friend};"
+    "donates {amount}"
+).split(";")
+
+# What people do, and what happens to things
+
+GETTING = "has has has buys finds picks collects makes gets owns brings".split()
+GETTING_TWICE = "buys picks makes finds".split()
+GAINS = "buys finds gets receives collects makes wins picks adds takes orders".split()
+LOSSES = "loses;sells;gives away;uses;breaks;throws away;drops;donates;returns".split(";")
+EATING = "eats eats cooks serves".split()
+SHARING = "shares divides splits".split()
+LOST_FROM_A_SHARE = "loses;gives away;sells".split(";")
+SETTING_UP = "sets up;counts;paints;arranges;has".split(";")
+COMPARED = "has has collects finds picks makes buys sells gets wins counts draws carries needs sees catches".split()
+TAKEN = ["are stolen", "are sold", "are given away", "go missing"]
+ACCIDENTS = ["break", "get lost", *TAKEN, "fall out", "are broken", "are used"]  # befall things by themselves
+SPOILING = "go bad;are eaten;rot;burn".split(";")
+WITHERING = "die;fade;wither;are picked".split(";")
+LEAVING = ("leave", "go away")
+# What somebody does two or three times, and what is counted.
+TASKS = _rows(
+    "reads,pages;reads,books;walks,km;runs,miles;drives,miles;sells,tickets;writes,letters;bakes,cakes;makes,toys;"
+    "sees,birds;works,hours;plants,trees;picks,apples;swims,laps;cycles,km;learns,words;scores,points;catches,fish;"
+    "solves,puzzles;takes,photos;washes,cars;counts,stars;paints,pictures;studies,minutes"
 )
-# What a person does to have things: present and past; then whether the things come or are made by it.
-GETTING = (
-    ("has", "had"),
-    ("has", "had"),
-    ("has", "had"),
-    ("buys", "bought"),
-    ("finds", "found"),
-    ("picks", "picked"),
-    ("collects", "collected"),
-    ("makes", "made"),
-    ("gets", "got"),
-    ("owns", "owned"),
-    ("brings", "brought"),
+# What somebody does every day, and what is counted.
+HABITS = _rows(
+    "walks,km;runs,miles;reads,pages;swims,laps;cycles,km;drives,miles;works,hours;bakes,cakes;writes,pages;"
+    "earns,dollars;saves,dollars;makes,toys;learns,words;drinks,cups of tea;sleeps,hours;draws,pictures;eats,apples;"
+    "sells,cakes;does,push-ups;practices,hours;picks,plums"
 )
-COMPARED = (
-    ("has", "had", "have"),
-    ("has", "had", "have"),
-    ("collects", "collected", "collect"),
-    ("finds", "found", "find"),
-    ("picks", "picked", "pick"),
-    ("makes", "made", "make"),
-    ("buys", "bought", "buy"),
-    ("sells", "sold", "sell"),
-    ("gets", "got", "get"),
-    ("wins", "won", "win"),
-    ("counts", "counted", "count"),
-    ("draws", "drew", "draw"),
-    ("carries", "carried", "carry"),
-    ("needs", "needed", "need"),
-    ("sees", "saw", "see"),
-    ("catches", "caught", "catch"),
+# Who or what does so much in an hour, and its unit.
+RATES = _rows(
+    "car,drives,km;train,goes,km;bus,drives,miles;boat,sails,miles;bike,goes,km;snail,crawls,cm;plane,flies,miles;"
+    "machine,makes,toys;printer,prints,pages;tap,gives,liters;machine,fills,bottles;hen,lays,eggs;factory,builds,cars;"
+    "baker,bakes,rolls"
 )
-GAINS = (
-    ("buys", "bought"),
-    ("finds", "found"),
-    ("gets", "got"),
-    ("receives", "received"),
-    ("collects", "collected"),
-    ("makes", "made"),
-    ("wins", "won"),
-    ("picks", "picked"),
-    ("adds", "added"),
-    ("takes", "took"),
-    ("orders", "ordered"),
+
+# Measures
+
+# How two differ, and what follows the number of each.
+SIZES = _rows(
+    "older,;older, years old;taller, cm tall;heavier, kg;longer, meters long;taller, inches tall;higher, meters high"
 )
-LOSSES = (
-    ("loses", "lost"),
-    ("sells", "sold"),
-    ("gives away", "gave away"),
-    ("uses", "used"),
-    ("breaks", "broke"),
-    ("throws away", "threw away"),
-    ("drops", "dropped"),
-    ("donates", "donated"),
-    ("returns", "returned"),
+SIZED = "rope ribbon river road table wall tree bridge tower snake fence board pole".split()
+# What is done bit by bit, its unit, and its kind; then how each kind is done, and what is still to do.
+LENGTHS = _rows(
+    "rope,meters,cut;ribbon,cm,cut;board,inches,cut;pipe,feet,cut;string,cm,cut;wire,meters,cut;road,km,way;"
+    "trail,miles,way;trip,km,way;race,km,way;book,pages,book;movie,minutes,time;film,minutes,time;"
+    "song book,pages,book;show,minutes,time"
 )
-EATING = (("eats", "ate"), ("eats", "ate"), ("cooks", "cooked"), ("serves", "served"))
-ACCIDENTS = (  # what befalls things by itself: present and past
-    ("break", "broke"),
-    ("get lost", "got lost"),
-    ("are stolen", "were stolen"),
-    ("are sold", "were sold"),
-    ("are given away", "were given away"),
-    ("go missing", "went missing"),
-    ("fall out", "fell out"),
-    ("are broken", "were broken"),
-    ("are used", "were used"),
-)
-SPOILING = (("go bad", "went bad"), ("are eaten", "were eaten"), ("rot", "rotted"), ("burn", "burned"))
-WITHERING = (("die", "died"), ("fade", "faded"), ("wither", "withered"), ("are picked", "were picked"))
-EXTRA = "more;more;extra;new".split(";")
-IRREGULAR = {
-    "cookies": "cookie",
-    "pies": "pie",
-    "movies": "movie",
-    "sheep": "sheep",
-    "fish": "fish",
-    "deer": "deer",
-    "geese": "goose",
-    "people": "person",
-    "children": "child",
-    "men": "man",
-    "women": "woman",
-    "potatoes": "potato",
-    "tomatoes": "tomato",
-    "mangoes": "mango",
-    "shelves": "shelf",
-    "scarves": "scarf",
-    "knives": "knife",
+PROGRESS = {
+    "cut": ("cuts off", "uses", "sells"),
+    "way": ("walks", "drives", "runs", "covers"),
+    "book": ("reads", "has read"),
+    "time": ("watches", "has seen"),
 }
+STILL_TO = {"way": "go", "book": "read", "time": "watch"}
+# Each operation in words and in signs.
+OPERATIONS = {
+    "+": (("plus", "and", "added to"), "+"),
+    "-": (("minus", "take away"), "-"),
+    "×": (("times", "multiplied by"), "x*×x*"),
+    "÷": (("divided by",), "/÷:"),
+}
+ASKED_OF_A_SUM = (
+    "What is {0}?;{0} = ?;{0};Calculate {0}.;How much is {0}?;{0} =;{0}?;Compute {0}.;What's {0}?;What does {0} make?;"
+    "Work out {0}.;{0} is what?"
+).split(";")
+
+# Forms
+
+IRREGULAR = dict(
+    _rows(
+        "cookies,cookie;pies,pie;movies,movie;sheep,sheep;fish,fish;deer,deer;geese,goose;people,person;children,child;"
+        "men,man;women,woman;potatoes,potato;tomatoes,tomato;mangoes,mango;shelves,shelf;scarves,scarf;knives,knife"
+    )
+)
+PAST = dict(
+    _rows(
+        "am,was;are,were;break,broke;bring,brought;buy,bought;catch,caught;come,came;cost,cost;cut,cut;do,did;"
+        "draw,drew;drink,drank;drive,drove;drop,dropped;eat,ate;fall,fell;find,found;fly,flew;get,got;give,gave;"
+        "go,went;have,had;keep,kept;leave,left;lend,lent;lose,lost;make,made;pay,paid;put,put;quit,quit;read,read;"
+        "rot,rotted;run,ran;see,saw;sell,sold;set,set;sleep,slept;spend,spent;split,split;swim,swam;take,took;"
+        "throw,threw;win,won;write,wrote"
+    )
+)
 
 
 def singular(plural: str) -> str:
@@ -319,6 +369,16 @@ def plural(word: str) -> str:
     return word + "s"
 
 
+def with_article(noun: str) -> str:
+    """The noun after "a" or "an", by its first letter."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def a_time(unit: str) -> str:
+    """A unit of time with its article: "a day", but "an hour"."""
+    return "an hour" if unit == "hour" else f"a {unit}"
+
+
 def without_s(verb: str) -> str:
     """A verb as "I" and "they" have it, from its form with "he": "gives away" becomes "give away"."""
     first, *rest = verb.split(" ")
@@ -331,4 +391,18 @@ def without_s(verb: str) -> str:
         first = first[:-2]
     else:
         first = first.removesuffix("s")
+    return " ".join([first, *rest])
+
+
+def past(verb: str) -> str:
+    """The past of a verb, from its form with "he" or with "they": "gives away" and "give away" become "gave away"."""
+    first, *rest = without_s(verb).split(" ")
+    if first in PAST:
+        first = PAST[first]
+    elif first.endswith("e"):
+        first += "d"
+    elif first.endswith("y") and first[-2] not in "aeiou":
+        first = first[:-1] + "ied"
+    else:
+        first += "ed"
     return " ".join([first, *rest])
