@@ -98,7 +98,7 @@ def ages(t: Teller, length: int) -> None:
         total = known[0]
         for age in known[1:]:
             total = t.story.work_out("Together they are {}.", total, "+", age)
-        t.say("How old are they together?", "What is the sum of their ages?", "How many years are they together?")
+        t.say("How old are they together?", "What is the sum of their ages?")
         return
     name = last.name if t.chance(0.6) or length > 1 else last.he
     age_of = f"What is {last.name}'s age?" if last.name[0].isupper() else f"How old is {name} now?"
@@ -108,11 +108,14 @@ def ages(t: Teller, length: int) -> None:
 def _older_or_younger(t: Teller, one: Person, other: Person, age: Now) -> Quantity:
     """How old another person is, told by the age of the one before."""
     than = t.pick("", "", f" than {one.name}", f" than {one.name if one.he == other.he else one.he}")
-    if t.chance(0.15):
+    if t.chance(0.15) and number(age) <= 40 and other.generation <= 0:
         t.say(f"{other.start} is twice as old{f' as {one.name}' if t.chance(0.6) else ''}.")
         return t.story.work_out(f"{other.start} is {{}}.", age, "×", 2)
-    older = t.chance(0.65)
-    n = t.rng.randint(2, 40) if older else t.part_of(age)
+    older = other.generation > 0 or (other.generation == 0 and t.chance(0.65))
+    apart = 18 * abs(other.generation) or 2  # years at least
+    room = (80 if older else number(age) - 4) - apart
+    needs(room >= 0 and (not older or number(age) <= 60))
+    n = apart + t.rng.randint(0, min(room, 24))
     t.say(f"{other.start} is {n} years {'older' if older else 'younger'}{than}.")
     return t.story.work_out(f"{other.start} is {{}}.", age, "+" if older else "-", n)
 

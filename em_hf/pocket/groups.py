@@ -38,7 +38,7 @@ def groups(t: Teller, length: int) -> None:
 
 
 def _parts_of_each(t: Teller, k: int, m: int) -> None:
-    """So many parts of each, as in "A spider has 8 legs. How many legs do 4 spiders have?"."""
+    """So many parts of each, as in "A ladder has 8 steps. How many steps do 4 ladders have?"."""
     one, things = t.any_of(words.PARTS)
     one, things = t.noun([one]), t.thing([things])
     many, a = words.plural(one), words.with_article(one)
@@ -71,7 +71,6 @@ def _fewer_in_rows(t: Teller, keeper: Person, things: str, now: Now) -> Quantity
         f"{t.then()}{keeper.name} {t.tense('takes')} {n}{t.pick(f'(| {things}| of them| away)')}.",
         f"{t.then()}{n}{t.pick(f'(| {things}| of them)')} {t.tense(t.any_of(accidents))}.",
         f"{t.then()}{n} {things} {t.tense(t.any_of(accidents))}.",
-        f"{n} of the {things} are {t.pick('broken', 'missing', 'gone')}. The rest are {t.pick('fine', 'there')}.",
     )
     return t.left(now, n, things)
 
@@ -96,9 +95,7 @@ def every_day(t: Teller, length: int) -> None:
         )
         return
     n = t.rng.randint(2, 40)
-    extra = t.pick(
-        f"on ({t.any_of(words.DAYS)}|the last {day})", f"the next {day}", "on the weekend", "before that", "today"
-    )
+    extra = t.pick(f"on {t.any_of(words.DAYS)}", f"the next {day}", "on the weekend", "before that", "today")
     if length == 2 and t.chance(0.25):
         whole = number(total) + t.rng.randint(2, 60)
         t.left(whole, total, things)
@@ -141,7 +138,7 @@ def sharing(t: Teller, length: int) -> None:
     else:
         needs(k * each <= t.story.largest)
         shared = f"{whole} {things}"
-    friends, packs = t.any_of(words.SHARERS), t.any_of(words.PACKS)
+    friends, packs = t.any_of(words.SHARERS), t.any_of(words.FILLED)
     shares = t.verb(who, t.any_of(words.SHARING))
     equally = t.pick("equally ", "equally ", "evenly ", "")
     if t.chance(0.2) and not after and not before:

@@ -75,7 +75,7 @@ def _beginning(t: Teller, held: _Holding) -> Now:
     t.say(
         f"{who.start} ({has}|{gets}|{gets}|{t.verb(who, 'starts')} with) {now} {things}.",
         f"At first {who.name} {has} {now} {things}.",
-        f"{who.start} {has} {now} {things} in a {t.noun([words.singular(packs) for packs in words.PACKS])}.",
+        f"{who.start} {has} {now} {things} in a {t.noun(words.CONTAINERS)}.",
         f"This morning {who.name} {words.past(t.any_of(words.GETTING))} {now} {t.any_of(words.COLORS)} {things}.",
         f"{who.start} {gets} {now} {things} {t.occasion()}.",
     )
@@ -134,7 +134,8 @@ def _gain(t: Teller, held: _Holding, now: Now) -> Quantity:
     n = t.more(now)
     then, he = t.then(), t.mention(who)
     extra = t.any_of(words.EXTRA)
-    what = t.pick(f"{n} (more|{extra} {things}|more {things}|{things})", f"another {n}", f"{n} new ones")
+    bare = [] if "×" in {step.operation for step in t.story.steps} else [f"{n} more", f"another {n}", f"{n} new ones"]
+    what = t.pick(f"{n} ({extra} {things}|more {things}|{things})", *bare)  # "12 more" might be packs
     giver = t.companion(who).name
     tail = t.pick("", "", "", f" {t.occasion()}", f" from {giver}")
     t.say(
@@ -157,7 +158,7 @@ def _lose(t: Teller, held: _Holding, now: Now) -> Quantity:
     ways = [
         f"{then}{he} {t.verb(who, t.any_of(losses))} {what}.",
         f"{then}{he} {t.verb(who, t.any_of(losses))} {what}.",
-        f"{then}{he} {t.verb(who, t.any_of(losses))} {what} {t.any_of(words.AT)} the {t.noun(words.OUTINGS)}.",
+        f"{then}{he} {t.verb(who, t.any_of(losses))} {what} {t.any_of(words.OUTINGS)}.",
         f"{then}{he} {t.verb(who, 'gives')} ({what} to {taker}|{taker} {n}{t.pick('', f' {things}', ' of them')}).",
         f"{then}{taker} {t.tense('takes')} {what}.",
         f"{then}{n}{t.pick(f'(| {things}| of them| of the {things})')} {t.tense(t.any_of(accidents))}.",
@@ -217,8 +218,6 @@ def coming_and_going(t: Teller, length: int) -> None:
     name, who = t.noun(place.names), t.thing(place.visitors)
     now = _crowd_at_first(t, place.at, name, who)
     by_day = t.chance(0.15)
-    if by_day:
-        t.rng.sample(words.DAYS, 7)  # unused, but without it every problem that follows would change
     while t.told < length:
         day = f"on {words.DAYS[t.told]}"
         then, when = (f"{day} ", f" {day}") if by_day else (t.then(), "")

@@ -21,7 +21,7 @@ def lengths(t: Teller, length: int) -> None:
     if length >= 2 and t.chance(0.4) and kind != "cut":
         k, m = t.few(), t.few()
         day = t.pick("day", "hour") if kind == "way" else "day"
-        verb = t.verb(who, t.any_of(verbs[:1]))  # always the first, but a choice of one makes a draw, too
+        verb = t.verb(who, verbs[0])
         each = t.pick(f"(every {day}|each {day}|{words.a_time(day)})")
         t.say(f"{who.start} {verb} {m} {unit} {each} for {k} {day}s.")
         part = t.story.work_out(f"In {k} {day}s that is {{}} {unit}.", k, "×", m)
@@ -49,10 +49,8 @@ def lengths(t: Teller, length: int) -> None:
 
 def _whole_length(t: Teller, who: Person, what: str, size: str, kind: str) -> str:
     """The opening sentence: how long the whole is."""
-    # Every kind draws this opening, though only what is cut keeps it.
-    opening = t.pick(f"(A {what}|The {what}|{who.start} {t.verb(who, 'has')} a {what} that) is {size} long.")
     if kind == "cut":
-        return opening
+        return t.pick(f"(A {what}|The {what}|{who.start} {t.verb(who, 'has')} a {what} that) is {size} long.")
     if kind == "book":
         return t.pick(f"(The|A|{who.his}) {what} has {size}.")
     if kind == "time":
@@ -84,7 +82,6 @@ def _cut_up(t: Teller, who: Person, now: Now, unit: str, length: int) -> None:
 def speed(t: Teller, length: int) -> None:
     """So many units an hour: a way, a time, or the units of each hour."""
     needs(length == 1)
-    t.person()  # unused, but without it every problem that follows would change
     k, m = sorted(t.factors())
     whole = k * m
     thing, verb, unit = t.any_of(words.RATES)

@@ -10,7 +10,7 @@ from em_hf.pocket.teller import Teller
 
 SPLITS = ("train", "validation", "test")
 LEVELS = ("plain", "hard")
-STEPS = {"plain": (1, 3), "hard": (4, 6)}  # the fewest and the most of each level
+STEPS = {"plain": (1, 3), "hard": (4, 5)}  # the fewest and the most of each level
 
 
 def problems(split: str, n: int, seed: int, *, level: str = "plain") -> list[dict[str, str]]:
@@ -24,8 +24,8 @@ def problems(split: str, n: int, seed: int, *, level: str = "plain") -> list[dic
         split: "train", "validation" or "test".
         n: how many, at least 0.
         seed: of the random choices; another seed gives other problems, of which a few may be the same.
-        level: "plain" for one to three steps and results up to 200, or "hard" for four to six steps and results up to
-            999.
+        level: "plain" for one to three steps and results up to 200, or "hard" for four or five steps and results up to
+            500.
 
     Raises:
         ValueError: an unknown split or level, or a negative `n`.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 SMALLEST = 2  # of every number in a problem, so that "apples" is always right
 LARGEST = 200  # of every result of a plain problem
-LARGEST_HARD = 999  # of every result of a hard one
+LARGEST_HARD = 500  # of every result of a hard one
 
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "×": operator.mul, "÷": operator.floordiv}
 

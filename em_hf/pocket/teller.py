@@ -27,6 +27,7 @@ class Person:
         him: the pronoun as the object.
         his: the pronoun of what the person has.
         first_person: "I" or "we", whose verbs have no "s".
+        generation: of a relative, as seen from the person related to: 1 for a mother, -1 for a son.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Person:
     him: str
     his: str
     first_person: bool = False
+    generation: int = 0
 
     @property
     def start(self) -> str:
@@ -106,7 +108,7 @@ class Teller:
     def amount(self) -> int:
         """A number to begin with."""
         if self.hard:
-            return self.rng.randint(20, 400)
+            return self.rng.randint(20, 250)
         return self.rng.randint(5, 30) if self.chance(0.3) else self.rng.randint(10, 99 if self.chance(0.8) else 150)
 
     def few(self) -> int:
@@ -179,7 +181,8 @@ class Teller:
         she, pronouns = self._she_or_he()
         kind = self.any_of(words.SHE_RELATIVES if she else words.HE_RELATIVES)
         name = f" {self.any_of(words.WOMEN if she else words.MEN)}" if self.chance(0.3) else ""
-        return Person(f"{of.his} {kind}{name}", *pronouns)
+        generation = words.GENERATIONS.get(kind, 0)
+        return Person(f"{of.his} {kind}{name}", *pronouns, generation=generation)
 
     def companion(self, of: Person, stranger: float = 0.5) -> Person:
         """Somebody new with probability `stranger`, else a relative of the person given."""
@@ -268,7 +271,8 @@ class Teller:
 
     def occasion(self) -> str:
         """When, where or what for: "on Monday", "for a party"."""
-        return self.pick(f"on {self.any_of(words.DAYS)}", *words.OCCASIONS)
+        past = words.PAST_OCCASIONS if self.past else ()
+        return self.pick(f"on {self.any_of(words.DAYS)}", *words.OCCASIONS, *past)
 
     def then(self) -> str:
         """A beginning for the next sentence, in most cases none: "", "Later "."""

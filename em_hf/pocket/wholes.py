@@ -13,6 +13,7 @@ def totals(t: Teller, length: int) -> None:
     needs(len(kinds) == n_groups and n_groups - 1 <= length <= n_groups)
     counts = [t.amount() for _ in kinds]
     at, place = t.any_of(words.SCENES)
+    needs(general not in ("animals", "people") or place not in ("table", "box"))
     place = t.noun([place])
     together = listed([f"{n} {kind}" for n, kind in zip(counts, kinds, strict=True)])
     who = t.person()

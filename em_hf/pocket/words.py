@@ -38,6 +38,8 @@ MEN_KNOWN_AS = (
 SHE_RELATIVES = "sister mother aunt cousin friend grandmother daughter neighbor teacher".split()
 HE_RELATIVES = "brother father uncle cousin friend grandfather son neighbor coach".split()
 RELATIVES = SHE_RELATIVES + HE_RELATIVES
+GENERATIONS = dict.fromkeys("mother aunt teacher father uncle coach".split(), 1)
+GENERATIONS |= {"grandmother": 2, "grandfather": 2, "daughter": -1, "son": -1}
 PEOPLE = (
     "people children students kids passengers visitors guests boys girls men women players tourists workers dancers "
     "runners swimmers adults campers fans pupils customers"
@@ -72,6 +74,8 @@ PACKS = (
     "boxes bags packs baskets trays jars crates bowls packets cartons sacks tins shelves drawers plates buckets "
     "bundles folders cases pots"
 ).split()
+FILLED = [packs for packs in PACKS if packs not in ("shelves", "plates")]  # things lie in these, not on them
+CONTAINERS = "box bag basket jar crate bowl sack tin drawer bucket case pot".split()
 ROWS = "rows benches tables shelves rooms vans boats cars tents groups teams lines columns cages nests stacks".split()
 COLORS = "red blue green yellow white black brown orange purple pink big small old new round long short".split()
 EXTRA = "more more extra new".split()
@@ -85,11 +89,11 @@ CALLED = (
     (PLANTS, "plants"),
     (PEOPLE, "people"),
 )
-# Who or what has parts: "A spider has 8 legs."
+# What has parts: "A ladder has 8 steps."
 PARTS = _rows(
-    "cart,wheels;car,wheels;dog,legs;table,legs;house,windows;flower,petals;bike,wheels;hand,fingers;room,lamps;"
+    "table,legs;house,windows;flower,petals;room,lamps;"
     "wagon,seats;train,cars;book,chapters;tree,branches;ladder,steps;bus,seats;star,points;coat,buttons;team,players;"
-    "week,days;insect,legs;boat,sails;robot,arms;shirt,pockets;crab,claws;chair,legs;floor,rooms;garden,benches;"
+    "boat,sails;robot,arms;shirt,pockets;floor,rooms;garden,benches;"
     "guitar,strings;dress,bows;class,desks"
 )
 # A crowd, and the two kinds that it is made of.
@@ -202,7 +206,7 @@ PLACES = [
             "chairs bikes lamps shirts books boxes bottles hats tables",
             "in",
             "are delivered;arrive;are made",
-            "are sold;are returned;break",
+            "are sold;are given away;are stolen",
         ),
     )
 ]
@@ -215,16 +219,17 @@ FOR_TWO_KINDS = "class farm room park group village garden choir club team".spli
 FOR_ROWS = "hall garden school farm room house theater field camp kitchen shop barn cellar class bakery".split()
 STOPS = ("station", "next stop", "school", "bridge", "church")
 MARKETS = ("market", "shop", "store", "fair")
-OUTINGS = "party school way market picnic game fair park train garden".split()
+OUTINGS = (
+    "at the party;at the market;at the picnic;at the fair;at the game;in the park;in the garden;on the train;on the way"
+).split(";")
 FAIRS = "fair show garden kitchen concert".split()
-AT = ("at", "on", "in", "near")
 PURSES = ("wallet", "pocket", "piggy bank", "purse")
 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-OCCASIONS = (
-    "this morning;at the market;in the garden;for a party;for school;last week;yesterday;for the class;at home;"
-    "on the beach;in the woods;for a cake"
-).split(";")
+OCCASIONS = "at the market;in the garden;for a party;for school;for the class;at home;on the beach;in the woods".split(
+    ";"
+)
+PAST_OCCASIONS = ("this morning", "last week", "yesterday")
 TWO_TIMES = _rows("in the morning,in the afternoon;before noon,in the evening;yesterday,today;last week,this week")
 THREE_TIMES = _rows(
     "in the morning,in the afternoon,in the evening;before noon,after noon,at night;yesterday,today,tonight;"
@@ -265,14 +270,14 @@ SPENDINGS = (
 GETTING = "has has has buys finds picks collects makes gets owns brings".split()
 GETTING_TWICE = "buys picks makes finds".split()
 GAINS = "buys finds gets receives collects makes wins picks adds takes orders".split()
-LOSSES = "loses;sells;gives away;uses;breaks;throws away;drops;donates;returns".split(";")
+LOSSES = "loses;sells;gives away;uses;throws away;donates;returns".split(";")
 EATING = "eats eats cooks serves".split()
 SHARING = "shares divides splits".split()
 LOST_FROM_A_SHARE = "loses;gives away;sells".split(";")
 SETTING_UP = "sets up;counts;paints;arranges;has".split(";")
 COMPARED = "has has collects finds picks makes buys sells gets wins counts draws carries needs sees catches".split()
 TAKEN = ["are stolen", "are sold", "are given away", "go missing"]
-ACCIDENTS = ["break", "get lost", *TAKEN, "fall out", "are broken", "are used"]  # befall things by themselves
+ACCIDENTS = ["get lost", *TAKEN, "fall out", "are used"]  # befall things by themselves
 SPOILING = "go bad;are eaten;rot;burn".split(";")
 WITHERING = "die;fade;wither;are picked".split(";")
 LEAVING = ("leave", "go away")
