@@ -28,8 +28,8 @@ PROBLEMS = 500  # of each measurement
 def choose_em_inf(folder: Path, *, n: int = CHOSEN_ON) -> list[dict[str, Any]]:
     """Measure each pair of settings on validation problems of both levels, and store the best one with the model.
 
-    The best one answers most of the problems rightly in a sample each; of equally good ones the first, which changes the
-    logits least.
+    The best one answers most of the problems rightly in a sample each; of equally good ones it is the first, which
+    changes the logits least.
 
     Returns:
         What was tried: `threshold`, `n_grad_steps` and `accuracy` of each.

@@ -52,7 +52,7 @@ def test_the_misread_problem_is_the_right_one_of_more_in_place_of_fewer(split: s
     for problem in fewer_problems(split, 500, 3):
         assert problem["misread"] != problem["answer"], problem["prompt"]
         right, wrong = (int(problem[name]) for name in ("answer", "misread"))
-        (first,) = [m for m in re.findall(r"(\d+) fewer", problem["prompt"])][:1]
+        first = re.findall(r"(\d+) fewer", problem["prompt"])[0]
         steps = EQUATION.findall(problem["solution"])
         assert any(sign == "-" and b == first for _, sign, b, _ in steps), problem
         assert right >= 2 and 2 <= wrong <= 200

@@ -1,6 +1,6 @@
 """Pre-training: a loadable folder, the same weights for the same seed, and a model that learns."""
 
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
 
@@ -80,7 +80,7 @@ def test_two_workers_take_the_step_of_one_with_both_their_problems() -> None:
 def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
     rates = [rate(step, 1000) for step in range(1000)]
     assert rates[0] == 0.01 and rates[99:300] == [1.0] * 201
-    assert all(a > b for a, b in zip(rates[300:], rates[301:])) and rates[-1] < 0.002
+    assert all(a > b for a, b in pairwise(rates[300:])) and rates[-1] < 0.002
 
 
 def test_the_loss_is_on_the_solution_and_its_end_alone() -> None:
