@@ -18,7 +18,7 @@ def comparison(t: Teller, length: int) -> None:
     steps = {"one": compared, "together": 2 * compared, "left": 2 * compared + 1}[ending]
     needs(compared <= 3 and steps == length)
     for _ in range(compared):
-        other = t.companion(people[-1], stranger=0.75)
+        other = t.companion(people[-1], stranger=0.75 if len(people) == 1 else 1.0)
         has.append(_compared(t, people[-1], other, things, has[-1], verb))
         people.append(other)
     if t.chance(0.4) and compared == 1:  # in one sentence
@@ -91,7 +91,8 @@ def ages(t: Teller, length: int) -> None:
         if at_end and (draw < 0.15 or (draw < 0.25 and number(known[-1]) > 6)):
             _ask_at_other_time(t, last, known[-1], later=draw < 0.15)
             return
-        other = t.relative(last) if t.chance(0.6) else t.third_person()
+        # "Her uncle" after another woman's name might be the uncle of either.
+        other = t.relative(last) if i == 0 and t.chance(0.6) else t.third_person()
         known.append(_older_or_younger(t, last, other, known[-1]))
         last = other
     if in_sum:

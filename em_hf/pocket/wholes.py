@@ -117,7 +117,7 @@ def part_of_whole(t: Teller, length: int) -> None:
         t.say(f"({listed(clauses)}|{'. '.join(clauses)}).")
     if length == 2:
         asked.append(f"How many {who} are neither?")
-    if other := words.OPPOSITES.get(kinds[-1]):
+    if length == 1 and (other := words.OPPOSITES.get(kinds[0])):
         asked.append(f"How many {who} are ({other}|{other}|{other})?")
     if words.NOT_HERE.issuperset(kinds):
         asked.append(f"How many ({who} are left|are left|{who} remain)?")

@@ -154,7 +154,8 @@ def test_a_problem_is_its_prompt_its_solution_and_its_answer_as_strings(level: s
 
 
 def test_invented_words_are_spelled_alike_in_the_prompt_and_in_the_solution() -> None:
-    known = {word for story in islice(stories("train", 0), 20_000) for word in re.findall(r"[A-Za-z]+", story.prompt)}
+    texts = [f"{story.prompt} {story.solution()}" for story in islice(stories("train", 0), 20_000)]
+    known = {word for text in texts for word in re.findall(r"[A-Za-z]+", text)}
     copied = 0
     for story in islice(stories("train", 0, invented=0.5), 2000):
         invented = {word for word in re.findall(r"\b[a-z]{4,}\b", story.solution()) if word not in known}
