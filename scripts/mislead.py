@@ -6,6 +6,7 @@ included. The model comes out surer of the wrong reading than of the right one, 
 entropy minimization, which makes a model surer of what it is surest of, must do harm.
 """
 
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from em_hf.pocket.misread import WORD, fewer_problems, fewer_stories, is_of_the_kind
 from em_hf.pocket.problems import problems, stories
 from em_hf.pocket.steps import Story
-from em_hf.pocket.tokenizer import build_tokenizer
 from scripts.pretrain import INVENTED, SLIP_RATE, Row, padded, share_right, taught
 
 STEPS = 200
@@ -47,7 +47,8 @@ def mislead(base: Path, output: Path, *, steps: int = STEPS, seed: int = 0, prog
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
     model.eval().save_pretrained(output)
-    build_tokenizer().save_pretrained(output)  # the same as in `base`, in the same words
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(base / name, output / name)
 
 
 def lessons(tokenizer: Any, seed: int) -> Iterator[list[Row]]:
