@@ -24,7 +24,8 @@ def raised_greedy(record: Record) -> Iterable[str]:
     if yes:
         yield f"**Yes**, {listed(yes)} clearly raised greedy accuracy on hard problems{_but_not(no)}."
     else:
-        yield f"**No**: {_none_of(no)} clearly raised greedy accuracy on hard problems."
+        nobody = f"none of {listed(no)} clearly raised" if len(no) > 1 else f"{no[0]} did not clearly raise"
+        yield f"**No**: {nobody} greedy accuracy on hard problems."
     for row in trained:
         for name, way in (("greedy", "Greedily"), ("sampled", "Sampled")):
             others = {_rival(other): one for other, one in row[f"{name}_over"].items() if one is not None}
@@ -44,18 +45,13 @@ def _but_not(names: Sequence[str]) -> str:
     return f", but {listed(names)} did not" if names else ""
 
 
-def _none_of(names: Sequence[str]) -> str:
-    return f"{names[0]} did not" if len(names) == 1 else f"none of {listed(names)}"
-
-
 def beat_decoding(record: Record) -> Iterable[str]:
     for level in LEVELS:
         rows = {(row["kind"], row["strategy"]): row for row in record["decoding"] if row["level"] == level}
         em_inf = rows.get(("tuned", "em-inf"))
-        if em_inf is not None:
-            greedy = em_inf.get("over_greedy")
-            verdict = {1: "**Yes**", 0: "**No**", -1: "**No**"}[direction(greedy)] if greedy else "Greedy is missing"
-            others = {"greedy": greedy, "sampling": em_inf.get("over_sampling")}
+        if em_inf is not None and "over_greedy" in em_inf:
+            verdict = "**Yes**, over" if direction(em_inf["over_greedy"]) > 0 else "**No**, not over"
+            others = {"greedy": em_inf["over_greedy"], "sampling": em_inf.get("over_sampling")}
             others |= {
                 name: _minus(row["over_em_inf"])
                 for (kind, name), row in rows.items()
@@ -63,7 +59,7 @@ def beat_decoding(record: Record) -> Iterable[str]:
             }
             known = {name: one for name, one in others.items() if one is not None}
             who = f"EM-INF ({share(em_inf['sampled'])})"
-            yield f"{verdict} over greedy decoding on {level} problems; with equal tuning, {sorted_out(known, who)}."
+            yield f"{verdict} greedy decoding on {level} problems: with equal tuning {sorted_out(known, who)}."
         within = {
             name.removeprefix("em-inf+"): row["over_without"]
             for (kind, name), row in rows.items()
@@ -82,7 +78,7 @@ def beat_decoding(record: Record) -> Iterable[str]:
 
 
 def _minus(figure: Figure) -> dict[str, float]:
-    return {"mean": -figure["mean"], "low": -figure["high"], "high": -figure["low"]}
+    return {"mean": 0 - figure["mean"], "low": 0 - figure["high"], "high": 0 - figure["low"]}  # 0, not -0
 
 
 def along_runs(record: Record) -> Iterable[str]:
@@ -161,7 +157,7 @@ def true_steps(record: Record) -> Iterable[str]:
         changes = {METHODS[name].title: one for name, one in ways.items() if name in EM_METHODS}
         for title, change in changes.items():
             words = {1: "more often", -1: "less often", 0: "not clearly more or less often"}[direction(change)]
-            yield f"Sampled after {title}, they are all true {words} ({points(change)} points)."
+            yield f"Sampled after {title}, on {level} problems, they are all true {words} ({points(change)} points)."
 
 
 def _source(row: Record) -> str:

@@ -34,7 +34,7 @@ def write_report(record: Record, output: Path) -> str:
 
 def header(record: Record) -> str:
     settings = record["settings"]
-    steps = f"{settings['steps']} steps each" if settings["steps"] else "the steps of the pocket recipe"
+    steps = f"steps: {settings['steps']}" if settings["steps"] else "the steps of the pocket recipe"
     return (
         "\n".join(map(_making, record["made"])) + f"\n\n{_done(record)} {record['runs_done']} of "
         f"{record['runs_planned']} training runs ({steps}), on {' and '.join(settings['train_levels'])} problems. "
