@@ -66,9 +66,9 @@ def test_a_run_past_its_peak_is_told_with_where_it_falls_and_when_the_guard_stop
     assert long == (
         "**EM-FT over 120 steps**: on hard validation problems the entropy of samples went from 0.060 to 0.010 nats "
         "per token. Sampled accuracy started at 40.0%, peaked at 60.0% at step 30 and ended at 20.0% (-20.0 [-10.0, "
-        "+10.0] points from the start), clearly below the peak from step 60 on. Greedy accuracy started at 50.0%, peaked "
-        "at 55.0% at step 30 and ended at 50.0% (+0.0 [-10.0, +10.0] points from the start), at no reading clearly below "
-        "the peak. The guard would not stop it; with labels it would stop it at step 90."
+        "+10.0] points from the start), clearly below the peak from step 60 on. Greedy accuracy started at 50.0%, "
+        "peaked at 55.0% at step 30 and ended at 50.0% (+0.0 [-10.0, +10.0] points from the start), at no reading "
+        "clearly below the peak. The guard would not stop it; with labels it would stop it at step 90."
     )
     assert guarded == (
         "EM-RL-token (seed 0) with the guard on was stopped after step 30: on hard problems, sampled, 70.0% [60.0, "
