@@ -158,7 +158,8 @@ def test_the_way_in_which_train_measures_gives_the_figures_of_readme_and_of_eval
 ) -> None:
     """`em-hf train` measures with `em_hf.training.measure`, the lab and `em-hf eval` through lm-eval; README quotes."""
     record = json.loads((ROOT / "benchmarks" / "results" / "lab.json").read_text(encoding="utf-8"))
-    base = {row["strategy"]: row["sampled"] for row in record["decoding"] if row["model"] == "pocket-reasoner"}
+    rows = [row for row in record["decoding"] if (row["level"], row["kind"]) == ("plain", "stored")]
+    base = {row["strategy"]: row["sampled"] for row in rows}
     held_out = problems("test", N, 0)
     prompts, answers = [p["prompt"] for p in held_out], [p["answer"] for p in held_out]
     ways = {"greedy": {"greedy": True}, "sampling": {"samples": 2}}
