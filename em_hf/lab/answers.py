@@ -29,8 +29,9 @@ def raised_greedy(record: Record) -> Iterable[str]:
     for row in trained:
         for name, way in (("greedy", "Greedily"), ("sampled", "Sampled")):
             others = {_rival(other): one for other, one in row[f"{name}_over"].items() if one is not None}
-            who = f"{row['title']} ({share(row[name])})"
-            yield f"{way}, on hard problems, {sorted_out(others, who)}."
+            if others:
+                who = f"{row['title']} ({share(row[name])})"
+                yield f"{way}, on hard problems, {sorted_out(others, who)}."
         plain = rows.get((PLAIN, row["method"]))
         if plain is not None:
             both = [f"{points(plain[f'{way}_over'].get('base'))} {way}" for way in ("sampled", "greedy")]
