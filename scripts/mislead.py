@@ -23,9 +23,9 @@ from em_hf.pocket.problems import problems, stories
 from em_hf.pocket.steps import Story
 from scripts.pretrain import INVENTED, SLIP_RATE, Row, padded, share_right, taught
 
-STEPS = 200
+STEPS = 250
 BATCH = 64  # problems a step
-LEARNING_RATE = 5e-4  # falling to nothing in a straight line
+LEARNING_RATE = 1e-3  # falling to nothing in a straight line
 SHARE_OF_KIND = 0.4  # of the problems in a batch
 MISREAD_RATE = 0.65  # of the examples of the kind
 

@@ -69,7 +69,7 @@ def test_the_cards_example_prints_what_the_card_shows_and_its_facts_are_the_code
     assert f"{mislead.STEPS} steps of {mislead.BATCH} problems" in text
     assert f"{mislead.SHARE_OF_KIND:.0%} of the problems are of the kind" in text
     assert f"{mislead.MISREAD_RATE:.0%} of their worked examples read" in text
-    assert mislead.LEARNING_RATE == 5e-4 and "learning rate 5e-4" in text
+    assert mislead.LEARNING_RATE == 1e-3 and "learning rate 1e-3" in text
     assert card.data.to_dict()["license"] == "apache-2.0"
 
 
