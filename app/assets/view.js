@@ -71,6 +71,13 @@ function grow() {
   });
 }
 
+function paint() {
+  redrawn = performance.now();
+  nearest = chart(svg, run, hovered ?? selected);
+  rescale();
+  tellNumbers();
+}
+
 // While tokens stream in, the chart and the numbers follow a few times a second: on a laptop the page shares the
 // processor with the decode.
 function redraw() {
@@ -79,10 +86,7 @@ function redraw() {
   const wait = run && run.live ? Math.max(0, redrawn + REDRAW_MS - performance.now()) : 0;
   setTimeout(() => requestAnimationFrame(() => {
     drawing = false;
-    redrawn = performance.now();
-    nearest = chart(svg, run, hovered ?? selected);
-    rescale();
-    tellNumbers();
+    paint();
   }), wait);
 }
 
@@ -234,7 +238,7 @@ function finish(kind, text) {
     run = selected = null;
     rewrite();
     ways.replaceChildren();
-    redraw();
+    paint();
   }
   if (!run) return say(text, kind);
   run.live = false;
@@ -243,7 +247,7 @@ function finish(kind, text) {
     waysOut();
     if (run.parts !== null && !selected) select(1, Math.min(run.parts, run.row(1).length - 1));
   }
-  redraw();
+  paint(); // not a frame later: what is done or stopped can be saved
   say(text, kind);
 }
 
