@@ -76,6 +76,7 @@ def test_without_a_dataset_it_trains_the_pocket_reasoner_and_prints_the_table(em
     prompts = [problem["prompt"] for problem in problems("train", 12, 0)]
     assert recorded["dataset"] | {"fingerprint": ""} == {
         "name": "pocket",
+        "level": "plain",
         "split": "train",
         "prompt_column": "prompt",
         "answer_column": None,
