@@ -54,8 +54,8 @@ def strategy_of(job: Measuring, em_inf: EntropyMinConfig, found: dict[str, Any] 
     """
     if job.settings == "stored":
         strategy = stored_strategy(job.strategy, em_inf)
-        changes = {"entropy_min": replace(em_inf, **dict(job.entropy_min))} if job.entropy_min else {}  # type: ignore[arg-type]
-        return replace(strategy, **changes)
+        changes: dict[str, Any] = dict(job.entropy_min)
+        return replace(strategy, entropy_min=replace(em_inf, **changes)) if changes else strategy
     if found is None:
         raise ValueError(f"{job.name} needs {job.settings} settings for {job.model}, which are not found yet")
     values = dict(found[job.strategy])

@@ -137,7 +137,8 @@ def decoding(lab: Lab, level: str) -> list[dict[str, Any]]:
     has EM-INF within it with the same one without.
     """
     settings, ways = lab.settings, lab.settings.strategies
-    jobs = {("stored", way): as_stored(settings, way, level) for way in ("greedy", "sampling", "em-inf") if way in ways}
+    stored = [way for way in ways if way in ("greedy", "sampling", "em-inf")]
+    jobs = {("stored", way): as_stored(settings, way, level) for way in stored}
     jobs |= {("tuned", way): tuned(settings, way, level) for way in tunable(settings)}
     jobs |= {("equal-entropy", way): at_equal_entropy(settings, way, level) for way in matchable(settings)}
     found = {key: one for key, job in jobs.items() if (one := lab.of(job)) is not None}
