@@ -72,7 +72,7 @@ class Protocol:
     steps: int = 12
     learning_rate: float = 2e-5
     part: int = 25
-    parts: int = 16
+    parts: int = 32
     max_new_tokens: int = 32
     dtype: str = "bfloat16"
 

@@ -47,10 +47,10 @@ def pocket_problems() -> dict[str, list[tuple[str, str]]]:
     return {"pocket": [(row["prompt"], row["answer"]) for row in problems("validation", 40, 0)]}
 
 
-def go_on(work: Path, protocol: Protocol = SMALL, minutes: float = math.inf) -> dict[str, Any]:
-    open_work(work, protocol, pocket_problems(), {"plain": str})
-    run(protocol, POCKET_NAME, work, jobs=1, minutes=minutes)
-    return record_of(protocol, work)
+def go_on(work: Path, *, jobs: int = 1, minutes: float = math.inf) -> dict[str, Any]:
+    open_work(work, SMALL, pocket_problems(), {"plain": str})
+    run(SMALL, POCKET_NAME, work, jobs=jobs, minutes=minutes)
+    return record_of(SMALL, work)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_what_is_done_is_not_repeated_and_what_was_lost_comes_out_the_same(
     before, lost = results(work), work / "measured" / "plain_em-ft_sampling_1.json"
     lost.unlink()
     times = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
-    record = go_on(work)
+    record = go_on(work, jobs=2)
     assert record == finished[1] and results(work) == before
     changed = {path for path in work.rglob("*") if path.is_file() and path.stat().st_mtime_ns != times.get(path)}
     assert changed == {lost}
@@ -181,7 +181,7 @@ def test_no_problem_is_both_tuned_or_trained_on_and_tested_on(shared_data: Path)
     parts = split(load_problems(shared_data), Protocol())
     assert list(parts) == list(SETS) and "training" in parts["mawps"] and "training" not in parts["svamp"]
     texts = [letters(question) for part in parts.values() for rows in part.values() for question, _ in rows]
-    assert len(set(texts)) == len(texts) == 2 * (40 + 16 * 25) + 200
+    assert len(set(texts)) == len(texts) == 2 * (40 + 32 * 25) + 200
     shown = letters("".join(TEMPLATES[name]("") for name in TEMPLATES))
     assert not [text for text in texts if text in shown]
 
