@@ -1,6 +1,6 @@
 """The settings at which other strategies leave as much entropy as EM-INF, so that only how they choose differs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +15,15 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.minimize import adaptive_temperature, minimize_entropy
 from em_hf.generation.mixin import settings_of_model
 from em_hf.lab.measure import ANSWERS_AT_ONCE, rows_of
-from em_hf.lab.plan import Matching
+from em_hf.lab.plan import AT_EQUAL_ENTROPY, Matching
 from em_hf.sampling import Batch, SamplingConfig, sample
 
 HALVINGS = 14
 
 
-def equal_entropy(model: Any, tokenizer: Any, job: Matching, max_new_tokens: int) -> dict[str, Any]:
+def equal_entropy(
+    model: Any, tokenizer: Any, job: Matching, max_new_tokens: int, names: Sequence[str] = AT_EQUAL_ENTROPY
+) -> dict[str, Any]:
     """Return `strategies`, by name, whose mean entropy is that of EM-INF as stored, and `nats`: what each leaves.
 
     The entropy, in nats per token, is that of the distributions drawn from, along the model's own sampled answers to
@@ -47,7 +49,8 @@ def equal_entropy(model: Any, tokenizer: Any, job: Matching, max_new_tokens: int
         "adaptive-temperature": ("", lambda r: adaptive_temperature(logits, adaptive(r)), 1.0, 0.01),
     }
     nats, strategies = {"sampling": _mean(logits), "em-inf": wanted}, {}
-    for name, (setting, apply, high, low) in ways.items():
+    for name in names:
+        setting, apply, high, low = ways[name]
         number, nats[name] = bisect(lambda x, apply=apply: _mean(apply(x)), wanted, high, low)  # type: ignore[misc]
         change = {setting: number} if setting else {"entropy_min": adaptive(number)}
         strategies[name] = replace(make_strategy(name), **change).to_dict()  # type: ignore[arg-type]

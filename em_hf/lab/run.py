@@ -23,6 +23,7 @@ from em_hf.lab.plan import (
     Tuning,
     first_chains,
     last_chains,
+    matchable,
     matching,
     on_validation,
     trainings,
@@ -184,7 +185,7 @@ def do(job: Job, folder: Path) -> None:
     elif isinstance(job, Tuning):
         found = measure.tuned_strategy(*model, job, length)
     elif isinstance(job, Matching):
-        found = equal_entropy.equal_entropy(*model, job, length)
+        found = equal_entropy.equal_entropy(*model, job, length, matchable(settings))
     else:
         assert isinstance(job, Diagnosing)
         found = measure.diagnosed(*model, job, length)
