@@ -24,7 +24,7 @@ from em_hf.lab.plan import (
     last_chains,
     trainings,
 )
-from em_hf.runs import ComputeFacts, holds_run, read_facts, read_json, to_json, write_json
+from em_hf.runs import ComputeFacts, holds_run, is_finished, read_facts, read_json, to_json, write_json
 
 MARK, MADE = "lab-settings.json", "lab-made.json"
 _stopping: Any = None  # of this process, when it is one of several
@@ -204,8 +204,7 @@ def train_run(job: Training, folder: Path) -> None:
 
 def is_done(job: Job, folder: Path) -> bool:
     if isinstance(job, Training):
-        place = folder / "runs" / job.name
-        return holds_run(place) and read_facts(place).status == "finished"
+        return is_finished(folder / "runs" / job.name)
     return (folder / "measured" / f"{job.name}.json").is_file()
 
 
