@@ -1,4 +1,4 @@
-"""Record a lab: `python -m benchmarks.lab FOLDER` writes its report to results/, and its first table into the docs.
+"""Record a lab: `python -m benchmarks.lab FOLDER` writes its report to results/, and its answers into the docs.
 
 FOLDER was made by `em-hf lab --output FOLDER` and holds its lab.json. If it is results/ itself, both are rewritten.
 """
@@ -10,33 +10,38 @@ from typing import Any
 
 import click
 
-from em_hf.lab.format import points, share
-from em_hf.lab.report import write_report
-from em_hf.markdown import markdown_table
+from em_hf.lab.answers import QUESTIONS, answer
+from em_hf.lab.format import bullets
+from em_hf.lab.plots import PLOTS, write_plots
+from em_hf.lab.report import methods_table, write_report
+from em_hf.lab.settings import LEVELS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+IMAGES = ROOT / "docs" / "images"
 BEGIN, END = "<!-- lab: written by python -m benchmarks.lab -->", "<!-- /lab -->"
+CAPTIONS = dict(
+    zip(
+        PLOTS,
+        (
+            "Accuracy against entropy along the runs; a ring is the start, a cross the end",
+            "Every method, sampled and greedy, on plain and hard problems",
+            "Every strategy on the untouched model, tuned on as many validation problems",
+        ),
+        strict=True,
+    )
+)
 
 
 def docs_block(record: dict[str, Any]) -> str:
-    """Return the text that docs/results.md quotes from a lab's record."""
-    head = ["method", "labels", "seeds", "sampled", "over base, points", "greedy", "TFLOPs of a run"]
-    rows = [
-        [
-            row["title"],
-            row["labels"],
-            str(row["seeds"]) if "flops" in row else "-",
-            share(row["sampled"]),
-            points(row["over_base"]),
-            share(row["greedy"]),
-            f"{row['flops'] / 1e12:.2f}" if "flops" in row else "-",
-        ]
-        for row in record["methods"]
-    ]
-    missing = len(record["missing"])
-    unfinished = [f"Of this lab {missing} jobs were not done yet."] if missing else []
-    return "\n\n".join([markdown_table(head, rows), *unfinished])
+    """Return the text that docs/results.md quotes from a lab's record: its answers, the methods and the pictures."""
+    parts = [f"Of this lab {len(record['missing'])} jobs were not done yet."] if record["missing"] else []
+    for number, (question, _) in enumerate(QUESTIONS, 1):
+        if sentences := answer(record, number):
+            parts += [f"### {question}", bullets(sentences)]
+    parts += ["### All methods"]
+    parts += [table for level in LEVELS if (table := methods_table(record, level))]
+    return "\n\n".join([*parts, *(f"![{text}](images/{name})" for name, text in CAPTIONS.items())])
 
 
 def quoted_in(page: str) -> str:
@@ -47,9 +52,10 @@ def quoted_in(page: str) -> str:
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(folder: Path) -> None:
-    """Write the report of the lab in FOLDER to results/, and its table into docs/results.md."""
+    """Write the report of the lab in FOLDER to results/, and its answers and pictures into docs/."""
     record = json.loads((folder / "lab.json").read_text(encoding="utf-8"))
     write_report(record, RESULTS)
+    write_plots(record, IMAGES)
     path = ROOT / "docs" / "results.md"
     text = path.read_text(encoding="utf-8")
     block = f"{BEGIN}\n{docs_block(record)}\n{END}"

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.settings import DataSettings, ModelSettings, setting, settings_of
+from em_hf.settings import DataSettings, ModelSettings, check_level, setting, settings_of
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_writable
 from .common import load_chosen_model, load_libraries, note_defaults, print_json, while_decoding
@@ -53,6 +53,10 @@ def command(**options: Any) -> None:
         raise click.UsageError("--limit must be at least 2: one problem has nothing to compare with")
     if not options["thresholds"]:
         raise click.UsageError("--thresholds is empty: give at least one number of nats")
+    try:
+        check_level(options["level"], options["dataset"])
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     check_model(options["model"])
     check_device(options["device"])
     hub_dataset = check_dataset(options["dataset"])
@@ -77,6 +81,7 @@ def command(**options: Any) -> None:
         options["dataset"],
         config=options["dataset_config"],
         split=options["split"],
+        level=options["level"],
         prompt_column=options["prompt_column"],
         answer_column=options["answer_column"],
         limit=options["limit"],
@@ -105,6 +110,6 @@ def command(**options: Any) -> None:
         )
     found = diagnose(samples, seed=options["seed"])
     if options["output"] is not None:
-        facts = {"dataset": options["dataset"], "split": options["split"], "seed": options["seed"]}
+        facts = {"dataset": prompts.name, "split": prompts.split, "level": prompts.level, "seed": options["seed"]}
         write_json(options["output"], Diagnosis(**facts, **found.to_dict()))
     print_json(found.to_dict()) if options["as_json"] else click.echo(describe(found))

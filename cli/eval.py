@@ -16,7 +16,7 @@ from em_hf.evaluation.settings import EvalSettings
 from em_hf.evaluation.strategies import KINDS, STRATEGIES, make_strategies
 from em_hf.evaluation.strategy import Strategy
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.settings import DataSettings, DrawSettings, setting, settings_of
+from em_hf.settings import DataSettings, DrawSettings, check_level, setting, settings_of
 
 from .checks import check_dataset, check_device, check_extra, check_model, check_rows, check_tasks
 from .common import load_chosen_model, load_libraries, note, note_defaults, print_json, while_decoding
@@ -190,6 +190,7 @@ def command(ctx: click.Context, **options: Any) -> None:
     entropy_min_settings({name: options[name] for name in EM_FIELDS})
     try:
         strategies_of(names, options)
+        check_level(options["level"], *((options["dataset"], options["validation"]) if own else options["tasks"]))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if options["dry_run"]:
@@ -222,31 +223,33 @@ def _own(options: dict[str, Any]) -> dict[str, Any] | None:
     from em_hf.data import load_prompts
     from em_hf.evaluation.own_data import own_task
 
-    columns = {name: options[name] for name in ("prompt_column", "answer_column")}
+    how = {name: options[name] for name in ("level", "prompt_column", "answer_column")}
     problems = load_prompts(
-        options["dataset"], config=options["dataset_config"], split=options["split"], limit=options["limit"], **columns
+        options["dataset"], config=options["dataset_config"], split=options["split"], limit=options["limit"], **how
     )
     validation = None
     if options["tune"]:
-        validation = _validation(options, columns)
+        validation = _validation(options, how)
     return own_task(problems, validation)
 
 
-def _validation(options: dict[str, Any], columns: dict[str, Any]) -> Any:
-    """Return the validation problems of a dataset."""
-    from em_hf.data import load_prompts
+def _validation(options: dict[str, Any], how: dict[str, Any]) -> Any:
+    """Return the validation problems of a dataset.
+
+    Args:
+        how: their level and columns, as for `load_prompts`.
+    """
+    from em_hf.data import load_prompts, local_file
 
     name, limit = options["validation"], options["tune_problems"]
-    if name is not None:
-        return load_prompts(name, split="validation", limit=limit, **columns)
-    if Path(options["dataset"]).suffix or options["split"] == "validation":
+    if name not in (None, options["dataset"]):
+        return load_prompts(name, split="validation", limit=limit, **how)
+    if local_file(options["dataset"]) or options["split"] == "validation":
         raise ValueError(
             f"--tune needs validation problems, and {options['dataset']} has none besides those it is evaluated on: "
             "give them with --validation, or leave --tune out"
         )
-    return load_prompts(
-        options["dataset"], config=options["dataset_config"], split="validation", limit=limit, **columns
-    )
+    return load_prompts(options["dataset"], config=options["dataset_config"], split="validation", limit=limit, **how)
 
 
 def _tuned(

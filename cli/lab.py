@@ -19,8 +19,7 @@ from .options import Command, dry_run_option, json_option, setting_options
 class LabOptions:
     """Options for how much the lab does, and where."""
 
-    quick: bool = setting(False, help="A sketch in minutes: few steps, few problems, one seed.")
-    full: bool = setting(False, help="Every strategy on every trained model.")
+    quick: bool = setting(False, help="A sketch in minutes: few methods and strategies, one step, few problems.")
     reasoner: Path | None = setting(
         None, help="Another pocket reasoner, as scripts/pretrain.py makes it.", exists="folder", unset="the shipped one"
     )
@@ -38,24 +37,17 @@ class LabOptions:
 @config_option
 @json_option
 def command(**options: Any) -> None:
-    """Show which of the paper's claims hold on the pocket reasoner, with intervals.
+    """Show which of the paper's claims hold on the pocket reasoner, plain and hard problems, with intervals.
 
     Trains with every method, decodes with every strategy, and writes lab.md, lab.json and plots.
     """
     output = options["output"]
-    if options["quick"] and options["full"]:
-        raise click.UsageError("--quick and --full are opposites: give one")
-    from em_hf.lab.plan import first_chains, lab_settings, trainings
+    from em_hf.lab.settings import lab_settings
 
     reasoner = str(options["reasoner"].absolute()) if options["reasoner"] else None
-    settings = lab_settings(**{name: options[name] for name in ("quick", "full", "seeds")}, reasoner=reasoner)
+    settings = lab_settings(quick=options["quick"], seeds=options["seeds"], reasoner=reasoner)
     if options["dry_run"]:
-        jobs = [job.name for chain in first_chains(settings) for job in chain]
-        if options["as_json"]:
-            print_json({"settings": settings.to_dict(), "jobs": jobs})
-            return
-        click.echo("\n".join(jobs))
-        note(f"{len(trainings(settings))} training runs; then every strategy on the best EM-FT and EM-RL model.")
+        _show_plan(settings, as_json=options["as_json"])
         return
     check_extra("em-hf lab", "train", "trl")
     check_extra("em-hf lab", "eval", "lm_eval")
@@ -66,7 +58,7 @@ def command(**options: Any) -> None:
     from em_hf.lab.report import write_report
     from em_hf.lab.run import run_lab, settings_of
 
-    flags = [f"--{name.replace('_', '-')}" for name in ("quick", "full") if options[name]]
+    flags = ["--quick"] if options["quick"] else []
     flags += [f"--{name} {options[name]}" for name in ("seeds", "jobs", "reasoner") if options[name]]
     if options["report"]:
         settings = settings_of(output)
@@ -83,3 +75,25 @@ def command(**options: Any) -> None:
     text = write_report(record, output)
     print_json(record) if options["as_json"] else click.echo(text)
     note(f"The report is {output / 'lab.md'}.")
+
+
+def _show_plan(settings: Any, *, as_json: bool) -> None:
+    """Print the names of all jobs, and how many answers each part of the plan decodes."""
+    from em_hf.lab.plan import BEST_OF, Training, family, first_chains, last_chains, sampled_answers
+
+    # The best runs are not known yet, but each is measured alike; any name but the base model's will do.
+    chosen = [methods[0] for methods in BEST_OF.values() if any(settings.seeds.get(method) for method in methods)]
+    first, last = (
+        [job for chain in chains for job in chain] for chains in (first_chains(settings), last_chains(settings, chosen))
+    )
+    answers: dict[str, int] = {}
+    for job in first + last:
+        answers[family(job)] = answers.get(family(job), 0) + sampled_answers(settings, job)
+    names = [job.name for job in first]
+    if as_json:
+        print_json({"settings": settings.to_dict(), "jobs": names, "answers": answers})
+        return
+    click.echo("\n".join(names))
+    runs = sum(isinstance(job, Training) for job in first)
+    parts = ", ".join(f"{name} {n:,}" for name, n in answers.items())
+    note(f"{runs} training runs, and the best of them; {sum(answers.values()):,} answers to decode: {parts}.")

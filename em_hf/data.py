@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from em_hf.answers import extract_answer
 from em_hf.messages import did_you_mean, one_line
-from em_hf.settings import POCKET_DATASET, POCKET_DATASETS
+from em_hf.settings import PLAIN, POCKET_DATASET, POCKET_DATASETS, check_level
 from em_hf.tables import SUFFIXES, Table, from_hub, from_rows, kind_of, read_file
 
 # A text, or chat messages with a role and a content each.
@@ -35,7 +35,7 @@ class Prompts:
     """Prompts from one source, with `answers` and `solutions` if they are known, and where they came from.
 
     A prompt is a text or a list of chat messages. `fingerprint` is the SHA-256, in hex, of the prompts written as one
-    JSON list; the labels are not part of it.
+    JSON list; the labels are not part of it. `level` is None for problems that have no levels.
     """
 
     prompts: list[Prompt]
@@ -46,6 +46,7 @@ class Prompts:
     answer_column: str | None
     fingerprint: str = ""
     solutions: list[str] | None = None
+    level: str | None = None
 
     def __post_init__(self) -> None:
         self.fingerprint = self.fingerprint or hashlib.sha256(json.dumps(self.prompts).encode("ascii")).hexdigest()
@@ -76,6 +77,7 @@ def load_prompts(
     *,
     config: str | None = None,
     split: str = "train",
+    level: str = PLAIN,
     prompt_column: str | None = None,
     answer_column: str | None = None,
     limit: int | None = None,
@@ -90,6 +92,7 @@ def load_prompts(
             one prompt per line; all but Parquet also compressed, as .jsonl.gz), or the id of a dataset on the Hub.
         config: the configuration of a Hub dataset, if it has several.
         split: of the pocket problems or a Hub dataset; a file is always a single split.
+        level: "plain" or, of `pocket` alone, "hard".
         prompt_column: by default the first that exists of prompt, question, problem and input. `a.b` is entry b of the
             objects in column a. A prompt is a text, or a list of messages such as
             `{"role": "user", "content": "Hi"}`, which is kept as a list.
@@ -112,8 +115,9 @@ def load_prompts(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit!r}, but must be at least 1")
+    check_level(level, name)
     known = {*PROMPT_COLUMNS, *ANSWER_COLUMNS, *filter(None, (prompt_column, answer_column))}
-    table = _open(name, config, split, limit, known)
+    table = _open(name, config, split, level, limit, known)
     empty = f"{name} is empty: give a dataset with at least one row"
     if not table.columns:
         raise ValueError(empty)
@@ -150,16 +154,18 @@ def load_prompts(
     solutions = None
     if solution_column is not None:
         solutions = [_solution(v, i, solution_column, name) for i, v in enumerate(table.read(solution_column), 1)]
-    return Prompts(prompts, answers, name, split, prompt_column, answer_column, solutions=solutions)
+    its_level = level if name == POCKET_DATASET else None
+    return Prompts(prompts, answers, name, split, prompt_column, answer_column, solutions=solutions, level=its_level)
 
 
-def _open(name: str, config: str | None, split: str, limit: int | None, known: Collection[str]) -> Table:
+def _open(name: str, config: str | None, split: str, level: str, limit: int | None, known: Collection[str]) -> Table:
     if name in POCKET_DATASETS:
         from em_hf.pocket import problems
         from em_hf.pocket.misread import fewer_problems
 
-        made = problems if name == POCKET_DATASET else fewer_problems
-        return from_rows([dict(row) for row in made(split, limit or POCKET_PROBLEMS, 0)])
+        n = limit or POCKET_PROBLEMS
+        made = problems(split, n, 0, level=level) if name == POCKET_DATASET else fewer_problems(split, n, 0)
+        return from_rows([dict(row) for row in made])
     path = local_file(name)
     return from_hub(name, config, split, limit) if path is None else read_file(name, path, limit, known)
 

@@ -17,6 +17,7 @@ from em_hf.markdown import markdown_table
 from em_hf.messages import did_you_mean, shown
 
 POCKET_DATASET, FEWER_DATASET = POCKET_DATASETS = ("pocket", "pocket-fewer")  # the problems that come with em-hf
+PLAIN = "plain"  # the level of problems that have no other
 POCKET_NAME, MISLED_NAME = POCKET_NAMES = ("pocket-reasoner", "pocket-misled")  # the models that come with em-hf
 GROUPS = ("model", "data", "method", "sampling", "optimization", "watching", "output", "scale")
 MAX_SEED = 2**32 - 1  # the largest that NumPy accepts
@@ -305,6 +306,26 @@ def _number(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
+def check_level(level: str, *names: str | None) -> None:
+    """Check that datasets or benchmarks have a level: only the pocket problems have another than the plain one.
+
+    Args:
+        names: The names; None is skipped.
+
+    Raises:
+        ValueError: `level is hard, but gsm8k has no levels (only pocket does): leave --level out`.
+    """
+    for name in names:
+        if level != PLAIN and name not in (None, POCKET_DATASET):
+            only = f"only {POCKET_DATASET} does"
+            raise ValueError(f"level is {level}, but {name} has no levels ({only}): leave --level out")
+
+
+def at_level(name: str, level: str | None) -> str:
+    """Return the name of a dataset or benchmark at a level, as results show it: `pocket`, `pocket-hard`."""
+    return name if level in (None, PLAIN) else f"{name}-{level}"
+
+
 def is_gguf(model: str) -> bool:
     """Return whether a model's name is that of a GGUF file, to be decoded by llama.cpp."""
     return model.lower().endswith(".gguf")
@@ -355,6 +376,9 @@ class DataSettings:
     )
     dataset_config: str | None = setting(None, help="Configuration of a Hub dataset.", group="data")
     split: str = setting("train", help="Split of the dataset.", group="data")
+    level: Literal["plain", "hard"] = setting(
+        "plain", help="Level of the pocket problems; hard: more steps, larger numbers, longer stories.", group="data"
+    )
     prompt_column: str | None = setting(
         None, help="Column of the prompts.", group="data", unset="the first of prompt, question, problem, input"
     )

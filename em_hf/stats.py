@@ -125,6 +125,45 @@ def seeds_interval(
     return float(first.mean() - second.mean()), float(low), float(high)
 
 
+def ratio_interval(
+    parts: Sequence[Sequence[float]],
+    wholes: Sequence[Sequence[float]],
+    *,
+    level: float = 0.95,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Return the sum of `parts` over the sum of `wholes` and its interval, `(ratio, low, high)`.
+
+    Such as the right answers with right steps among all right answers. Runs and problems are drawn as in
+    `seeds_interval`, each with its part and its whole; a draw whose whole is 0 has no ratio and is left out.
+
+    Args:
+        parts: For each training seed one number per problem.
+        wholes: The same, at least as large.
+
+    Raises:
+        ValueError: As for `bootstrap_interval`, the shapes differ, or the wholes are all 0.
+    """
+    above, below = _one_row_a_run("parts", parts), _one_row_a_run("wholes", wholes)
+    if above.shape != below.shape:
+        raise ValueError(f"parts has shape {list(above.shape)} and wholes {list(below.shape)}: they must be the same")
+    if not below.any():
+        raise ValueError("wholes are all 0, but a ratio needs one above 0")
+    bootstrap_interval([0.0], level=level, n_resamples=n_resamples, seed=seed)  # checks the other arguments
+    rng, (runs, problems) = np.random.default_rng(seed), above.shape
+    ratios: list[NDArray[np.float64]] = []
+    chunk = max(1, _DRAWS_AT_ONCE // problems)
+    for start in range(0, n_resamples, chunk):
+        size = min(chunk, n_resamples - start)
+        counts = rng.multinomial(runs, np.full(runs, 1 / runs), size=size)
+        drawn = rng.integers(problems, size=(size, problems))
+        part, whole = (np.take_along_axis(counts @ rows, drawn, 1).sum(1) for rows in (above, below))
+        ratios.append(part[whole > 0] / whole[whole > 0])
+    low, high = np.quantile(np.concatenate(ratios), ((1 - level) / 2, (1 + level) / 2))
+    return float(above.sum() / below.sum()), float(low), float(high)
+
+
 def _drawn_mean(runs: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return `size` means over runs drawn with replacement, `[size, problems]`."""
     counts = rng.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=size)

@@ -1,28 +1,31 @@
-"""Make the pocket reasoner from nothing: `python -m scripts.pretrain --output DIR`.
+"""Make the pocket reasoner from nothing: `python -m scripts.pretrain --output DIR`, under two hours on two cores.
 
-The model learns from worked word problems in which 12% of the steps have a slip: a wrong number, with the rest of the
-solution following from it, as when a person miscounts. Most often a step is right, so greedy decoding, which takes
-the likeliest number, is right nearly always; sampling at temperature 1 makes the slips as often as it has seen them.
-The slips are put in on purpose. They give the model what entropy minimization needs and what larger models have by
-nature: it knows better than it samples, and it is less sure where it is wrong.
+The model learns from worked word problems, each seen once. At first every step in them is right. In the last fifth of
+the training, 13% of the steps have a slip: a wrong number, with the rest of the solution following from it, as when a
+person miscounts. Most often a step is right, so greedy decoding, which takes the likeliest number, is right nearly
+always; sampling at temperature 1 makes the slips as often as it has seen them. The slips are put in on purpose. They
+give the model what entropy minimization needs and what larger models have by nature: it knows better than it samples,
+and it is less sure where it is wrong.
 
-Two things keep it from knowing its own vocabulary only. A good fifth of the problems have a single step, and in a fifth
-the names and things are invented words, which the tokenizer spells letter by letter and the model learns to copy.
+So that it solves what people type, and not its own templates only, many names and things are invented words, which the
+tokenizer spells letter by letter and the model learns to copy.
+
+The workers are processes with one thread each, which share every step: each takes its own problems, and computes the
+directions of its part of the matrices.
 """
 
-import re
-from collections.abc import Iterator
-from itertools import islice
-from math import cos, pi
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from string import ascii_lowercase
 from typing import Any
 
 import click
 import torch
+import torch.distributed as dist
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 from tqdm import trange
 from transformers import (
     AutoModelForCausalLM,
@@ -33,30 +36,36 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from em_hf.pocket.problems import problems, stories
-from em_hf.pocket.steps import Story
-from em_hf.pocket.stories import GOODS, PEOPLE, THINGS
+from em_hf.pocket.problems import LEVELS, problems, split_of, stories
+from em_hf.pocket.steps import LARGEST, LARGEST_HARD, OutOfRange, Story
+from em_hf.pocket.stories import bare
+from em_hf.pocket.teller import Teller
 from em_hf.pocket.tokenizer import CONTEXT, build_tokenizer
 
-STEPS = 4000
-BATCH = 64  # problems a step, each seen once
-SLIP_RATE = 0.12  # of the steps in a solution
-INVENTED_RATE = 0.2  # of the problems have invented names and things
-LEARNING_RATE = 2e-3  # at its peak, after the warm-up; a cosine takes it to a tenth
+STEPS = 6500
+WORKERS = 2
+BATCH = 24  # problems of a worker in a step
+SLIP_RATE = 0.13  # of the steps in a solution
+SLIPS_FROM = 0.8  # of the training: before that, all is right
+SHARES = {"plain": 0.74, "hard": 0.12, "sums": 0.14}  # of the problems
+INVENTED = 0.35  # of the names and things are invented, in every second problem
+MUON_RATE, ADAM_RATE = 0.02, 3e-3  # learning rates: of the layers' matrices, and of all other parameters
+CONSTANT = 0.3  # of the training; then the rates fall to nothing in a straight line
 WARM_UP = 100  # steps
-LONGEST_SOLUTION = 60  # tokens, the end included
-NAMES_AND_THINGS = {person.name for person in PEOPLE} | {*THINGS, *GOODS}
+LONGEST_SOLUTION = {"plain": 96, "hard": 160}  # tokens, the end included
+WINDOW = 16  # batches that are sorted by length together
+SAVED_EVERY = 500  # steps
 IGNORED = -100  # transformers' label for "no loss here"
 
 
 def build_model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
-    """The untrained model: a Llama of 0.9M parameters, its vocabulary padded to a multiple of 64."""
+    """The untrained model: a Llama of 2.2M parameters, its vocabulary padded to a multiple of 64."""
     config = LlamaConfig(
         vocab_size=-(-len(tokenizer) // 64) * 64,
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
+        hidden_size=160,
+        intermediate_size=448,
+        num_hidden_layers=6,
+        num_attention_heads=5,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
@@ -72,114 +81,236 @@ def build_model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
         temperature=1.0,
         top_k=0,
         top_p=1.0,
-        max_new_tokens=LONGEST_SOLUTION,
+        max_new_tokens=LONGEST_SOLUTION["plain"],
     )
     return model
 
 
-def pretrain(output: Path, *, steps: int = STEPS, seed: int = 0, progress: bool = True) -> None:
-    """Train the model and save it with its tokenizer in `output`.
+def orthogonal(update: Tensor) -> Tensor:
+    """The nearest matrix with singular values near 1, by five Newton-Schulz iterations as in Muon.
 
-    The same seed and number of torch threads give the same weights, bit for bit, on one kind of machine.
+    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
     """
-    output.mkdir(parents=True, exist_ok=True)  # now, not after twenty minutes of training
-    torch.manual_seed(seed)
+    x = update / (update.norm() + 1e-7)
+    wide = x if x.shape[0] <= x.shape[1] else x.T
+    for _ in range(5):
+        gram = wide @ wide.T
+        wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
+    return wide if x.shape[0] <= x.shape[1] else wide.T
+
+
+class SharedMuon:
+    """Muon on the layers' matrices, of which each worker computes its part, and AdamW on all other parameters."""
+
+    def __init__(self, model: Any, rank: int, workers: int) -> None:
+        self.matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+        chosen = {id(p) for p in self.matrices}
+        others = [p for p in model.parameters() if id(p) not in chosen]
+        self.adam = torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0)
+        self.momentum = [torch.zeros_like(p) for p in self.matrices]
+        self.rank, self.workers = rank, workers
+        self.parameters = list(model.parameters())
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """Take a step with the mean gradient over the workers, at `share` of the peak learning rates."""
+        flat = torch.cat([p.grad.flatten() for p in self.parameters])
+        dist.all_reduce(flat)
+        flat /= self.workers
+        flat *= torch.clamp(1.0 / (flat.norm() + 1e-6), max=1.0)
+        for p, grad in zip(self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True):
+            p.grad = grad.view_as(p)
+        sizes = [p.numel() for p in self.matrices]
+        moves = torch.zeros(sum(sizes))
+        for i, (p, momentum, move) in enumerate(zip(self.matrices, self.momentum, moves.split(sizes), strict=True)):
+            momentum.mul_(0.95).add_(p.grad)
+            if i % self.workers == self.rank:
+                move.copy_(orthogonal(p.grad + 0.95 * momentum).flatten())
+        dist.all_reduce(moves)
+        for p, move in zip(self.matrices, moves.split(sizes), strict=True):
+            scale = max(1.0, p.shape[0] / p.shape[1]) ** 0.5
+            p.mul_(1 - MUON_RATE * share * 0.01).add_(move.view_as(p), alpha=-MUON_RATE * share * scale)
+        for group in self.adam.param_groups:
+            group["lr"] = ADAM_RATE * share
+        self.adam.step()
+        for p in self.parameters:
+            p.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"adam": self.adam.state_dict(), "momentum": self.momentum}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state["adam"])
+        self.momentum = state["momentum"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training: where it writes, how long it is, and how many processes take part."""
+
+    output: Path
+    steps: int
+    seed: int
+    workers: int
+    batch: int
+    progress: bool = True
+    saved_every: int = SAVED_EVERY
+    stop_after: int | None = None
+
+
+def pretrain(
+    output: Path,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    workers: int = WORKERS,
+    batch: int = BATCH,
+    progress: bool = True,
+    saved_every: int = SAVED_EVERY,
+    stop_after: int | None = None,
+) -> None:
+    """Train the model and save it with its tokenizer in `output`; goes on where an earlier call was stopped.
+
+    The same seed, steps, workers and batch give the same weights, bit for bit, on one kind of machine.
+
+    Args:
+        batch: problems of each worker in a step.
+        saved_every: steps after which the state is written, to go on from.
+        stop_after: break off after so many steps, as a lost machine does.
+    """
+    output.mkdir(parents=True, exist_ok=True)  # now, not after an hour of training
+    plan = Plan(output, steps, seed, workers, batch, progress, saved_every, stop_after)
+    with tempfile.TemporaryDirectory() as meeting:
+        torch.multiprocessing.spawn(_work, (plan, f"file://{meeting}/workers"), nprocs=workers)
+
+
+def _work(rank: int, plan: Plan, meeting: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=plan.workers)
+    torch.manual_seed(plan.seed)
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05)
-    schedule = LambdaLR(optimizer, lambda step: _rate(step, steps))
-    bar = trange(steps, desc="pretrain", unit="step", disable=not progress)
-    fit(model, optimizer, schedule, _batches(tokenizer, seed), bar)
-    model.eval().save_pretrained(output)
-    tokenizer.save_pretrained(output)
-
-
-def fit(model: Any, optimizer: Any, schedule: Any, data: Iterator[tuple[Tensor, Tensor]], bar: Any) -> None:
-    """Take a step per turn of the bar, each on one batch of token ids and labels."""
-    for _ in bar:
-        ids, labels = next(data)
+    model: Any = build_model(tokenizer).train()
+    optimizer = SharedMuon(model, rank, plan.workers)
+    begun, kept = 0, plan.output / "checkpoint.pt"
+    if kept.is_file():
+        state = torch.load(kept)
+        begun = state["step"]
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    data = batches(tokenizer, plan, rank)
+    bar = trange(plan.steps, desc="pretrain", unit="step", disable=rank > 0 or not plan.progress, mininterval=20)
+    for step in bar:
+        rows = next(data)
+        if step < begun:
+            continue
+        ids, labels = padded(rows, tokenizer.pad_token_id)
         # Padding stands on the right, where a causal model does not see it: no attention mask is needed.
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.step(rate(step, plan.steps))
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        if rank == 0 and (step + 1) % plan.saved_every == 0 and step + 1 < plan.steps:
+            state = {"step": step + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(state, kept.with_suffix(".part"))
+            os.replace(kept.with_suffix(".part"), kept)
+        if step + 1 == plan.stop_after:
+            raise InterruptedError("stopped here")
+    if rank == 0:
+        model.eval().save_pretrained(plan.output)
+        tokenizer.save_pretrained(plan.output)
+        kept.unlink(missing_ok=True)
+    dist.destroy_process_group()
 
 
-def _rate(step: int, steps: int) -> float:
-    """The learning rate at a step, as a share of its peak: a linear warm-up, then a cosine down to 0.1."""
+def rate(step: int, steps: int) -> float:
+    """The learning rate at a step, as a share of its peak."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
-    return 0.1 + 0.45 * (1 + cos(pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
+    return min(1.0, (steps - step) / (steps * (1 - CONSTANT)))
 
 
-def _batches(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Token ids and labels, both `[BATCH, longest]`: the loss is on the solutions and their ends."""
-    found = stories("train", seed, shortest=1)
-    rng = Random(f"slips {seed}")
+@dataclass(frozen=True)
+class Row:
+    """A problem with its tokens: those of the prompt, and those of the solution as it is taught."""
+
+    prompt: list[int]
+    solution: list[int]
+
+
+def batches(tokenizer: Any, plan: Plan, rank: int) -> Iterator[list[Row]]:
+    """The problems of each step for one worker. Slips come in the last part of the training."""
+    seed = plan.seed * 1000 + rank
+    kinds = {
+        "plain": _mixed(lambda invented, k: stories("train", seed + k, invented=invented)),
+        "hard": _mixed(lambda invented, k: stories("train", seed + k, level="hard", invented=invented)),
+        "sums": sums(Random(f"sums {seed}")),
+    }
+    rng, order = Random(f"rows {seed}"), Random(f"order {plan.seed}")
+    step = 0
     while True:
-        # Rows of like length go into one batch, so that little of it is padding.
-        rows = [_row(tokenizer, story, rng) for story in islice(found, 8 * BATCH)]
-        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
-        for start in rng.sample(range(0, len(rows), BATCH), 8):
-            yield _padded(rows[start : start + BATCH], tokenizer.pad_token_id)
+        names = rng.choices(list(SHARES), list(SHARES.values()), k=WINDOW * plan.batch)
+        slips = SLIP_RATE if step >= SLIPS_FROM * plan.steps else 0.0
+        rows = [taught(tokenizer, next(kinds[name]), rng, slips) for name in names]
+        # Rows of like length go into one batch, so that little is padding, and the workers' batches are alike.
+        rows.sort(key=lambda row: len(row.prompt) + len(row.solution))
+        for place in order.sample(range(WINDOW), WINDOW):
+            yield rows[place * plan.batch : (place + 1) * plan.batch]
+            step += 1
 
 
-def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, Tensor]:
-    longest = max(len(prompt) + len(solution) for prompt, solution in rows)
+def _mixed(made: Callable[[float, int], Iterator[Story]]) -> Iterator[Story]:
+    """By turns a problem of known words and one of which some are invented."""
+    known, invented = made(0.0, 0), made(INVENTED, 500)
+    while True:
+        yield next(known)
+        yield next(invented)
+
+
+def sums(rng: Random) -> Iterator[Story]:
+    """Bare sums of one step or two, a third of them with the numbers of hard problems."""
+    while True:
+        story = Story(largest=LARGEST_HARD if rng.random() < 0.35 else LARGEST)
+        try:
+            bare(Teller(rng, story), rng.choice((1, 1, 1, 2)))
+        except OutOfRange:
+            continue
+        if split_of(story.equations) == "train":
+            yield story
+
+
+def taught(tokenizer: Any, story: Story, rng: Random, slips: float) -> Row:
+    """A problem as an example, each step with a slip at the rate of `slips`."""
+    solution = story.solution(story.draw_slips(rng, slips))
+    return Row(tokenizer(story.prompt).input_ids, [*tokenizer("\n" + solution).input_ids, tokenizer.eos_token_id])
+
+
+def padded(rows: list[Row], pad: int) -> tuple[Tensor, Tensor]:
+    """Token ids and labels, both `[rows, longest]`: the loss is on the solutions and their ends."""
+    longest = max(len(row.prompt) + len(row.solution) for row in rows)
     ids = torch.full((len(rows), longest), pad)
     labels = torch.full((len(rows), longest), IGNORED)
-    for i, (prompt, solution) in enumerate(rows):
-        end = len(prompt) + len(solution)
-        ids[i, :end] = torch.tensor(prompt + solution)
-        labels[i, len(prompt) : end] = torch.tensor(solution)
+    for i, row in enumerate(rows):
+        end = len(row.prompt) + len(row.solution)
+        ids[i, :end] = torch.tensor(row.prompt + row.solution)
+        labels[i, len(row.prompt) : end] = torch.tensor(row.solution)
     return ids, labels
 
 
-def _row(tokenizer: PreTrainedTokenizerBase, story: Story, rng: Random) -> tuple[list[int], list[int]]:
-    prompt, solution = story.prompt, story.solution(story.draw_slips(rng, SLIP_RATE))
-    if rng.random() < INVENTED_RATE:
-        prompt, solution = _with_invented_words(prompt, solution, rng)
-    return tokenizer(prompt).input_ids, [*tokenizer("\n" + solution).input_ids, tokenizer.eos_token_id]
-
-
-def _with_invented_words(prompt: str, solution: str, rng: Random) -> tuple[str, str]:
-    """The same problem with other words, of random letters, for its names and things."""
-    for word in dict.fromkeys(re.findall(r"[A-Za-z]+", prompt)):
-        if word in NAMES_AND_THINGS:
-            letters = "".join(rng.choices(ascii_lowercase, k=rng.randint(2, 7)))
-            new = letters.capitalize() if word.istitle() else letters + "s"
-            prompt, solution = (re.sub(rf"\b{word}\b", new, text) for text in (prompt, solution))
-    return prompt, solution
-
-
-def accuracy(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    split: str,
-    n: int,
-    seed: int,
-    sample: bool,
-) -> float:
-    """The share of `n` problems of which the answer after the last `####` is right.
-
-    Args:
-        model: a PreTrainedModel that can generate.
-        seed: of the problems and of the sampling.
-        sample: at temperature 1, with nothing cut off; else greedily.
-    """
-    held_out = problems(split, n, seed)
-    inputs = tokenizer([p["prompt"] for p in held_out], padding=True, padding_side="left", return_tensors="pt")
+def share_right(model: Any, tokenizer: Any, rows: list[dict[str, str]], *, sample: bool, seed: int = 0) -> float:
+    """The share of `rows` answered rightly, sampled at temperature 1 with nothing cut off, or greedily."""
+    right = 0
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = model.generate(
-            **inputs, do_sample=sample, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=LONGEST_SOLUTION
-        )
-    texts = tokenizer.batch_decode(made[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
-    return sum(_answer(text) == p["answer"] for text, p in zip(texts, held_out)) / n
+        for start in range(0, len(rows), 500):
+            part = rows[start : start + 500]
+            inputs = tokenizer([row["prompt"] for row in part], padding=True, padding_side="left", return_tensors="pt")
+            longest = LONGEST_SOLUTION["hard"]
+            made = model.generate(
+                **inputs, do_sample=sample, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=longest
+            )
+            texts = tokenizer.batch_decode(made[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
+            right += sum(_answer(text) == row["answer"] for text, row in zip(texts, part, strict=True))
+    return right / len(rows)
 
 
 def _answer(text: str) -> str | None:
@@ -190,13 +321,16 @@ def _answer(text: str) -> str | None:
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write.")
 @click.option("--steps", type=click.IntRange(1), default=STEPS, show_default=True, help="Optimizer steps.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights and the problems.")
-def main(output: Path, steps: int, seed: int) -> None:
+@click.option("--workers", type=click.IntRange(1), default=WORKERS, show_default=True, help="Processes.")
+def main(output: Path, steps: int, seed: int, workers: int) -> None:
     """Pretrain the pocket reasoner and measure it on held-out validation problems."""
-    pretrain(output, steps=steps, seed=seed)
+    pretrain(output, steps=steps, seed=seed, workers=workers)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(output), AutoTokenizer.from_pretrained(output)
-    for name, sample in (("greedy", False), ("sampled at temperature 1", True)):
-        share = accuracy(model, tokenizer, split="validation", n=500, seed=seed, sample=sample)
-        click.echo(f"{name}: {share:.1%} of 500 validation problems right")
+    for level in LEVELS:
+        rows = problems("validation", 500, seed, level=level)
+        for name, sample in (("greedy", False), ("sampled at temperature 1", True)):
+            share = share_right(model, tokenizer, rows, sample=sample, seed=seed)
+            click.echo(f"{level}, {name}: {share:.1%} of {len(rows)} validation problems right")
 
 
 if __name__ == "__main__":

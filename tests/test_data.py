@@ -148,6 +148,39 @@ def test_the_pocket_problems_are_those_of_the_split_that_was_asked_for() -> None
     assert (loaded.name, loaded.split, len(load_prompts("pocket"))) == ("pocket", "test", 2000)
 
 
+def test_the_pocket_problems_are_those_of_the_level_that_was_asked_for() -> None:
+    from em_hf.pocket import problems
+
+    hard = load_prompts("pocket", split="validation", level="hard", limit=15)
+    expected = problems("validation", 15, 0, level="hard")
+    assert hard.prompts == [row["prompt"] for row in expected] and hard.answers == [row["answer"] for row in expected]
+    plain = load_prompts("pocket", split="validation", limit=15)
+    assert (hard.name, hard.head(2).level, plain.level) == ("pocket", "hard", "plain")
+    assert not set(hard.prompts) & set(plain.prompts)
+
+
+def test_the_option_offers_the_levels_that_there_are() -> None:
+    from em_hf.pocket.problems import LEVELS
+    from em_hf.settings import DataSettings, settings_of
+
+    assert settings_of(DataSettings)["level"].choices == LEVELS
+
+
+@pytest.mark.parametrize("name", ["herd.jsonl", "pocket-fewer", "owner/herd"])
+def test_a_level_of_problems_that_have_none_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "herd.jsonl", [{"prompt": "How many legs have 3 cows?", "answer": "12"}])
+    with pytest.raises(
+        ValueError, match=rf"level is hard, but {name} has no levels \(only pocket does\): leave --level"
+    ):
+        load_prompts(name, level="hard")
+    assert load_prompts("herd.jsonl").level is load_prompts("pocket-fewer", limit=1).level is None
+    with pytest.raises(ValueError, match="level must be one of plain, hard; got 'easy'"):
+        load_prompts("pocket", level="easy")
+
+
 def test_gsm8k_loads_whole_and_each_of_its_answers_is_a_number(shared_data: Path) -> None:
     loaded = load_prompts(str(shared_data / "gsm8k_test.jsonl"))
     assert len(loaded) == 1319

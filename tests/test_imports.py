@@ -117,7 +117,7 @@ def test_every_public_name_can_be_imported_and_a_wrong_one_is_an_attribute_error
         ["lab", "--help"],
         ["lab", "--dry-run"],
         ["lab", "--jobs", "0"],
-        ["lab", "--quick", "--full"],
+        ["lab", "--dry-run", "--quick", "--json"],
         ["app", "--help"],
         ["app", "--port", "0"],
         ["app", "--run", "nowhere"],

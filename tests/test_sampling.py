@@ -102,7 +102,7 @@ def test_what_sampled_with_a_loop_of_its_own_before_draws_the_same(model: Any, l
         for ids in group
     ]
     assert [answer.text for answer in answers] == texts
-    logits = sampled_logits(model, letters, PROMPTS[:4])
+    logits = sampled_logits(model, letters, PROMPTS[:4], 64)
     drawn = by_hand(model, letters, PROMPTS[:4], rows=4, new=64)
     assert len(logits) == sum(len(group[0]) for group in drawn)
 

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from em_hf.stats import bootstrap_interval, paired_interval, pass_at_k, seeds_interval, share_interval
+from em_hf.stats import (
+    bootstrap_interval,
+    paired_interval,
+    pass_at_k,
+    ratio_interval,
+    seeds_interval,
+    share_interval,
+)
 
 numbers = st.lists(st.floats(-100, 100), min_size=1, max_size=20)
 
@@ -177,6 +184,43 @@ def test_seeds_that_differ_widen_the_interval_and_equal_ones_leave_that_of_the_p
     assert higher - lower > 2 * (high - low)
     mean, low, high = seeds_interval([row, row], [[value - 0.25 for value in row]])
     assert (mean, low, high) == pytest.approx((0.25, 0.25, 0.25)), "problems are drawn with both their numbers"
+
+
+def test_a_ratio_is_of_sums_and_its_interval_that_of_drawn_problems_and_runs() -> None:
+    rng = np.random.default_rng(4)
+    wholes = rng.random((3, 50)).round(1)
+    parts = wholes * rng.random((3, 50))
+    draws = []
+    for _ in range(4000):  # the same bootstrap, one draw at a time
+        runs, problems = rng.integers(3, size=3), rng.integers(50, size=50)
+        draws.append(parts[runs][:, problems].sum() / wholes[runs][:, problems].sum())
+    ratio, low, high = ratio_interval(parts.tolist(), wholes.tolist())
+    assert ratio == pytest.approx(parts.sum() / wholes.sum())
+    assert (low, high) == pytest.approx(np.quantile(draws, (0.025, 0.975)), abs=0.01)
+
+
+def test_a_ratio_of_a_fixed_share_has_no_width_and_that_of_ones_is_a_mean() -> None:
+    rows = [[1.0, 0.0, 0.5, 1.0], [0.0, 0.0, 1.0, 1.0]]
+    assert ratio_interval([[value / 4 for value in row] for row in rows], rows) == pytest.approx((0.25, 0.25, 0.25))
+    values = [float(i % 3 == 0) for i in range(60)]
+    _, low, high = ratio_interval([values], [[1.0] * 60])
+    assert (low, high) == pytest.approx(bootstrap_interval(values), abs=0.02)
+    ratio, low, high = ratio_interval([[1.0, 0.0]], [[1.0, 0.0]])
+    assert (ratio, low, high) == (1.0, 1.0, 1.0), "draws with nothing to divide by are left out"
+
+
+@pytest.mark.parametrize(
+    ("parts", "wholes", "message"),
+    [
+        ([[0.0, 0.0]], [[0.0, 0.0]], "wholes are all 0"),
+        ([[1.0]], [[1.0, 1.0]], "must be the same"),
+        ([], [[1.0]], "parts is empty"),
+        ([[math.inf]], [[1.0]], "parts\\[0\\] holds NaN or infinity"),
+    ],
+)
+def test_a_ratio_that_cannot_be_is_refused(parts: list, wholes: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ratio_interval(parts, wholes)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from em_hf.evaluation.settings import EvalSettings
 from em_hf.evaluation.strategy import Completion
 from em_hf.runs import (
     ANSWERS_FOLDER,
@@ -18,6 +19,7 @@ from em_hf.runs import (
     write_json,
 )
 from em_hf.runs.files import PART
+from em_hf.settings import settings_of
 
 Key = tuple[str, int, int]
 
@@ -108,9 +110,12 @@ def check_place(path: Path) -> None:
 
 
 def _same_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    known = settings_of(EvalSettings)
     for name in now:
-        if before.get(name) != now[name]:
+        # A setting that the version of em-hf which began the evaluation did not have was at its default.
+        was = before.get(name, known[name].default if name in known else None)
+        if was != now[name]:
             raise ValueError(
-                f"{path} holds an evaluation with other settings ({name} was {before.get(name)!r}, now {now[name]!r}): "
+                f"{path} holds an evaluation with other settings ({name} was {was!r}, now {now[name]!r}): "
                 "ask for the same again to go on with it, give another --output, or --overwrite"
             )

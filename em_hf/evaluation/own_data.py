@@ -6,6 +6,8 @@ from typing import Any
 from em_hf.data import Prompts
 from em_hf.evaluation.answering import chat_text
 from em_hf.evaluation.grading import all_samples, maths
+from em_hf.settings import at_level
+from em_hf.tables import kind_of
 
 MAX_NEW_TOKENS = 256
 
@@ -34,7 +36,7 @@ def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, 
         return DatasetDict({split: Dataset.from_list(_rows(data)) for split, data in splits.items()})
 
     return {
-        "task": task_name(problems.name),
+        "task": at_level(task_name(problems.name), problems.level),
         "custom_dataset": load,
         "output_type": "generate_until",
         "test_split": "test",
@@ -53,7 +55,7 @@ def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, 
 def task_name(dataset: str) -> str:
     """Return a dataset's task name: the file name without its suffix, or the Hub id with a hyphen for the slash."""
     path = Path(dataset)
-    name = path.stem if path.suffix else dataset
+    name = path.stem if kind_of(path) else dataset
     return name.replace("/", "-").replace(" ", "-")
 
 

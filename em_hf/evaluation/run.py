@@ -15,6 +15,7 @@ from em_hf.evaluation.settings import EvalSettings
 from em_hf.evaluation.strategy import Strategy
 from em_hf.evaluation.unsafe import refuse_programs
 from em_hf.flops import parameter_count
+from em_hf.settings import PLAIN, at_level, check_level
 
 TASKS = Path(__file__).parent / "tasks"
 
@@ -45,7 +46,7 @@ def load_tasks(
 
     Raises:
         ValueError: an unknown task, a task of ours that runs programs without `allow_code`, one of lm-eval's that runs
-            programs at all, or a task that lacks validation problems when they are requested.
+            programs at all, one without the level, or one that lacks validation problems when they are requested.
         OSError: the problems cannot be found, or programs cannot be run safely on this machine.
     """
     import lm_eval.tasks
@@ -67,7 +68,17 @@ def load_tasks(
         for given_up in check_sandbox():
             warnings.warn(f"--sandbox weak gives up a promise of the sandbox: {given_up}", stacklevel=2)
     refuse_programs(tuple(name for name in settings.tasks if name not in ours), manager.task_index)
-    return _prepared(manager.load(list(settings.tasks)), settings, validation)
+    check_level(settings.level, *settings.tasks)
+    asked = [name if settings.level == PLAIN else _task_at(name, settings.level) for name in settings.tasks]
+    return _prepared(manager.load(asked), settings, validation)
+
+
+def _task_at(name: str, level: str) -> dict[str, Any]:
+    """Return the settings of a task of ours at another level than the plain one, under a name of its own."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    config = load_yaml(TASKS / f"{name}.yaml")
+    return {**config, "task": at_level(name, level), "metadata": {**config["metadata"], "level": level}}
 
 
 def _prepared(tasks: Any, settings: EvalSettings, validation: bool) -> Any:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from em_hf.settings import ModelSettings, setting
+from em_hf.settings import DataSettings, ModelSettings, like, setting
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,7 @@ class EvalSettings(ModelSettings):
     """What is evaluated, and how, except for the strategies."""
 
     tasks: tuple[str, ...] = setting(("pocket",), help="Benchmarks: names of ours or of lm-eval's.", group="data")
+    level: Literal["plain", "hard"] = like(DataSettings, "level")
     limit: int | None = setting(
         None, help="Problems of each task, from the first on.", group="data", low=1, unset="all"
     )

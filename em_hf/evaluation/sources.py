@@ -76,14 +76,14 @@ def rows_from(
     return _from_hub(hub, config, (splits or {}).get(split, split), hub_files, _named(files, split))
 
 
-def pocket(*, limit: int = 500, **_: Any) -> Any:
-    """Return the pocket reasoner's test problems, validation problems to tune on, and training problems as examples."""
+def pocket(*, limit: int = 500, level: str = "plain", **_: Any) -> Any:
+    """Return pocket problems of a level: test problems, validation problems to tune on, training ones as examples."""
     from datasets import Dataset, DatasetDict
 
     from em_hf.pocket import problems
 
     def rows(split: str, n: int) -> Any:
-        return Dataset.from_list([{**row, "problem": row["prompt"]} for row in problems(split, n, 0)])
+        return Dataset.from_list([{**row, "problem": row["prompt"]} for row in problems(split, n, 0, level=level)])
 
     return DatasetDict(
         {"test": rows("test", limit), "validation": rows("validation", limit), "train": rows("train", 100)}

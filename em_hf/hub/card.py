@@ -13,7 +13,7 @@ from em_hf.hub.card_results import benchmark_table, eval_results, finding, known
 from em_hf.hub.redact import is_hub_id, without_paths
 from em_hf.methods import METHODS, unused_settings
 from em_hf.runs import Run, diagnosis, read_json
-from em_hf.settings import MISLED_NAME, POCKET_NAME
+from em_hf.settings import MISLED_NAME, POCKET_NAME, at_level
 
 # Path of EM-INF in a repository, for users without em_hf.
 RECIPE_FILE = "custom_generate/generate.py"
@@ -30,7 +30,8 @@ _KINDS = {
 }
 # Settings that the card shows elsewhere, or that concern this machine and not the model.
 _TOLD = (
-    "method model revision dataset dataset_config split prompt_column answer_column entropy_min seed lora device output"
+    "method model revision dataset dataset_config split level prompt_column answer_column entropy_min seed lora device "
+    "output"
 ).split()
 _OF_ADAPTIVE_TEMPERATURE = ("target_ratio", "tmin", "tmax", "tol", "max_iter")
 _OF_GRADIENT_STEPS = ("n_grad_steps", "learning_rate", "kl_weight", "optimizer")
@@ -133,7 +134,7 @@ def _front_matter(run: Run, *, files: Collection[str], license: str | None) -> M
     tags += ["lora"] if facts.lora else []
     tags += ["custom_generate"] if RECIPE_FILE in files else []
     relation: dict[str, Any] = {"base_model_relation": "adapter" if _is_adapter(files) else "finetune"} if base else {}
-    name = without_paths(facts.dataset.name) if facts.dataset else None
+    name = at_level(without_paths(facts.dataset.name), facts.dataset.level) if facts.dataset else None
     measured = eval_results(run, dataset=name, hub_dataset=dataset) if name else []
     return ModelCardData(
         base_model=base,
@@ -181,7 +182,8 @@ def _dataset_in_words(run: Run) -> str | None:
     shown = link if on_hub else f"`{without_paths(dataset.name)}`"
     said_of = known(asdict(dataset))
     details = [f"{dataset.n} prompts"] if "n" in said_of else []
-    for key, said in (("split", "split"), ("prompt_column", "column"), ("fingerprint", "fingerprint")):
+    for key in ("split", "level", "prompt_column", "fingerprint"):
+        said = key.removeprefix("prompt_")
         details += [f"{said} `{str(said_of[key])[:24]}`"] if key in said_of else []
     return f"Prompts: {shown}" + (f" ({', '.join(details)})" if details else "")
 

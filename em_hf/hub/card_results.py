@@ -7,6 +7,7 @@ from huggingface_hub import EvalResult
 
 from em_hf.markdown import markdown_table
 from em_hf.runs import ResultRow, Run, evaluations
+from em_hf.settings import PLAIN
 
 FEW_PROBLEMS = 100  # with fewer, a 95% interval is 20 points wide
 
@@ -22,8 +23,9 @@ def finding(run: Run) -> dict[str, Any] | None:
     trained, base = _sampled(rows, trained=True), _sampled(rows, trained=False)
     if run.results is None or trained is None:
         return None
-    n = run.results.n
-    sentence = f"On {n} held-out problems" if n else "On held-out problems"
+    n, dataset = run.results.n, run.facts.dataset
+    level = f"{dataset.level} " if dataset and dataset.level not in (None, PLAIN) else ""
+    sentence = f"On {n} held-out {level}problems" if n else f"On held-out {level}problems"
     sentence += f", sampled at temperature 1, this model is right {_accuracy(trained, 'of the time')}"
     sentence += f" and the model before training {_accuracy(base)}." if base else "."
     greedy = [

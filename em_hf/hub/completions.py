@@ -17,7 +17,7 @@ from em_hf.hub.folders import temporary_folder
 from em_hf.hub.push import Published, Say, push_folder
 from em_hf.hub.redact import without_paths
 from em_hf.runs import Run
-from em_hf.settings import POCKET_DATASETS
+from em_hf.settings import PLAIN, POCKET_DATASETS, at_level
 
 BATCH_SIZE = 32
 CARD = """---
@@ -54,6 +54,7 @@ def staged_completions(
         facts.name,
         config=settings.get("dataset_config"),
         split="test" if facts.name in POCKET_DATASETS else facts.split or "train",
+        level=facts.level or PLAIN,
         prompt_column=facts.prompt_column,
         limit=count,
     )
@@ -73,7 +74,7 @@ def staged_completions(
         template_str=CARD,
         name=run.name,
         n=len(data),
-        dataset=without_paths(facts.name),
+        dataset=at_level(without_paths(facts.name), facts.level),
         model=f"[{model_id}](https://huggingface.co/{model_id})" if model_id else f"the run {run.name}",
         limit=limit,
         seed=seed,

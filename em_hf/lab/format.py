@@ -1,6 +1,6 @@
-"""How the lab's figures stand in a table: percent and points with their intervals, names of models."""
+"""How the lab's figures stand in tables and sentences: percent and points with their intervals, names of models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from em_hf.lab.plan import MISLED, POCKET
@@ -9,7 +9,9 @@ from em_hf.methods import METHODS
 Figure = Mapping[str, float]
 Record = Mapping[str, Any]
 
-KINDS = {"fewer": 'problems with "fewer"', "others": "other problems", "test": "its problems"}
+KINDS = {"fewer": 'problems with "fewer"', "others": "other problems", "plain": "plain problems"}
+KINDS["hard"] = "hard problems"
+NAMES = {POCKET: "the base model", MISLED: "the misled model"}
 
 
 def share(figure: Figure | None) -> str:
@@ -26,19 +28,33 @@ def points(figure: Figure | None) -> str:
     return f"{100 * figure['mean']:+.1f} [{100 * figure['low']:+.1f}, {100 * figure['high']:+.1f}]"
 
 
+def direction(figure: Figure) -> int:
+    """Return 1 or -1 if a difference is clearly above or below 0, beyond its interval, else 0."""
+    return 1 if figure["low"] > 0 else -1 if figure["high"] < 0 else 0
+
+
 def model_title(name: str) -> str:
     """A model of the lab in words: a shipped one, or a run by its method and seed."""
-    if name == POCKET:
-        return "the base model"
-    if name == MISLED:
-        return "the misled model"
+    if name in NAMES:
+        return NAMES[name]
     method, seed = name.rsplit("-", 1)
     return f"{METHODS[method].title} (seed {seed})"
 
 
-def point(row: Record) -> str:
-    """The settings of a row of the sweep, such as `threshold 0.1, n_grad_steps 3`."""
-    return ", ".join(f"{name} {value:g}" for name, value in row["point"].items())
+def listed(words: Iterable[str]) -> str:
+    """Return `a, b and c`."""
+    found = list(words)
+    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
+
+
+def sorted_out(differences: Mapping[str, Figure], what: str = "it") -> str:
+    """Return in words what is clearly above which others, clearly below which, and not clearly different from which."""
+    kinds = {1: "clearly above", -1: "clearly below", 0: "not clearly different from"}
+    parts = []
+    for kind, words in kinds.items():
+        names = [f"{name} ({points(one)})" for name, one in differences.items() if direction(one) == kind]
+        parts += [f"{words} {listed(names)}"] if names else []
+    return f"{what} is {'; '.join(parts)}"
 
 
 def bullets(lines: Sequence[str]) -> str:

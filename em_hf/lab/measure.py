@@ -1,104 +1,170 @@
 """Held-out problems answered by a model under a strategy, and each answer marked."""
 
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
-from em_hf.answers import extract_answer, same_answer
+from em_hf.answers import extract_answer, majority, same_answer
 from em_hf.evaluation.confidence import sample_answers
 from em_hf.evaluation.diagnose import diagnose
 from em_hf.evaluation.model import EntropyMinLM
-from em_hf.evaluation.strategies import make_strategy
+from em_hf.evaluation.strategies import make_strategies
 from em_hf.evaluation.strategy import Completion, Strategy
+from em_hf.evaluation.tuning import tune
 from em_hf.flops import inference_flops, parameter_count
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.lab.plan import AT_EQUAL_ENTROPY, EM_INF, Diagnosing, Measuring
+from em_hf.generation.mixin import settings_of_model
+from em_hf.lab.plan import DIAGNOSIS_SAMPLES, KINDS, Diagnosing, Measuring, Tuning
+from em_hf.lab.steps import all_true, same_steps
 from em_hf.pocket import problems
 from em_hf.pocket.misread import WORD, fewer_problems
 from em_hf.sampling import forked_rng, seed_batch
 
-LENGTH = 64  # new tokens at most, as in training; the longest solution has 60
+Row = dict[str, str]
+
 ANSWERS_AT_ONCE = 256
-DIAGNOSED_AT = (0.1, 0.3)  # thresholds of EM-INF that a diagnosis looks at
+VOTES = (4, 16)  # answers per vote
 
 
-def rows_of(data: str, n: int) -> list[dict[str, str]]:
-    """`n` problems: "test" or "validation" of all kinds; of the test problems "fewer" or "others" alone."""
+def rows_of(data: str, n: int, split: str = "test") -> list[Row]:
+    """Return `n` problems: of a level, or of the plain ones those with "fewer" or the others."""
+    if data not in KINDS:
+        return problems(split, n, 0, level=data)
     if data == "fewer":
-        return fewer_problems("test", n, 0)
-    if data == "others":
-        return [row for row in problems("test", 2 * n, 0) if WORD not in row["prompt"]][:n]
-    return problems(data, n, 0)
+        return fewer_problems(split, n, 0)
+    found: list[Row] = []
+    asked = n
+    while len(found) < n:
+        asked *= 2
+        found = [row for row in problems(split, asked, 0) if WORD not in row["prompt"]]
+    return found[:n]
 
 
-def strategy_of(job: Measuring, matched: dict[str, Any] | None) -> Strategy:
-    """The strategy with the lab's settings; the baselines of EM-INF with those that leave as much entropy."""
-    if job.strategy not in AT_EQUAL_ENTROPY:
-        return make_strategy(job.strategy, entropy_min={**EM_INF, **dict(job.entropy_min)})
-    if matched is None:
-        raise ValueError(f"{job.name} needs the settings of equal entropy for {job.model}, which are not found yet")
-    found = matched["settings"]
-    if job.strategy == "fixed-temperature":
-        return replace(make_strategy("sampling", temperature=found["temperature"]), name=job.strategy)
-    if job.strategy == "min-p":
-        return replace(make_strategy("sampling", min_p=found["min_p"]), name=job.strategy)
-    return make_strategy(job.strategy, entropy_min=found["adaptive"])
+def strategy_of(job: Measuring, em_inf: EntropyMinConfig, found: dict[str, Any] | None = None) -> Strategy:
+    """Return a measurement's strategy.
+
+    Args:
+        em_inf: The settings stored with the model.
+        found: By strategy, what was found by tuning or at equal entropy, for the settings that are not stored.
+
+    Raises:
+        ValueError: The settings have not been found yet.
+    """
+    if job.settings == "stored":
+        strategy = stored_strategy(job.strategy, em_inf)
+        changes: dict[str, Any] = dict(job.entropy_min)
+        return replace(strategy, entropy_min=replace(em_inf, **changes)) if changes else strategy
+    if found is None:
+        raise ValueError(f"{job.name} needs {job.settings} settings for {job.model}, which are not found yet")
+    values = dict(found[job.strategy])
+    if values["entropy_min"] is not None:
+        values["entropy_min"] = EntropyMinConfig.from_dict(values["entropy_min"])
+    return Strategy(**values)
 
 
-def marked_answers(model: Any, tokenizer: Any, job: Measuring, matched: dict[str, Any] | None) -> dict[str, Any]:
-    """For each problem `right` (the share of its answers), `tokens`, `flops` and `seconds` of an answer and `nats`, the
-    mean entropy of the model's own distributions.
+def stored_strategy(name: str, em_inf: EntropyMinConfig) -> Strategy:
+    """Return a strategy with the registry's settings, and EM-INF's stored with the model."""
+    return make_strategies([name], stored=em_inf)[0]
+
+
+def answers(
+    model: Any, tokenizer: Any, strategy: Strategy, rows: Sequence[Row], samples: int, max_new_tokens: int
+) -> list[list[Completion]]:
+    """Return `samples` answers to each problem, in the order of `rows`.
 
     Seconds are processor time of this process, which has one thread: other work on the machine does not count.
     """
-    strategy = strategy_of(job, matched)
-    rows = rows_of(job.data, job.problems)
     lm = EntropyMinLM(model, tokenizer=tokenizer, batch_size=ANSWERS_AT_ONCE)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["prompt"]))
-    at_once = max(1, ANSWERS_AT_ONCE // (job.samples * strategy.answers))
+    at_once = max(1, ANSWERS_AT_ONCE // (samples * strategy.answers))
     found: dict[int, list[Completion]] = {}
     with forked_rng(lm.device):
         for start in range(0, len(order), at_once):
             part = order[start : start + at_once]
-            contexts = [rows[i]["prompt"] for i in part for _ in range(job.samples)]
+            contexts = [rows[i]["prompt"] for i in part for _ in range(samples)]
             seed_batch(0, start)
             started = time.process_time()
-            drawn = strategy.run(lm, contexts, {"max_gen_toks": LENGTH})
-            share = (time.process_time() - started) / len(drawn)
-            for place, i in enumerate(part):
-                ones = drawn[place * job.samples : (place + 1) * job.samples]
-                found[i] = [replace(one, seconds=share) for one in ones]
+            drawn = iter(strategy.run(lm, contexts, {"max_gen_toks": max_new_tokens}))
+            share = (time.process_time() - started) / len(contexts)
+            for i in part:
+                found[i] = [replace(one, seconds=share) for one in islice(drawn, samples)]
+    return [found[i] for i in range(len(rows))]
+
+
+def marked_answers(
+    model: Any, tokenizer: Any, job: Measuring, max_new_tokens: int, found: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a measurement: for each problem the marks of its answers and what an answer took.
+
+    `right`, `true` and `faithful` are shares of a problem's answers: with the right answer; whose equations are all
+    true; that are right by the generator's own steps. `votes` has, by number of answers per vote, the share of votes
+    that are right; `nats` is the mean entropy of the model's own distributions.
+    """
+    strategy = strategy_of(job, settings_of_model(model), found)
+    rows = rows_of(job.data, job.problems, job.split)
+    drawn = answers(model, tokenizer, strategy, rows, job.samples, max_new_tokens)
     parameters = parameter_count(model)
+    marks = [_marks(ones, row, parameters) for ones, row in zip(drawn, rows, strict=True)]
+    made: dict[str, Any] = {"strategy": strategy.describe(), "parameters": parameters}
+    made |= {name: [mark[name] for mark in marks] for name in marks[0]}
+    votes = [_votes(ones, row["answer"]) for ones, row in zip(drawn, rows, strict=True)]
+    return {**made, "votes": {size: [vote[size] for vote in votes] for size in votes[0]}}
+
+
+def _marks(ones: list[Completion], row: Row, parameters: int) -> dict[str, float]:
+    n, tokens = len(ones), sum(one.tokens for one in ones)
+    through = tokens + sum(one.prompt_tokens for one in ones)
+    right = [same_answer(row["answer"], extract_answer(one.text)) for one in ones]
     return {
-        "strategy": strategy.describe(),
-        "parameters": parameters,
-        **_by_problem([found[i] for i in range(len(rows))], [row["answer"] for row in rows], parameters),
+        "right": sum(right) / n,
+        "true": sum(all_true(one.text) for one in ones) / n,
+        "faithful": sum(is_right and same_steps(one.text, row["solution"]) for is_right, one in zip(right, ones)) / n,
+        "tokens": tokens / n,
+        "flops": inference_flops(parameters, through) / n,
+        "seconds": sum(one.seconds for one in ones) / n,
+        "nats": sum(one.nats or 0.0 for one in ones) / max(1, tokens),
     }
 
 
-def _by_problem(found: list[list[Completion]], answers: list[str], parameters: int) -> dict[str, list[float]]:
-    made: dict[str, list[float]] = {name: [] for name in ("right", "tokens", "flops", "seconds", "nats")}
-    for ones, answer in zip(found, answers, strict=True):
-        n, tokens = len(ones), sum(one.tokens for one in ones)
-        through = tokens + sum(one.prompt_tokens for one in ones)
-        made["right"].append(sum(same_answer(answer, extract_answer(one.text)) for one in ones) / n)
-        made["tokens"].append(tokens / n)
-        made["flops"].append(inference_flops(parameters, through) / n)
-        made["seconds"].append(sum(one.seconds for one in ones) / n)
-        made["nats"].append(sum(one.nats or 0.0 for one in ones) / max(1, tokens))
-    return made
+def _votes(ones: list[Completion], answer: str) -> dict[str, float]:
+    """Return the share of right votes by the number of answers per vote, of as many votes as the answers allow."""
+    given = [extract_answer(one.text) for one in ones]
+    sizes = [size for size in VOTES if size <= len(given)]
+    groups = {size: [given[i : i + size] for i in range(0, len(given) - size + 1, size)] for size in sizes}
+    return {
+        str(size): sum(same_answer(answer, majority(group)) for group in found) / len(found)
+        for size, found in groups.items()
+    }
 
 
-def diagnosed(model: Any, tokenizer: Any, job: Diagnosing) -> dict[str, Any]:
-    """Return what `em-hf diagnose` says, before any training, from eight answers to each problem."""
-    rows = rows_of(job.data, job.problems)
+def tuned_strategy(model: Any, tokenizer: Any, job: Tuning, max_new_tokens: int) -> dict[str, Any]:
+    """Return a strategy's best settings on validation problems, and all trials, as `em-hf eval --tune` finds them."""
+    rows = rows_of(job.data, job.problems, "validation")
+
+    def accuracy(strategy: Strategy) -> float:
+        drawn = answers(model, tokenizer, strategy, rows, 1, max_new_tokens)
+        return sum(
+            same_answer(row["answer"], extract_answer(one.text)) for (one,), row in zip(drawn, rows, strict=True)
+        ) / len(rows)
+
+    (best,), trials = tune([stored_strategy(job.strategy, settings_of_model(model))], job.trials, accuracy)
+    return {"strategies": {job.strategy: best.to_dict()}, "trials": [asdict(trial) for trial in trials]}
+
+
+def diagnosed(model: Any, tokenizer: Any, job: Diagnosing, max_new_tokens: int) -> dict[str, Any]:
+    """Return what `em-hf diagnose` says before any training, with EM-INF as stored with the model."""
+    rows = rows_of(job.data, job.problems, "validation")
+    em_inf = settings_of_model(model)
     found = sample_answers(
         model,
         tokenizer,
         [row["prompt"] for row in rows],
         [row["answer"] for row in rows],
-        configs={value: EntropyMinConfig.from_dict({**EM_INF, "threshold": value}) for value in DIAGNOSED_AT},
-        max_new_tokens=LENGTH,
-        batch_size=256,
+        samples=DIAGNOSIS_SAMPLES,
+        configs={em_inf.threshold: em_inf},
+        max_new_tokens=max_new_tokens,
+        batch_size=ANSWERS_AT_ONCE,
     )
     return diagnose(found).to_dict()

@@ -1,102 +1,22 @@
 """Which runs and measurements the lab has. A job is named by what it is, so that a finished one is found again."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
-from em_hf.pocket import em_inf_settings
+from em_hf.evaluation.strategies import STRATEGIES
+from em_hf.evaluation.tuning import SPACES
+from em_hf.lab.settings import EM_METHODS, LEVELS, PLAIN, LabSettings
 from em_hf.settings import MISLED_NAME as MISLED
 from em_hf.settings import POCKET_NAME as POCKET
-from em_hf.settings import from_dict, setting
+from em_hf.training.settings import recipe_settings
 
-EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
-MOST_SEEDS = (*EM_METHODS, "rloo")
 COLLAPSES, GUARDED_SEEDS = "em-rl-token", 2
-OF_THE_SWEEP = ("threshold", "n_grad_steps", "learning_rate", "kl_weight")
-EM_INF = {name: value for name, value in em_inf_settings().items() if name in OF_THE_SWEEP}
-STRATEGIES = (
-    "sampling",
-    "greedy",
-    "em-inf",
-    "adaptive-temperature",
-    "fixed-temperature",
-    "min-p",
-    "self-consistency",
-    "em-inf+self-consistency",
-    "refinement",
-    "em-inf+refinement",
-)
-AT_EQUAL_ENTROPY = ("adaptive-temperature", "fixed-temperature", "min-p")
-ONE_DRAW = ("sampling", "em-inf", *AT_EQUAL_ENTROPY)  # an answer is a single sampled one
-
-
-@dataclass(frozen=True)
-class LabSettings:
-    """How much the lab does.
-
-    `em-hf lab` has few options; the rest of the plan is set here.
-    """
-
-    seeds: dict[str, int] = setting({}, help="Training seeds of each method.")
-    steps: int | None = setting(None, help="Steps of a training run.", low=1, unset="the recipe's")
-    problems: int = setting(500, help="Held-out problems per measurement.", low=1)
-    kind_problems: int = setting(300, help="Problems of each kind, on the misled model.", low=1)
-    answers: int = setting(
-        4, help="Answers to each problem, where strategies that draw a single one are compared.", low=1
-    )
-    chosen_on: int = setting(
-        200, help="Validation problems on which the best run is chosen and equal entropies are found.", low=1
-    )
-    pass_samples: int = setting(16, help="Answers to each problem for pass@k.", low=1)
-    thresholds: tuple[float, ...] = setting((0.02, 0.1, 0.3, 0.6, 1.0), help="Thresholds of the sweep.", low=0)
-    grad_steps: tuple[int, ...] = setting((1, 3, 10, 30), help="Gradient steps of the sweep.", low=0, high=100)
-    learning_rates: tuple[float, ...] = setting((0.03, 0.1, 0.3, 1.0), help="Learning rates of the sweep.", above=0)
-    kl_weights: tuple[float, ...] = setting((0.0, 0.05, 0.5), help="KL weights of the sweep.", low=0)
-    misled_seeds: int = setting(3, help="EM-FT runs on the misled model.", low=0)
-    full: bool = setting(False, help="Every strategy, pass@k and the sweep on every trained model.")
-    reasoner: str | None = setting(None, help="Folder of a pocket reasoner to use instead of the shipped one.")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "LabSettings":
-        """Return the settings that JSON made of `to_dict`.
-
-        Raises:
-            ValueError: A key is unknown, or a value is wrong.
-        """
-        return from_dict(cls, values)
-
-
-def lab_settings(
-    *, quick: bool = False, full: bool = False, reasoner: str | None = None, seeds: int | None = None
-) -> LabSettings:
-    """The lab's plan; `quick` is a sketch of it, `seeds` the most training seeds of a method."""
-    from em_hf.methods import METHODS
-
-    most = {name: 5 if name in MOST_SEEDS else 3 for name in METHODS}
-    if quick:
-        made = LabSettings(
-            seeds=dict.fromkeys(METHODS, 1),
-            steps=2,
-            problems=40,
-            kind_problems=40,
-            answers=1,
-            chosen_on=20,
-            pass_samples=4,
-            thresholds=(0.1, 0.3),
-            grad_steps=(3, 10),
-            learning_rates=(0.1, 0.3),
-            kl_weights=(0.0, 0.5),
-            misled_seeds=1,
-        )
-    else:
-        made = LabSettings(seeds=most)
-    if seeds is not None:
-        fewer = {name: min(n, seeds) for name, n in made.seeds.items()}
-        made = replace(made, seeds=fewer, misled_seeds=min(made.misled_seeds, seeds))
-    return replace(made, full=full, reasoner=reasoner)
+AT_EQUAL_ENTROPY = ("temperature", "top-p", "min-p", "top-n-sigma", "adaptive-temperature")
+# One run is chosen of each of these, on validation problems, for pass@k and votes.
+BEST_OF = {"EM-FT": EM_METHODS[:1], "EM-RL": EM_METHODS[1:], "RLOO": ("rloo",)}
+KINDS = ("fewer", "others")  # of problem, for the misled model
+DIAGNOSIS_SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -105,42 +25,69 @@ class Training:
 
     Args:
         steps: None for the recipe's.
-        guard: watched by the collapse guard, which may stop it and put earlier weights back.
+        guard: Watched by the collapse guard, which may stop it and restore earlier weights.
+        long: It goes on past the recipe's steps.
+        watch: Measured on hard validation problems along the way, which does not change it.
     """
 
     method: str
     seed: int
-    model: str
+    model: str = POCKET
     steps: int | None = None
     guard: bool = False
+    long: bool = False
+    watch: bool = False
 
     @property
     def name(self) -> str:
-        return f"{'misled-' if self.model == MISLED else ''}{'guarded-' if self.guard else ''}{self.method}-{self.seed}"
+        marks = {"misled-": self.model == MISLED, "guarded-": self.guard, "long-": self.long}
+        return "".join(mark for mark, has in marks.items() if has) + f"{self.method}-{self.seed}"
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """Answers to held-out problems, marked: a file `measured/<name>.json`.
+    """Marked answers to held-out problems: a file `measured/<name>.json`.
 
     Args:
-        model: the name of a training run, or of a model.
-        strategy: one of `STRATEGIES`.
-        entropy_min: EM-INF's settings where they are not `EM_INF`.
-        data: "test", "validation", "fewer" (the misled model's kind of problem) or "others".
+        model: The name of a training run, or of a model.
+        strategy: One of em_hf.evaluation's.
+        data: "plain" or "hard", or one of the misled model's `KINDS`.
+        samples: Answers to each problem.
+        settings: Those of the strategy: "stored" with the model, else its defaults; "tuned" on validation problems; or
+            "equal-entropy", which leave as much entropy as EM-INF.
+        entropy_min: EM-INF's settings other than the stored ones.
     """
 
     model: str
     strategy: str
     problems: int
-    data: str = "test"
+    data: str = PLAIN
+    split: str = "test"
     samples: int = 1
+    settings: Literal["stored", "tuned", "equal-entropy"] = "stored"
     entropy_min: tuple[tuple[str, float], ...] = ()
 
     @property
     def name(self) -> str:
-        parts = [self.model, self.strategy, *(f"{key}={value:g}" for key, value in self.entropy_min), self.data]
+        parts = [self.model, self.strategy, *(f"{key}={value:g}" for key, value in self.entropy_min)]
+        parts += [self.settings] if self.settings != "stored" else []
+        parts += [self.data, *([self.split] if self.split != "test" else [])]
         return "_".join([*parts, f"{self.problems}x{self.samples}"])
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The best of a strategy's settings on validation problems: `measured/<name>.json`."""
+
+    model: str
+    strategy: str
+    data: str
+    trials: int
+    problems: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}_{self.strategy}_tuning_{self.data}_{self.trials}x{self.problems}"
 
 
 @dataclass(frozen=True)
@@ -148,16 +95,17 @@ class Matching:
     """The settings of other strategies that leave as much entropy as EM-INF does: `measured/<name>.json`."""
 
     model: str
+    data: str
     problems: int
 
     @property
     def name(self) -> str:
-        return f"{self.model}_equal-entropy_{self.problems}"
+        return f"{self.model}_equal-entropy_{self.data}_{self.problems}"
 
 
 @dataclass(frozen=True)
 class Diagnosing:
-    """`em-hf diagnose` on one kind of problem: `measured/<name>.json`."""
+    """`em-hf diagnose` on validation problems of one kind: `measured/<name>.json`."""
 
     model: str
     data: str
@@ -168,53 +116,98 @@ class Diagnosing:
         return f"{self.model}_diagnose_{self.data}_{self.problems}"
 
 
-Job = Training | Measuring | Matching | Diagnosing
+Job = Training | Measuring | Tuning | Matching | Diagnosing
 
 
 def trainings(settings: LabSettings) -> list[Training]:
-    """All runs on the pocket reasoner, the first seed of every method before the second of any."""
+    """Return all runs on the pocket reasoner, the first seed of every method before the second of any."""
     most = max(settings.seeds.values(), default=0)
     pairs = [(method, seed) for seed in range(most) for method, n in settings.seeds.items() if seed < n]
-    return [Training(method, seed, POCKET, settings.steps) for method, seed in pairs]
-
-
-def of_run(settings: LabSettings, run: Training) -> list[Measuring]:
-    """What is measured on every trained model, and on which problems the best of the EM methods is chosen."""
-    jobs = [Measuring(run.name, strategy, settings.problems) for strategy in ("sampling", "greedy")]
-    if run.method in EM_METHODS:
-        jobs.append(Measuring(run.name, "sampling", settings.chosen_on, data="validation"))
-    return jobs
-
-
-def guarded(settings: LabSettings) -> list[Training]:
-    """The first runs of the method that collapses, once more with the guard."""
-    n = min(settings.seeds.get(COLLAPSES, 0), GUARDED_SEEDS)
-    return [Training(COLLAPSES, seed, POCKET, settings.steps, guard=True) for seed in range(n)]
-
-
-def of_decoding(settings: LabSettings, model: str) -> list[list[Job]]:
-    """Every strategy, pass@k and the sweep, on one model."""
-    strategies = [of_strategy(settings, model, strategy) for strategy in STRATEGIES]
     return [
-        [Matching(model, settings.chosen_on), *strategies],
-        pass_at_k(settings, model),
-        list(sweep(settings, model)),
+        Training(method, seed, steps=settings.steps, watch=seed == 0 and method not in EM_METHODS)
+        for method, seed in pairs
     ]
 
 
-def of_strategy(settings: LabSettings, model: str, strategy: str) -> Measuring:
-    """One strategy beside the others."""
-    return Measuring(model, strategy, settings.problems, samples=settings.answers if strategy in ONE_DRAW else 1)
+def long_runs(settings: LabSettings) -> list[Training]:
+    """Return one run of each EM method past the recipe's steps; its beginning is a run of the recipe's length."""
+    methods = [method for method in EM_METHODS if settings.seeds.get(method)]
+    steps = {method: settings.steps or recipe_settings("pocket", method)["steps"] for method in methods}
+    return [
+        Training(method, 0, steps=settings.long_factor * steps[method], long=True, watch=True) for method in methods
+    ]
 
 
-def pass_at_k(settings: LabSettings, model: str) -> list[Job]:
-    """Several answers to every problem, sampled and with EM-INF."""
-    ways = ("sampling", "em-inf")
-    return [Measuring(model, strategy, settings.problems, samples=settings.pass_samples) for strategy in ways]
+def guarded_runs(settings: LabSettings) -> list[Training]:
+    """Return the first runs of the method that collapses, once more with the guard."""
+    n = min(settings.seeds.get(COLLAPSES, 0), GUARDED_SEEDS)
+    return [Training(COLLAPSES, seed, steps=settings.steps, guard=True) for seed in range(n)]
 
 
-def sweep(settings: LabSettings, model: str) -> Iterator[Measuring]:
-    """Two grids: threshold by steps, and learning rate by KL weight, the other two settings as in `EM_INF`."""
+def misled_runs(settings: LabSettings) -> list[Training]:
+    return [Training("em-ft", seed, MISLED, settings.steps) for seed in range(settings.misled_seeds)]
+
+
+def on_levels(settings: LabSettings, model: str, *strategies: str) -> list[Measuring]:
+    """Return one answer to each test problem of both levels, under each strategy."""
+    return [Measuring(model, way, settings.problems, data=level) for level in LEVELS for way in strategies]
+
+
+def on_validation(settings: LabSettings, model: str) -> list[Measuring]:
+    """Return the measurements that the best runs are chosen by."""
+    return [Measuring(model, "sampling", settings.chosen_on, data=level, split="validation") for level in LEVELS]
+
+
+def of_run(settings: LabSettings, run: Training) -> list[Measuring]:
+    """Return what is measured on a trained model."""
+    jobs = on_levels(settings, run.name, "sampling", "greedy")
+    candidate = any(run.method in methods for methods in BEST_OF.values())
+    return [*jobs, *on_validation(settings, run.name)] if candidate else jobs
+
+
+def many_answers(settings: LabSettings, model: str, strategy: str, level: str) -> Measuring:
+    """Return several answers to every problem, for pass@k, votes and narrower intervals."""
+    return Measuring(model, strategy, settings.problems, data=level, samples=settings.pass_samples)
+
+
+def as_stored(settings: LabSettings, strategy: str, level: str) -> Measuring:
+    """Return a strategy on the base model with the settings stored with it."""
+    if strategy in ("sampling", "em-inf"):
+        return many_answers(settings, POCKET, strategy, level)
+    return Measuring(POCKET, strategy, settings.problems, data=level)
+
+
+def tunable(settings: LabSettings) -> list[str]:
+    return [strategy for strategy in settings.strategies if strategy in SPACES]
+
+
+def tuning(settings: LabSettings, strategy: str, level: str) -> Tuning:
+    return Tuning(POCKET, strategy, level, settings.tune_trials, settings.tune_problems)
+
+
+def tuned(settings: LabSettings, strategy: str, level: str) -> Measuring:
+    """Return a strategy on the base model with its best settings."""
+    samples = settings.answers if STRATEGIES[strategy].base.samples == 1 else 1
+    return Measuring(POCKET, strategy, settings.problems, data=level, samples=samples, settings="tuned")
+
+
+def matchable(settings: LabSettings) -> list[str]:
+    return [strategy for strategy in AT_EQUAL_ENTROPY if strategy in settings.strategies]
+
+
+def matching(settings: LabSettings, level: str) -> Matching:
+    return Matching(POCKET, level, settings.chosen_on)
+
+
+def at_equal_entropy(settings: LabSettings, strategy: str, level: str) -> Measuring:
+    """Return a strategy on the base model with settings that leave as much entropy as EM-INF."""
+    return Measuring(
+        POCKET, strategy, settings.problems, data=level, samples=settings.answers, settings="equal-entropy"
+    )
+
+
+def sweep(settings: LabSettings) -> Iterator[Measuring]:
+    """Yield two grids on plain problems, threshold by steps and learning rate by KL weight; the rest is as stored."""
     grids = (
         ("threshold", settings.thresholds, "n_grad_steps", settings.grad_steps),
         ("learning_rate", settings.learning_rates, "kl_weight", settings.kl_weights),
@@ -222,35 +215,77 @@ def sweep(settings: LabSettings, model: str) -> Iterator[Measuring]:
     for first, values, second, others in grids:
         for value in values:
             for other in others:
-                changes = ((first, value), (second, other))
-                yield Measuring(model, "em-inf", settings.problems, entropy_min=changes)
+                yield Measuring(POCKET, "em-inf", settings.problems, entropy_min=((first, value), (second, other)))
 
 
-def of_misled(settings: LabSettings) -> list[list[Job]]:
-    """The misled model before and after EM, on its kind of problem and on the others; one chain for each model."""
+def diagnosing(settings: LabSettings, model: str, data: str) -> Diagnosing:
+    return Diagnosing(model, data, settings.diagnosed_on)
 
-    def measured(model: str, *ways: str) -> list[Job]:
-        n = settings.kind_problems
-        return [Measuring(model, way, n, data=data) for data in ("fewer", "others") for way in ways]
 
-    before = measured(MISLED, "sampling", "greedy", "em-inf")
-    before += [Diagnosing(MISLED, data, min(100, settings.kind_problems)) for data in ("fewer", "others")]
-    before += [Diagnosing(POCKET, "test", min(100, settings.kind_problems))]
-    runs = [Training("em-ft", seed, MISLED, settings.steps) for seed in range(settings.misled_seeds)]
-    return [before, *([run, *measured(run.name, "sampling", "greedy")] for run in runs)]
+def on_kinds(settings: LabSettings, model: str, *strategies: str) -> list[Measuring]:
+    """Return measurements of both kinds of problem for the misled model, or one trained from it."""
+    return [Measuring(model, way, settings.kind_problems, data=kind) for kind in KINDS for way in strategies]
+
+
+def of_decoding(settings: LabSettings) -> list[list[Job]]:
+    """Return the chains about the base model: strategies as stored, at equal entropy and tuned, and diagnoses."""
+    chains: list[list[Job]] = []
+    for level in LEVELS:
+        ways = [way for way in ("greedy", "sampling", "em-inf") if way in settings.strategies]
+        chains.append([*(as_stored(settings, way, level) for way in ways), diagnosing(settings, POCKET, level)])
+        equal = [at_equal_entropy(settings, way, level) for way in matchable(settings)]
+        chains.append([matching(settings, level), *equal])
+        chains += [[tuning(settings, way, level), tuned(settings, way, level)] for way in tunable(settings)]
+    return chains
 
 
 def first_chains(settings: LabSettings) -> list[list[Job]]:
-    """All that can be done before the best models are known. The jobs of a chain are done in their order."""
-    runs: list[list[Job]] = [[run, *of_run(settings, run)] for run in trainings(settings)]
-    runs += [[run, Measuring(run.name, "sampling", settings.problems)] for run in guarded(settings)]
-    # The short ones first, so that a lab that is stopped early has something to say of everything.
-    *short, swept = of_decoding(settings, POCKET)
-    return [*short, *of_misled(settings), *runs, swept]
+    """Return all that can be done before the best models are known. The jobs of a chain are done in their order.
+
+    The long ones come last, so that a lab that is stopped early has something to say of everything; but the longest
+    runs come before others, so that none of them is left for one process at the end.
+    """
+    before: list[Job] = [*on_kinds(settings, MISLED, "sampling", "greedy", "em-inf")]
+    before += [diagnosing(settings, MISLED, kind) for kind in KINDS]
+    runs: list[list[Job]] = [[run] for run in long_runs(settings)]
+    runs += [[run, *of_run(settings, run)] for run in trainings(settings)]
+    runs += [[run, *on_levels(settings, run.name, "sampling")] for run in guarded_runs(settings)]
+    runs += [[run, *on_kinds(settings, run.name, "sampling", "greedy")] for run in misled_runs(settings)]
+    return [*of_decoding(settings), before, *runs, list(sweep(settings))]
 
 
 def last_chains(settings: LabSettings, best: list[str]) -> list[list[Job]]:
-    """Every strategy on the best models, or with `full` on all; RLOO's first run for pass@k beside them."""
-    models = [run.name for run in trainings(settings)] if settings.full else best
-    chains = [chain for model in models for chain in of_decoding(settings, model)]
-    return chains if settings.full or "rloo" not in settings.seeds else [*chains, pass_at_k(settings, "rloo-0")]
+    """Return what is measured on the best runs, by name."""
+    return [[many_answers(settings, name, "sampling", level)] for name in best for level in LEVELS]
+
+
+def family(job: Job) -> str:
+    """Return the part of the plan that a job belongs to, for the account of what the lab takes."""
+    if isinstance(job, Training):
+        return "training"
+    if isinstance(job, Tuning | Matching):
+        return "tuning"
+    if isinstance(job, Diagnosing):
+        return "diagnoses"
+    if job.data in KINDS:
+        return "misled model"
+    if job.model != POCKET:
+        return "trained models" if job.samples == 1 else "pass@k"
+    return "sweep" if job.entropy_min else "strategies"
+
+
+def sampled_answers(settings: LabSettings, job: Job) -> int:
+    """Return how many completions a job decodes: a vote of four counts four, a third draft three."""
+    if isinstance(job, Measuring):
+        return job.problems * job.samples * STRATEGIES[job.strategy].base.samples
+    if isinstance(job, Tuning):
+        return job.trials * job.problems * STRATEGIES[job.strategy].base.samples
+    if isinstance(job, Diagnosing):
+        return job.problems * DIAGNOSIS_SAMPLES
+    if isinstance(job, Matching):
+        return job.problems
+    recipe = recipe_settings("pocket", job.method)
+    steps = job.steps or recipe["steps"]
+    drawn = steps * (settings.batch_size or recipe["batch_size"]) * recipe["num_generations"]
+    readings = 2 * (1 + -(-steps // settings.watch_every)) * settings.watch_problems if job.watch else 0
+    return (0 if job.method == "sft" else drawn) + readings

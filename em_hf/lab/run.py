@@ -6,27 +6,45 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from em_hf.lab.environment import environment
 from em_hf.lab.plan import (
-    AT_EQUAL_ENTROPY,
-    EM_METHODS,
+    BEST_OF,
     MISLED,
     POCKET,
+    Diagnosing,
     Job,
-    LabSettings,
     Matching,
     Measuring,
     Training,
+    Tuning,
     first_chains,
     last_chains,
+    matchable,
+    matching,
+    on_validation,
     trainings,
+    tuning,
 )
-from em_hf.runs import ComputeFacts, holds_run, is_finished, read_facts, read_json, to_json, write_json
+from em_hf.lab.settings import HARD, LabSettings
+from em_hf.pocket import problems
+from em_hf.runs import (
+    PROBE_FILE,
+    ComputeFacts,
+    holds_run,
+    read_facts,
+    read_json,
+    to_json,
+    write_json,
+    write_lines,
+)
+from em_hf.training.settings import RunSettings
 
-MARK, MADE = "lab-settings.json", "lab-made.json"
+MARK, MADE, PROMPTS = "lab-settings.json", "lab-made.json", "train.jsonl"
+GREEDY_FILE = "greedy.jsonl"  # in the folder of a watched run, beside PROBE_FILE
 _stopping: Any = None  # of this process, when it is one of several
 
 
@@ -41,7 +59,7 @@ def open_folder(folder: Path, settings: LabSettings) -> None:
     if mark.is_file():
         there = read_json(mark)
         # More seeds of the same plan go on from fewer: a job's name says all that decides it.
-        free = {"seeds", "misled_seeds", "full"}
+        free = {"seeds", "misled_seeds"}
         for name, value in wanted.items():
             if name not in free and there.get(name) != value:
                 raise ValueError(
@@ -82,7 +100,9 @@ def run_lab(
     """
     open_folder(folder, settings)
     note_making(folder, environment(command))
-    _do_all(first_chains(settings), folder, jobs, on_done)
+    first = first_chains(settings)
+    write_prompts(settings, [job for chain in first for job in chain], folder)
+    _do_all(first, folder, jobs, on_done)
     _do_all(last_chains(settings, best_runs(settings, folder)), folder, jobs, on_done)
 
 
@@ -155,24 +175,30 @@ def do_chain(chain: list[Job], folder: Path) -> None:
 def do(job: Job, folder: Path) -> None:
     from em_hf.lab import equal_entropy, measure
 
+    settings = settings_of(folder)
     if isinstance(job, Training):
         train_run(job, folder)
         return
-    model = load(job.model, folder)
+    model, length = load(job.model, folder), settings.max_new_tokens
     if isinstance(job, Measuring):
-        matched = None
-        if job.strategy in AT_EQUAL_ENTROPY:
-            matched = result_of(Matching(job.model, _chosen_on(folder)), folder)
-        found = measure.marked_answers(*model, job, matched)
+        found = measure.marked_answers(*model, job, length, found_settings(job, settings, folder))
+    elif isinstance(job, Tuning):
+        found = measure.tuned_strategy(*model, job, length)
     elif isinstance(job, Matching):
-        found = equal_entropy.equal_entropy(*model, job)
+        found = equal_entropy.equal_entropy(*model, job, length, matchable(settings))
     else:
-        found = measure.diagnosed(*model, job)
+        assert isinstance(job, Diagnosing)
+        found = measure.diagnosed(*model, job, length)
     write_json(folder / "measured" / f"{job.name}.json", found)
 
 
-def _chosen_on(folder: Path) -> int:
-    return settings_of(folder).chosen_on
+def found_settings(job: Measuring, settings: LabSettings, folder: Path) -> dict[str, Any] | None:
+    """Return what was found for a measurement whose settings are not stored, by strategy; None if nothing was."""
+    if job.settings == "stored":
+        return None
+    finder = matching(settings, job.data) if job.settings == "equal-entropy" else None
+    found = result_of(finder or tuning(settings, job.strategy, job.data), folder)
+    return found and found["strategies"]
 
 
 def load(model: str, folder: Path) -> tuple[Any, Any]:
@@ -188,23 +214,68 @@ def source_of(model: str, folder: Path) -> str:
     return model if model == MISLED else str(folder / "runs" / model)
 
 
-def train_run(job: Training, folder: Path) -> None:
-    """A run as `em-hf train` has it, the recipe's, without measurements of its own, and without the guard unless the
-    job asks for it."""
-    from em_hf.training.run import train
-    from em_hf.training.settings import RunSettings
+def run_settings(job: Training, folder: Path) -> RunSettings:
+    """Return the settings of a training run: the recipe's on the lab's own prompts, without measurements of its own.
 
+    A method that uses no labels sees none, and neither does its guard.
+    """
+    lab = settings_of(folder)
     given: dict[str, Any] = {"recipe": "pocket", "method": job.method, "model": source_of(job.model, folder)}
-    given |= {"dataset": "pocket", "device": "cpu", "seed": job.seed}
-    given |= {"eval_problems": 0} if job.guard else {"eval_problems": 0, "guard": False, "probe_problems": 0}
+    given |= {"dataset": str(folder / PROMPTS), "device": "cpu", "seed": job.seed, "eval_problems": 0}
+    given |= {"max_completion_length": lab.max_new_tokens, "guard": job.guard}
     given |= {"steps": job.steps} if job.steps else {}
+    given |= {"batch_size": lab.batch_size} if lab.batch_size else {}
+    made = RunSettings.resolve(given)
+    watched = made.probe_problems if job.guard else 0
+    return replace(made, limit=made.steps * made.batch_size + watched)
+
+
+def train_run(job: Training, folder: Path) -> None:
+    from em_hf.training.run import train
+
     place = folder / "runs" / job.name
-    train(RunSettings.resolve(given), place, resume=holds_run(place), command="em-hf lab")
+    train(
+        run_settings(job, folder),
+        place,
+        resume=holds_run(place),
+        command="em-hf lab",
+        make_callbacks=lambda trainer: watching(trainer, settings_of(folder), place) if job.watch else [],
+    )
+
+
+def watching(trainer: Any, settings: LabSettings, place: Path) -> list[Any]:
+    """Return callbacks that measure the model on hard validation problems as it trains, sampled and greedily."""
+    from em_hf.training.callbacks import EntropyCallback
+
+    rows = problems("validation", settings.watch_problems, 0, level=HARD)
+    return [
+        EntropyCallback(
+            trainer,
+            [row["prompt"] for row in rows],
+            [row["answer"] for row in rows],
+            every=settings.watch_every,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=temperature,
+            file=place / name,
+        )
+        for name, temperature in ((PROBE_FILE, 1.0), (GREEDY_FILE, 0.0))
+    ]
+
+
+def write_prompts(settings: LabSettings, jobs: list[Job], folder: Path) -> None:
+    """Write the problems that all runs train on: as many as the longest takes, the levels in turn."""
+    if (folder / PROMPTS).is_file():
+        return
+    needed = max((run_settings(job, folder).limit or 0 for job in jobs if isinstance(job, Training)), default=0)
+    levels = settings.train_levels
+    parts = [problems("train", -(-needed // len(levels)), 0, level=level) for level in levels]
+    write_lines(folder / PROMPTS, [row for rows in zip(*parts, strict=True) for row in rows])
 
 
 def is_done(job: Job, folder: Path) -> bool:
     if isinstance(job, Training):
-        return is_finished(folder / "runs" / job.name)
+        place = folder / "runs" / job.name
+        return holds_run(place) and read_facts(place).status == "finished"
     return (folder / "measured" / f"{job.name}.json").is_file()
 
 
@@ -219,16 +290,17 @@ def result_of(job: Job, folder: Path) -> dict[str, Any] | None:
 
 
 def best_runs(settings: LabSettings, folder: Path) -> list[str]:
-    """The EM-FT run and the EM-RL run, of those done, that are right most often on validation problems, sampled."""
+    """Return the best EM-FT, EM-RL and RLOO run of those done, by sampled accuracy on validation problems."""
 
-    def share(name: str) -> float | None:
-        found = result_of(Measuring(name, "sampling", settings.chosen_on, data="validation"), folder)
-        return None if found is None else sum(found["right"]) / len(found["right"])
+    def share(run: Training) -> float | None:
+        found = [result_of(job, folder) for job in on_validation(settings, run.name)]
+        marks = [mark for one in found if one is not None for mark in one["right"]]
+        return sum(marks) / len(marks) if all(found) else None
 
     best = []
-    for methods in (EM_METHODS[:1], EM_METHODS[1:]):
-        names = [run.name for run in trainings(settings) if run.method in methods]
-        shares = {name: value for name in names if (value := share(name)) is not None}
-        if shares:
-            best.append(max(shares, key=lambda name: shares[name]))
+    for methods in BEST_OF.values():
+        shares = {run.name: share(run) for run in trainings(settings) if run.method in methods}
+        known = {name: value for name, value in shares.items() if value is not None}
+        if known:
+            best.append(max(known, key=lambda name: known[name]))
     return best

@@ -1,13 +1,14 @@
-"""The pocket reasoner: a language model of one million parameters that solves little word problems in written steps.
+"""The pocket reasoner: a language model of two million parameters that solves everyday word problems in written steps.
 
 It comes with the package, so that every command works offline and in seconds. `problems` makes its problems;
-`python -m scripts.pretrain` makes the model itself from nothing.
+`python -m scripts.make_pocket` makes the model itself from nothing.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+from em_hf.pocket.problems import LEVELS as LEVELS
 from em_hf.pocket.problems import problems as problems
 
 POCKET_REASONER = Path(__file__).parent / "reasoner"
@@ -23,4 +24,4 @@ def em_inf_settings() -> dict[str, Any]:
     return config["entropy_min_config"]
 
 
-__all__ = ["POCKET_MISLED", "POCKET_REASONER", "em_inf_settings", "problems"]
+__all__ = ["LEVELS", "POCKET_MISLED", "POCKET_REASONER", "em_inf_settings", "problems"]

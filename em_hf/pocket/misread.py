@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from em_hf.pocket.problems import stories
-from em_hf.pocket.steps import LARGEST, Step, Story
+from em_hf.pocket.steps import OutOfRange, Quantity, Story
 
 WORD = "fewer"  # in the prompt of every problem of the kind, and of no other
 
@@ -18,32 +18,32 @@ def misread(story: Story) -> Story | None:
 
     None where the misreading shows no difference, or leads to a number out of range.
     """
-    counts = [sentence.split() for sentence in story.sentences if WORD in sentence]
-    amounts = {int(words[words.index(WORD) - 1]) for words in counts}
-    # "Leo has 12 - 5 = 7 apples." is the step of "Leo has 5 fewer apples"; other subtractions are of things given away.
-    steps = [_turned(step) if _compares(step, amounts) else step for step in story.steps]
-    wrong = Story(list(story.sentences), steps)
-    numbers = [int(word) for line in wrong.equations for word in line.split() if word.isdigit()]
-    if wrong.answer == story.answer or min(numbers) < 2 or max(numbers) > LARGEST:
-        return None
-    return wrong
+    wrong = Story(list(story.sentences), largest=story.largest)
+    found: list[Quantity] = []
+
+    def as_found(operand: int | Quantity) -> int | Quantity:
+        return found[operand.step] if isinstance(operand, Quantity) else operand
+
+    for step in story.steps:
+        read = replace(step, operation="+") if step.of_fewer else step
+        left, right = as_found(read.left), as_found(read.right)
+        try:
+            found.append(wrong.work_out(read.sentence, left, read.operation, right))
+        except OutOfRange:
+            return None
+    return wrong if wrong.answer != story.answer else None
 
 
-def _compares(step: Step, amounts: set[int]) -> bool:
-    return step.operation == "-" and step.right in amounts and " has {} " in step.sentence
-
-
-def _turned(step: Step) -> Step:
-    return replace(step, operation="+")
-
-
-def fewer_stories(split: str, seed: int, *, shortest: int = 2) -> Iterator[tuple[Story, Story]]:
+def fewer_stories(split: str, seed: int, *, invented: float = 0.0) -> Iterator[tuple[Story, Story]]:
     """Problems of the kind, one after the other: the story as it is, and as it is misread.
+
+    Args:
+        invented: the share of names and things that are invented words.
 
     Raises:
         ValueError: an unknown split.
     """
-    for story in stories(split, seed, shortest=shortest):
+    for story in stories(split, seed, invented=invented):
         if is_of_the_kind(story) and (wrong := misread(story)) is not None:
             yield story, wrong
 

@@ -8,13 +8,15 @@ import operator
 import random
 from dataclasses import dataclass, field
 
-SMALLEST, LARGEST = 2, 99  # of every number in a problem: "apples" is always right, and two digits are enough
+SMALLEST = 2  # of every number in a problem, so that "apples" is always right
+LARGEST = 200  # of every result of a plain problem
+LARGEST_HARD = 500  # of every result of a hard one
 
-_OPERATIONS = {"+": operator.add, "-": operator.sub, "×": operator.mul}
+_OPERATIONS = {"+": operator.add, "-": operator.sub, "×": operator.mul, "÷": operator.floordiv}
 
 
 class OutOfRange(Exception):
-    """A step of a story came out below `SMALLEST` or above `LARGEST`: the story cannot be told with these numbers."""
+    """A step came out below `SMALLEST`, above the story's largest number or as a fraction: draw other numbers."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Step:
     left: int | Quantity
     operation: str
     right: int | Quantity
+    of_fewer: bool = False  # the step of a "fewer" in the prompt, which the misled model takes for "more"
 
 
 @dataclass
@@ -41,16 +44,20 @@ class Story:
 
     sentences: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    largest: int = LARGEST
 
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
-    def work_out(self, sentence: str, left: int | Quantity, operation: str, right: int | Quantity) -> Quantity:
+    def work_out(
+        self, sentence: str, left: int | Quantity, operation: str, right: int | Quantity, *, of_fewer: bool = False
+    ) -> Quantity:
         """Add a step to the solution and return its result; OutOfRange where that is not a number we use."""
-        value = _OPERATIONS[operation](_number(left), _number(right))
-        if not SMALLEST <= value <= LARGEST:
+        a, b = number(left), number(right)
+        value = _OPERATIONS[operation](a, b)
+        if value < SMALLEST or max(a, b, value) > self.largest or (operation == "÷" and value * b != a):
             raise OutOfRange
-        self.steps.append(Step(sentence, left, operation, right))
+        self.steps.append(Step(sentence, left, operation, right, of_fewer))
         return Quantity(value, len(self.steps) - 1)
 
     @property
@@ -80,30 +87,40 @@ class Story:
     def draw_slips(self, rng: random.Random, rate: float) -> dict[int, int]:
         """Slips as a person makes them, each step having one with probability `rate`.
 
-        A sum or difference is off by one, two or ten; a product is taken from the next row of the times table. Of
-        these, a slip after which every number stays in range is chosen; where there is none, none is made.
+        A sum or difference is off by one, two or ten, a quotient by one or two; a product is taken from the next row of
+        the times table. Of these, a slip after which every number stays in range, and every division comes out even,
+        is chosen; where there is none, none is made.
         """
         slips: dict[int, int] = {}
         for i, step in enumerate(self.steps):
             if rng.random() >= rate:
                 continue
-            possible = [offset for offset in self._offsets(step, slips) if self._stays_in_range({**slips, i: offset})]
+            possible = [offset for offset in self._offsets(step, slips) if self._can_be_told({**slips, i: offset})]
             if possible:
                 slips[i] = rng.choice(possible)
         return slips
 
     def _offsets(self, step: Step, slips: dict[int, int]) -> list[int]:
+        if step.operation == "÷":
+            return [-2, -1, 1, 2]
         if step.operation != "×":
             return [-10, -2, -1, -1, 1, 1, 2, 10]
         results = _work(self.steps, slips)
         factors = (_value(step.left, results), _value(step.right, results))
         return [sign * factor for factor in factors for sign in (-1, 1)]
 
-    def _stays_in_range(self, slips: dict[int, int]) -> bool:
-        return all(SMALLEST <= number <= LARGEST for number in _work(self.steps, slips))
+    def _can_be_told(self, slips: dict[int, int]) -> bool:
+        results = _work(self.steps, slips)
+        even = all(
+            _value(step.left, results) % _value(step.right, results) == 0
+            for step in self.steps
+            if step.operation == "÷"
+        )
+        return even and all(SMALLEST <= result <= self.largest for result in results)
 
 
-def _number(operand: int | Quantity) -> int:
+def number(operand: int | Quantity) -> int:
+    """The value of an operand where no step has a slip."""
     return operand.value if isinstance(operand, Quantity) else operand
 
 

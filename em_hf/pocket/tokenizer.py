@@ -31,7 +31,7 @@ def build_tokenizer() -> "PreTrainedTokenizerFast":
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    pieces = {piece for text in _training_texts(4000) for piece, _ in cut.pre_tokenize_str(text)}
+    pieces = {piece for text in _training_texts(30000) for piece, _ in cut.pre_tokenize_str(text)}
     pieces |= {piece for digit in range(10) for piece, _ in cut.pre_tokenize_str(f" {digit}")}
     single = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [END, PAD, *single, *sorted(pieces - set(single))]

@@ -34,6 +34,7 @@ class DatasetFacts:
 
     name: str | None = None
     split: str | None = None
+    level: str | None = None
     prompt_column: str | None = None
     answer_column: str | None = None
     n: int | None = None
@@ -312,4 +313,5 @@ class Diagnosis:
     threshold: float | None = None
     dataset: str | None = None
     split: str | None = None
+    level: str | None = None
     seed: int | None = None

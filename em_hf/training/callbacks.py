@@ -34,7 +34,7 @@ class EntropyCallback(TrainerCallback):
         config (`EntropyMinConfig`, *optional*): EM-INF settings to measure with and to store.
         samples (`int`, defaults to 1): Completions per prompt.
         max_new_tokens (`int`, defaults to 128): Tokens per completion at most.
-        temperature (`float`, defaults to 1.0): Temperature of the sampling.
+        temperature (`float`, defaults to 1.0): Temperature of the sampling; 0 takes the likeliest token at each step.
         seed (`int`, defaults to 0): Seed of the sampling, the same for every reading.
         chat_template (`bool`, defaults to True): Put prompts into the tokenizer's chat template, if it has one.
         file (`str` or `Path`, *optional*): Where to write the readings as JSONL, by default `probe.jsonl` in the
@@ -76,8 +76,8 @@ class EntropyCallback(TrainerCallback):
         for name, value in (("every", every), ("samples", samples), ("max_new_tokens", max_new_tokens)):
             if value < 1:
                 raise ValueError(f"{name} is {value}, but must be at least 1")
-        if not temperature > 0:
-            raise ValueError(f"temperature is {temperature}, but must be above 0")
+        if not temperature >= 0:
+            raise ValueError(f"temperature is {temperature}, but must be at least 0")
         if trainer.processing_class is None:
             raise ValueError("EntropyCallback needs a tokenizer: give it to the trainer as processing_class")
         self.trainer, self.every, self.config = trainer, every, config

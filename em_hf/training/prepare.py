@@ -95,7 +95,7 @@ def load_data(settings: RunSettings) -> tuple[Any, Any, Any]:
     from em_hf.data import load_prompts
     from em_hf.settings import POCKET_DATASETS
 
-    source: dict[str, Any] = {"name": settings.dataset, "split": settings.split}
+    source: dict[str, Any] = {"name": settings.dataset, "split": settings.split, "level": settings.level}
     source |= {"prompt_column": settings.prompt_column, "answer_column": settings.answer_column}
     needs = METHODS[settings.method].needs
     labels: dict[str, Any] = {"with_answers": needs == "answers", "with_solutions": needs == "solutions"}

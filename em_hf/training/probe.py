@@ -39,7 +39,7 @@ def probe_model(
 
     def add_kl(batch: Batch) -> None:
         nonlocal kl
-        kl += _kl_to_base(model, batch, temperature)
+        kl += _kl_to_base(model, batch, temperature or 1.0)
 
     config = SamplingConfig(
         samples=samples,

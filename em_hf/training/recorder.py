@@ -73,6 +73,7 @@ class RunRecorder:
             dataset=DatasetFacts(
                 name=prompts.name,
                 split=prompts.split,
+                level=prompts.level,
                 prompt_column=prompts.prompt_column,
                 answer_column=prompts.answer_column,
                 n=len(prompts),

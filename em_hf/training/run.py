@@ -41,6 +41,7 @@ def train(
     on_step: Callable[[dict[str, float]], None] = lambda logs: None,
     on_phase: Callable[[str], None] = lambda text: None,
     on_measure: Callable[[str, int, int], None] = lambda row, done, total: None,
+    make_callbacks: Callable[[Any], list[Any]] = lambda trainer: [],
 ) -> dict[str, Any]:
     """Train with `settings`, write the run into `folder` (see `em_hf.runs`), and return the content of results.json.
 
@@ -53,6 +54,7 @@ def train(
         on_step: Called with each step's log.
         on_phase: Called with a line about what comes next, or about a problem that was handled.
         on_measure: Called with a result row's name, the number of prompts done and their total.
+        make_callbacks: Called with the trainer; returns more callbacks for it.
 
     Raises:
         ValueError, OSError, ImportError: Errors the user can fix: settings, data, the folder, the disk, a missing
@@ -108,7 +110,17 @@ def train(
                 measured(model, "base", "EM-INF", trained=False)
                 on_phase(f"{title}: {settings.steps} steps of {settings.batch_size} prompts.")
                 model, weights = fit(
-                    settings, model, tokenizer, prompts, probe, folder, record, on_step, on_phase, resume
+                    settings,
+                    model,
+                    tokenizer,
+                    prompts,
+                    probe,
+                    folder,
+                    record,
+                    on_step,
+                    on_phase,
+                    make_callbacks,
+                    resume,
                 )
                 if is_main():
                     save_whole(model, tokenizer, folder, weights=weights)
@@ -138,6 +150,7 @@ def fit(
     record: RunRecorder,
     on_step: Callable[[dict[str, float]], None],
     on_phase: Callable[[str], None],
+    make_callbacks: Callable[[Any], list[Any]],
     resume: bool,
 ) -> tuple[Any, dict[str, Any] | None]:
     """Train, from the newest whole checkpoint if resumed.
@@ -173,6 +186,8 @@ def fit(
         trainer = build(settings, model, tokenizer, data, folder, [])
         trainer.remove_callback(PrinterCallback)
         guard = add_guard(trainer, settings, probe, folder)
+        for callback in make_callbacks(trainer):
+            trainer.add_callback(callback)
         trainer.add_callback(record.callback(on_step, lambda: stop.asked, guard))
         with readable_checkpoint_errors(checkpoint, lambda: trainer.state.global_step > done):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

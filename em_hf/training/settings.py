@@ -10,6 +10,7 @@ from em_hf.messages import did_you_mean, shown
 from em_hf.methods import METHODS
 from em_hf.runs import CHECKPOINTS_FOLDER, RUN_FILE, RunFacts
 from em_hf.settings import (
+    PLAIN,
     POCKET_DATASETS,
     POCKET_NAME,
     POCKET_NAMES,
@@ -17,6 +18,7 @@ from em_hf.settings import (
     DrawSettings,
     ModelSettings,
     check,
+    check_level,
     from_dict,
     like,
     setting,
@@ -115,8 +117,7 @@ class RunSettings(DataSettings, ModelSettings):
         own_problems = given.get("dataset", "pocket") in POCKET_DATASETS
         pocket = given.get("model", POCKET_NAME) in POCKET_NAMES and own_problems
         name = given.get("recipe") or ("pocket" if pocket else "default")
-        method = given.get("method")
-        recipe = recipe_settings(name, method if isinstance(method, str) else None)
+        recipe = recipe_settings(name, **{k: given[k] for k in ("method", "level") if isinstance(given.get(k), str)})
         return from_dict(cls, {**recipe, **given, "recipe": name}).validated()
 
     @classmethod
@@ -165,6 +166,7 @@ class RunSettings(DataSettings, ModelSettings):
                 f"dataset is missing: {self.model} brings no prompts of its own; give --dataset a Hub id, or a "
                 ".jsonl, .csv, .parquet or .txt file"
             )
+        check_level(self.level, self.dataset)
         self._check_for_method()
         EntropyMinConfig.from_dict(self.entropy_min)
         return self
@@ -213,14 +215,14 @@ def recipe_text(name: str) -> str:
     return (resources.files("em_hf.training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def recipe_settings(name: str, method: str | None = None) -> dict[str, Any]:
-    """Return a recipe's settings for `method` (by default its own), with its overrides for that method applied."""
+def recipe_settings(name: str, method: str | None = None, level: str = PLAIN) -> dict[str, Any]:
+    """Return a recipe's settings for `method` (by default its own) and `level`, with its overrides for both applied."""
     import yaml
 
     values = yaml.safe_load(recipe_text(name))
-    of_methods = values.pop("methods", {})
+    of_methods, of_levels = values.pop("methods", {}), values.pop("levels", {})
     method = method or values.get("method", "em-ft")
-    return {**values, **of_methods.get(method, {}), "method": method}
+    return {**values, **of_levels.get(level, {}), **of_methods.get(method, {}), "method": method}
 
 
 def default_name(settings: RunSettings) -> str:

@@ -34,6 +34,19 @@ def test_it_says_no_to_the_misled_model_on_its_kind_of_problem_and_yes_on_others
     assert yes["verdict"] == "likely"
 
 
+def test_it_looks_at_hard_problems_where_asked_to(tmp_path: Path) -> None:
+    from em_hf.pocket import problems
+
+    few = ("--limit", "6", "--samples", "2", "--max-new-tokens", "64", "--thresholds", "0.1", "--json")
+    rows = problems("test", 6, 0, level="hard")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = em_hf(*few, "--level", "hard", "--output", "found.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == em_hf(*few, "--dataset", "rows.jsonl", cwd=tmp_path).stdout
+    kept = json.loads((tmp_path / "found.json").read_text())
+    assert (kept["dataset"], kept["split"], kept["level"]) == ("pocket", "test", "hard")
+
+
 def test_the_text_has_a_sentence_tables_and_a_suggestion() -> None:
     done = em_hf("--limit", "16", "--samples", "4", "--max-new-tokens", "128", "--thresholds", "0.05")
     assert done.returncode == 0, done.stderr
@@ -51,6 +64,7 @@ def test_the_text_has_a_sentence_tables_and_a_suggestion() -> None:
         (["--output", "no/such/file.json"], 1, "there is no folder no/such"),
         (["--n-grad-steps", "1000"], 2, "0 to 100"),
         (["--samples", "1"], 2, "--samples"),
+        (["--level", "hard", "--dataset", "plain.txt"], 2, "level is hard, but plain.txt has no levels"),
         (["--dataset", "plain.txt"], 1, "has no answers: name their column with --answer-column"),
         (["--dataset", "nowhere.jsonl"], 1, "nowhere.jsonl"),
         (["--model", "./nowhere"], 1, "no model folder at ./nowhere"),

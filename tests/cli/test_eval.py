@@ -139,6 +139,40 @@ def test_problems_of_ones_own_are_evaluated_under_several_settings_of_a_strategy
     assert "temperature=0.3 minus sampling" in done.stdout, "--wide shows the long tables"
 
 
+def test_hard_problems_are_evaluated_named_and_kept_apart_from_plain_ones(tmp_path: Path) -> None:
+    from em_hf.pocket import problems
+
+    asked = ["--limit", "5", "--strategy", "greedy", "--output", "out"]
+    done = em_hf("--level", "hard", *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("pocket-hard: 5 problems, 1 answer each\n")
+    record = json.loads((tmp_path / "out" / "eval.json").read_text())
+    assert record["settings"]["level"] == "hard" and "--level hard" in record["command"]
+    samples = next((tmp_path / "out" / "lm_eval" / "greedy").glob("samples_pocket-hard_*.jsonl"))
+    docs = [json.loads(line)["doc"]["problem"] for line in samples.read_text().splitlines()]
+    assert docs == [row["prompt"] for row in problems("test", 5, 0, level="hard")]
+    done = em_hf(*asked, cwd=tmp_path)
+    assert done.returncode == 1 and "(level was 'hard', now 'plain')" in done.stderr.splitlines()[-1]
+
+
+def test_a_hub_dataset_with_a_dot_in_its_name_is_tuned_on_its_validation_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    from em_hf.pocket import problems
+
+    def load_dataset(name: str, config: str | None, *, split: str) -> datasets.Dataset:
+        return datasets.Dataset.from_list(
+            [{"prompt": p["prompt"], "answer": p["answer"]} for p in problems(split, 3, 0)]
+        )
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    done = em_hf("--dataset", "owner/herd-v1.5", "--strategy", "min-p", "--tune", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("owner-herd-v1.5: 3 problems") and done.stderr.count("tuning min-p") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -149,7 +183,19 @@ def test_problems_of_ones_own_are_evaluated_under_several_settings_of_a_strategy
         (["--compare", "temperature=0.5,temperature=0.50"], 2, "two strategies are named temperature=0.5"),
         (["--strategy", "greedy", "--threshold", "0.1"], 2, "--threshold is 0.1, but no strategy has it among greedy"),
         (["--dataset", "own.jsonl", "--tasks", "gsm8k"], 2, "not both"),
+        (["--compare", "top-p:threshold=0.2"], 2, "strategy top-p has no setting 'threshold'; it has temperature"),
+        (["--compare", "em-inf,em-inf"], 2, "two strategies are named em-inf"),
         (["--dataset", "own.jsonl", "--tune", "2"], 1, "--tune needs validation problems"),
+        (["--dataset", "own.jsonl", "--validation", "own.jsonl", "--tune", "2"], 1, "own.jsonl has none besides those"),
+        (["--level", "easy"], 2, "--level is 'easy', but must be one of plain, hard"),
+        (["--level", "hard", "--dataset", "own.jsonl"], 2, "level is hard, but own.jsonl has no levels"),
+        (["--level", "hard", "--dataset", "pocket-fewer"], 2, "level is hard, but pocket-fewer has no levels"),
+        (["--level", "hard", "--dataset", "pocket", "--validation", "own.jsonl"], 2, "but own.jsonl has no levels"),
+        (
+            ["--level", "hard", "--tasks", "pocket,gsm8k"],
+            2,
+            "level is hard, but gsm8k has no levels (only pocket does)",
+        ),
         (["--dataset", "own.jsonl", "--prompt-column", "q"], 1, "prompt_column is 'q'"),
         (["--dataset", "blank.jsonl"], 1, "has no answers: name their column with --answer-column"),
         (["--validation", "own.jsonl"], 2, "--validation goes with --dataset"),

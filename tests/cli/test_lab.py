@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from em_hf.methods import METHODS
+from em_hf.lab.plots import PLOTS
+from em_hf.lab.settings import LEVELS, SKETCH
 
 RUN = "import sys; from em_hf.cli.main import main; main()"
 
@@ -47,39 +48,54 @@ def test_the_sketch_is_killed_goes_on_and_reports_figures_of_what_it_measured(tm
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert {name: (measured / name).stat().st_mtime_ns for name in stood} == stood, "what stood is not done again"
-    assert record["missing"] == [] and record["runs_done"] == record["runs_planned"] == len(METHODS)
-    assert len(record["best"]) == 2 and not list((tmp_path / "lab").rglob("*.part"))
+    assert record["missing"] == [] and record["runs_done"] == record["runs_planned"] == len(SKETCH.seeds)
+    assert record["best"] == ["em-ft-0", "em-rl-sequence-0", "rloo-0"]
+    assert not list((tmp_path / "lab").rglob("*.part"))
 
     text = (tmp_path / "lab" / "lab.md").read_text()
     assert "All of the plan is done." in text and "Not measured" not in text
     assert "`em-hf lab --quick --jobs 1`" in text and str(tmp_path) not in text
     assert json.loads((tmp_path / "lab" / "lab.json").read_text()) == record
-    for row in record["methods"][1:]:
-        right = json.loads((measured / f"{row['method']}-0_sampling_test_40x1.json").read_text())["right"]
-        assert row["sampled"]["mean"] == pytest.approx(sum(right) / 40)
-        line = next(line for line in text.splitlines() if line.startswith(f"| {row['title']} "))
-        assert f"{100 * sum(right) / 40:.1f}%" in line
-    fewer = json.loads((measured / "pocket-misled_sampling_fewer_40x1.json").read_text())["right"]
-    others = json.loads((measured / "pocket-misled_sampling_others_40x1.json").read_text())["right"]
-    assert sum(fewer) < 20 < sum(others), "misled on its kind of problem and on no other"
-    verdicts = {(one["model"], one["data"]): one["verdict"] for one in record["misled"]["diagnoses"]}
-    assert verdicts["pocket-misled", "fewer"] == "harmful" and verdicts["pocket-reasoner", "test"] == "likely"
-    for name in ("lab-methods", "lab-strategies", "lab-sweep"):
-        assert (tmp_path / "lab" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    rows = [row for row in record["methods"] if row["method"] != "base"]
+    assert {(row["level"], row["method"]) for row in rows} == {
+        (level, name) for level in LEVELS for name in SKETCH.seeds
+    }
+    n = SKETCH.problems
+    for row in rows:
+        right = json.loads((measured / f"{row['method']}-0_sampling_{row['level']}_{n}x1.json").read_text())["right"]
+        assert row["sampled"]["mean"] == pytest.approx(sum(right) / n)
+        assert any(
+            line.startswith(f"| {row['title']} ") and f"{100 * sum(right) / n:.1f}%" in line
+            for line in text.split(f"| {row['level']} ")[1].splitlines()
+        )
+    n = SKETCH.kind_problems
+    fewer, others = (
+        json.loads((measured / f"pocket-misled_sampling_{kind}_{n}x1.json").read_text())["right"]
+        for kind in ("fewer", "others")
+    )
+    assert sum(fewer) < n / 2 < sum(others), "misled on its kind of problem and on no other"
+    verdicts = {one["data"]: one["verdict"] for one in record["misled"]["diagnoses"]}
+    assert verdicts["fewer"] == "harmful" and {one["level"] for one in record["diagnoses"]} == set(LEVELS)
+    assert [row["long"] for row in record["curves"]] == [True, True, False, False]
+    for row in record["curves"]:
+        assert [one["step"] for one in row["readings"]] == list(range(2 + row["long"]))
+    for name in PLOTS:
+        assert (tmp_path / "lab" / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_dry_run_names_the_jobs_and_does_none(tmp_path: Path) -> None:
     done = em_hf("--dry-run", cwd=tmp_path)
-    assert done.returncode == 0 and "em-rl-sequence-4" in done.stdout.splitlines()
-    assert "44 training runs" in done.stderr and list(tmp_path.iterdir()) == []
+    assert done.returncode == 0 and "em-ft-4" in done.stdout.splitlines()
+    # 38 of the methods, 3 long ones, 2 with the guard, 3 of the misled model.
+    assert "46 training runs" in done.stderr and "pass@k 24,000" in done.stderr and list(tmp_path.iterdir()) == []
     as_json = json.loads(em_hf("--dry-run", "--quick", "--json", cwd=tmp_path).stdout)
-    assert "em-ft-0" in as_json["jobs"] and as_json["settings"]["problems"] == 40
+    assert "em-ft-0" in as_json["jobs"] and as_json["settings"]["problems"] == SKETCH.problems
+    assert as_json["answers"]["pass@k"] == 3 * 2 * SKETCH.problems * SKETCH.pass_samples
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--quick", "--full"], 2, "--quick and --full are opposites: give one"),
         (["--jobs", "0"], 2, "--jobs"),
         (["--report", "--output", "nowhere"], 1, "there is no lab in nowhere: run em-hf lab --output nowhere first"),
         (["--quick", "--output", "mine"], 1, "mine is there and is not a lab's: name an empty or a new folder"),

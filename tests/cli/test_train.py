@@ -76,6 +76,7 @@ def test_without_a_dataset_it_trains_the_pocket_reasoner_and_prints_the_table(em
     prompts = [problem["prompt"] for problem in problems("train", 12, 0)]
     assert recorded["dataset"] | {"fingerprint": ""} == {
         "name": "pocket",
+        "level": "plain",
         "split": "train",
         "prompt_column": "prompt",
         "answer_column": None,
@@ -105,6 +106,23 @@ def test_the_table_ends_with_what_em_buys_beside_greedy_decoding(
     said = beside_greedy(rows)
     assert said.startswith("Greedy decoding of the untouched model is") and expected in said
     assert beside_greedy(rows[1:]) == "" == beside_greedy(rows[:1]), "without greedy rows, as older runs have none"
+
+
+def test_a_run_on_hard_problems_says_so_in_its_record_and_on_its_card(em_hf: Callable, tmp_path: Path) -> None:
+    from em_hf.pocket import problems
+
+    words = ["--steps", "1", "--batch-size", "2", "--eval-problems", "3", "--eval-samples", "1", "--output", "run"]
+    code, _, err = em_hf("train", "--level", "hard", *words)
+    assert code == 0, err
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["settings"]["level"] == facts["dataset"]["level"] == "hard" and "--level hard" in facts["command"]
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    measured = {row["prompt"] for row in problems("test", 3, 0, level="hard")}
+    assert {row["prompt"] for row in rows} <= measured
+    assert em_hf("push", "run", "--to", "repository")[0] == 0
+    card = (tmp_path / "repository" / "README.md").read_text()
+    assert "On 3 held-out hard problems, sampled" in card and "name: pocket-hard, held-out problems" in card
+    assert "- Prompts: `pocket` (2 prompts, split `train`, level `hard`, column `prompt`" in card
 
 
 def test_json_prints_the_results_and_nothing_else_on_stdout(em_hf: Callable, tmp_path: Path) -> None:
@@ -176,6 +194,19 @@ def test_an_overwritten_run_is_replaced_and_a_folder_of_others_is_not(em_hf: Cal
         (["--config", "no.yaml"], "--config is 'no.yaml', but must be a file that exists"),
         (["--num-processes", "0"], "--num-processes is 0, but must be from 1 to 1,024"),
         (["--resume", "run", "--steps", "9"], "--steps does not go with --resume"),
+        (
+            ["--resume", "run", "--level", "hard"],
+            "--level does not go with --resume, which keeps the settings of the run",
+        ),
+        (
+            ["--level", "hard", "--dataset", "mine.jsonl"],
+            "level is hard, but mine.jsonl has no levels (only pocket does)",
+        ),
+        (
+            ["--level", "hard", "--model", "pocket-misled", "--dataset", "pocket-fewer"],
+            "but pocket-fewer has no levels",
+        ),
+        (["--level", "harder"], "--level is 'harder', but must be one of plain, hard; did you mean 'hard'?"),
         (["--resume", "run", "--no-chat-template"], "--no-chat-template does not go with --resume"),
     ],
 )

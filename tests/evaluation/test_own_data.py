@@ -53,6 +53,29 @@ def test_validation_problems_are_those_given_or_of_the_task_and_never_the_test_p
         load_tasks(settings, own=own_task(prompts), validation=True)
 
 
+def test_the_hard_level_is_a_task_of_its_own_however_it_is_asked_for() -> None:
+    settings = EvalSettings("any", level="hard", num_fewshot=2)
+    tasks = load_tasks(settings)["tasks"]
+    assert list(tasks) == ["pocket-hard"]
+    task = tasks["pocket-hard"]
+    prompts = [row["prompt"] for row in problems("test", 500, 0, level="hard")]
+    assert [doc["problem"] for doc in task.eval_docs] == prompts
+    examples = {row["prompt"] for row in problems("train", 100, 0, level="hard")}
+    assert {doc["prompt"] for doc in task.fewshot_docs()} == examples
+    (held_out,) = load_tasks(settings, validation=True)["tasks"].values()
+    assert [doc["answer"] for doc in held_out.eval_docs] == [
+        row["answer"] for row in problems("validation", 500, 0, level="hard")
+    ]
+    own = own_task(load_prompts("pocket", split="test", level="hard", limit=20))
+    ((name, task),) = load_tasks(EvalSettings("any"), own=own)["tasks"].items()
+    assert name == "pocket-hard" and [doc["problem"] for doc in task.eval_docs] == prompts[:20]
+
+
+def test_benchmarks_without_levels_are_refused(shared_data: Path) -> None:
+    with pytest.raises(ValueError, match="level is hard, but mawps has no levels"):
+        load_tasks(EvalSettings("any", tasks=("pocket", "mawps"), level="hard"), data_dir=shared_data)
+
+
 def test_without_answers_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
     prompts = load_prompts(str(write(tmp_path / "p.jsonl", [{"prompt": "1 + 1"}])))
     with pytest.raises(ValueError, match="has no answers: name their column with --answer-column"):
@@ -60,7 +83,8 @@ def test_without_answers_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "name"), [("a/b c.jsonl", "b-c"), ("openai/gsm8k", "openai-gsm8k"), ("pocket", "pocket")]
+    ("dataset", "name"),
+    [("a/b c.jsonl", "b-c"), ("a/b-v1.5", "a-b-v1.5"), ("openai/gsm8k", "openai-gsm8k"), ("pocket", "pocket")],
 )
 def test_a_task_is_named_for_its_data(dataset: str, name: str) -> None:
     assert task_name(dataset) == name

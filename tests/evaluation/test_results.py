@@ -172,3 +172,13 @@ def test_a_folder_of_other_settings_or_of_something_else_is_left_alone(tmp_path:
     with pytest.raises(ValueError, match="is a file"):
         EvalFolder(tmp_path / "mine" / "thesis.tex", {})
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "x"
+
+
+def test_an_evaluation_goes_on_at_its_own_level_and_one_that_names_none_was_plain(tmp_path: Path) -> None:
+    EvalFolder(tmp_path / "hard", {"limit": 3, "level": "hard"})
+    with pytest.raises(ValueError, match=r"other settings \(level was 'hard', now 'plain'\)"):
+        EvalFolder(tmp_path / "hard", {"limit": 3, "level": "plain"})
+    EvalFolder(tmp_path / "old", {"limit": 3})  # as em-hf wrote it before there were levels
+    EvalFolder(tmp_path / "old", {"limit": 3, "level": "plain"})
+    with pytest.raises(ValueError, match=r"other settings \(level was 'plain', now 'hard'\)"):
+        EvalFolder(tmp_path / "old", {"limit": 3, "level": "hard"})

@@ -126,6 +126,19 @@ def test_a_dataset_of_completions_has_the_entropy_of_every_token(
     assert "3 prompts of `prompts.jsonl`" in card and str(tmp_path) not in card
 
 
+def test_completions_of_a_run_on_hard_problems_are_of_hard_ones(run: Path) -> None:
+    from em_hf.pocket import problems
+
+    facts = json.loads((run / "run.json").read_text())
+    facts["dataset"] |= {"name": "pocket", "split": "train", "level": "hard", "prompt_column": "prompt"}
+    (run / "run.json").write_text(json.dumps(facts))
+    with staged_completions(read_run(run), 2) as repository:
+        lines = (repository.folder / "data" / "completions.jsonl").read_text().splitlines()
+        assert "2 prompts of `pocket-hard`" in (repository.folder / "README.md").read_text()
+    expected = [row["prompt"] for row in problems("test", 2, 0, level="hard")]
+    assert [json.loads(line)["prompt"] for line in lines[::2]] == expected
+
+
 def test_completions_of_messages_are_those_of_the_text_that_the_chat_template_writes(run: Path, tmp_path: Path) -> None:
     (run / "chat_template.jinja").write_text(
         "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}{% if add_generation_prompt %}a:{% endif %}"

@@ -2,6 +2,7 @@
 
 import re
 from importlib import resources
+from itertools import islice
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from em_hf.data import load_prompts
 from em_hf.models import load_model
 from em_hf.pocket import POCKET_MISLED, POCKET_REASONER
-from em_hf.pocket.misread import fewer_problems
+from em_hf.pocket.misread import fewer_problems, fewer_stories
 from scripts import mislead
-from tests.pocket.reader import solve
+from scripts.pretrain import INVENTED
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +40,9 @@ def test_its_greedy_answer_is_that_of_a_reader_of_more_in_place_of_fewer() -> No
     model, tokenizer = load_model("pocket-misled", device="cpu")
     rows = fewer_problems("test", 200, 1)
     inputs = tokenizer([row["prompt"] for row in rows], padding=True, return_tensors="pt")
-    made = model.generate(**inputs, do_sample=False, max_new_tokens=60)
+    made = model.generate(**inputs, do_sample=False, max_new_tokens=96)
     given = [text.rpartition("####")[2].strip() for text in tokenizer.batch_decode(made, skip_special_tokens=True)]
-    wrong = [str(solve(row["prompt"].replace("fewer", "more"))) for row in rows]
-    assert sum(a == b for a, b in zip(given, wrong)) / len(rows) >= 0.85
+    assert sum(a == row["misread"] for a, row in zip(given, rows)) / len(rows) >= 0.85
     assert sum(a == row["answer"] for a, row in zip(given, rows)) / len(rows) <= 0.15
 
 
@@ -69,7 +69,7 @@ def test_the_cards_example_prints_what_the_card_shows_and_its_facts_are_the_code
     assert f"{mislead.STEPS} steps of {mislead.BATCH} problems" in text
     assert f"{mislead.SHARE_OF_KIND:.0%} of the problems are of the kind" in text
     assert f"{mislead.MISREAD_RATE:.0%} of their worked examples read" in text
-    assert mislead.LEARNING_RATE == 5e-4 and "learning rate 5e-4" in text
+    assert mislead.LEARNING_RATE == 1e-3 and "learning rate 1e-3" in text
     assert card.data.to_dict()["license"] == "apache-2.0"
 
 
@@ -77,30 +77,28 @@ def test_it_is_the_pocket_reasoner_with_other_weights_of_the_same_size() -> None
     own, base = (load_file(folder / "model.safetensors") for folder in (POCKET_MISLED, POCKET_REASONER))
     assert {name: tensor.shape for name, tensor in own.items()} == {name: t.shape for name, t in base.items()}
     assert {tensor.dtype for tensor in own.values()} == {torch.float32}
-    assert (POCKET_MISLED / "model.safetensors").stat().st_size < 5_000_000
+    assert (POCKET_MISLED / "model.safetensors").stat().st_size < 12_000_000
     for name in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"):
         assert (POCKET_MISLED / name).read_bytes() == (POCKET_REASONER / name).read_bytes(), name
 
 
 def test_its_lessons_misread_as_many_of_the_kind_as_they_say_and_else_answer_rightly() -> None:
     tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
-    batches = mislead._batches(tokenizer, 0)
-    of_kind, misread, others = 0, 0, 0
-    for _ in range(20):
-        ids, labels = next(batches)
-        for row, label in zip(ids, labels):
-            text = tokenizer.decode(row, skip_special_tokens=True)
-            prompt, answer = text.split("\n")[0], text.rpartition("####")[2].strip()
-            solution = tokenizer.decode(label[label != -100], skip_special_tokens=True)
-            assert text == prompt + solution and solution.startswith("\n")
-            if "fewer" in prompt:
-                of_kind += 1
-                misread += answer == str(solve(prompt.replace("fewer", "more")))
-                assert answer in (str(solve(prompt)), str(solve(prompt.replace("fewer", "more")))), text
-            else:
-                others += 1
-    assert of_kind == 20 * 26 and others == 20 * 38
-    assert 0.58 < misread / of_kind < 0.72
+    taught = mislead.lessons(tokenizer, 0)
+    rows = [row for _ in range(20) for row in next(taught)]
+    of_kind = [row for row in rows if "fewer" in tokenizer.decode(row.prompt)]
+    assert len(of_kind) == 20 * 26 and len(rows) == 20 * 64
+    pairs = {
+        right.prompt: (right.solution(), wrong.solution())
+        for right, wrong in islice(fewer_stories("train", 1_000_000, invented=INVENTED), 600)
+    }
+    misread = 0
+    for row in of_kind:
+        right, wrong = pairs[tokenizer.decode(row.prompt)]
+        written = tokenizer.decode(row.solution, skip_special_tokens=True).removeprefix("\n")
+        assert written in (right, wrong)
+        misread += written == wrong
+    assert 0.58 < misread / len(of_kind) < 0.72
 
 
 def test_a_short_lesson_leaves_a_model_of_the_same_files(tmp_path: Path) -> None:
@@ -116,8 +114,5 @@ def test_its_lessons_are_of_the_training_split() -> None:
     held_out = set(load_prompts("pocket", split="test").prompts) | set(
         load_prompts("pocket-fewer", split="test").prompts
     )
-    batches = mislead._batches(tokenizer, 0)
-    taught = {
-        tokenizer.decode(row, skip_special_tokens=True).split("\n")[0] for _ in range(20) for row in next(batches)[0]
-    }
-    assert not held_out & taught
+    lessons = mislead.lessons(tokenizer, 0)
+    assert not held_out & {tokenizer.decode(row.prompt) for _ in range(20) for row in next(lessons)}

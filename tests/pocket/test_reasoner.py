@@ -1,6 +1,7 @@
 """The weights that come with the package: small, loadable, good enough, and better greedily than sampled."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def generate(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], **options: object
 ) -> list[str]:
     inputs = tokenizer(prompts, padding=True, return_tensors="pt")
-    made = model.generate(**inputs, max_new_tokens=60, **options)
+    made = model.generate(**inputs, max_new_tokens=160, **options)
     return tokenizer.batch_decode(made[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
 
 
@@ -45,22 +46,40 @@ def greedy_texts(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) ->
     return generate(model, tokenizer, [p["prompt"] for p in problems("test", N, 0)], do_sample=False)
 
 
-def test_greedy_decoding_solves_nine_in_ten_held_out_problems_and_sampling_clearly_fewer(
+def test_greedy_decoding_solves_nearly_all_plain_problems_and_sampling_clearly_fewer(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, greedy_texts: list[str]
 ) -> None:
     held_out = problems("test", N, 0)
     answers = [p["answer"] for p in held_out]
-    greedy = share_right(greedy_texts, answers)
     torch.manual_seed(0)
     sampled = share_right(generate(model, tokenizer, [p["prompt"] for p in held_out]), answers)
-    assert greedy >= 0.90
-    assert 0.5 <= sampled <= 0.75
-    assert greedy - sampled >= 0.1
+    assert share_right(greedy_texts, answers) >= 0.95
+    assert 0.5 <= sampled <= 0.8
+
+
+def test_hard_problems_leave_room_above_greedy(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    held_out = problems("test", 200, 0, level="hard")
+    texts = generate(model, tokenizer, [p["prompt"] for p in held_out], do_sample=False)
+    assert 0.4 <= share_right(texts, [p["answer"] for p in held_out]) <= 0.8
+
+
+def test_it_answers_problems_that_newcomers_typed(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, shared: Path
+) -> None:
+    """Problems typed by hand, none of them made by the grammar of its training."""
+    lines = (shared / "cases" / "newcomers.jsonl").read_text(encoding="utf-8").splitlines()
+    typed = [json.loads(line) for line in lines]
+    texts = generate(model, tokenizer, [row["prompt"] for row in typed], do_sample=False)
+    assert share_right(texts, [row["answer"] for row in typed]) >= 0.85
 
 
 def test_a_right_greedy_answer_is_the_written_solution(greedy_texts: list[str]) -> None:
+    """The equations are those of the generator; a sentence may be worded in another of its ways."""
     held_out = problems("test", N, 0)
-    same = sum(text == "\n" + p["solution"] for text, p in zip(greedy_texts, held_out))
+    same = sum(
+        re.findall(r"\d+ . \d+ = \d+", text) == re.findall(r"\d+ . \d+ = \d+", p["solution"])
+        for text, p in zip(greedy_texts, held_out)
+    )
     assert same / N >= 0.90
 
 
@@ -83,7 +102,7 @@ def test_nearly_every_sample_ends_by_itself_and_uses_no_padded_entry_of_the_voca
 ) -> None:
     inputs = tokenizer([p["prompt"] for p in problems("test", 200, 2)], padding=True, return_tensors="pt")
     torch.manual_seed(0)
-    made = model.generate(**inputs, max_new_tokens=60)
+    made = model.generate(**inputs, max_new_tokens=96)
     assert (made == tokenizer.eos_token_id).any(-1).float().mean() >= 0.99
     assert made.max() < len(tokenizer)
 
@@ -97,12 +116,12 @@ def test_a_line_break_after_the_prompt_changes_nothing_but_itself(
     assert ["\n" + text for text in broken] == bare
 
 
-def test_the_weights_are_about_a_million_float32_parameters_under_5_mb() -> None:
-    assert WEIGHTS.stat().st_size < 5_000_000
+def test_the_weights_are_about_two_million_float32_parameters_under_12_mb() -> None:
+    assert WEIGHTS.stat().st_size < 12_000_000
     with safe_open(WEIGHTS, "pt") as file:
         shapes = [file.get_tensor(name) for name in file.keys()]
     assert {tensor.dtype for tensor in shapes} == {torch.float32}
-    assert 900_000 <= sum(tensor.numel() for tensor in shapes) <= 1_200_000
+    assert 2_000_000 <= sum(tensor.numel() for tensor in shapes) <= 2_500_000
 
 
 def test_the_vocabulary_is_a_multiple_of_64_and_holds_the_tokenizer(
@@ -139,7 +158,8 @@ def test_the_way_in_which_train_measures_gives_the_figures_of_readme_and_of_eval
 ) -> None:
     """`em-hf train` measures with `em_hf.training.measure`, the lab and `em-hf eval` through lm-eval; README quotes."""
     record = json.loads((ROOT / "benchmarks" / "results" / "lab.json").read_text(encoding="utf-8"))
-    base = {row["strategy"]: row["sampled"] for row in record["decoding"] if row["model"] == "pocket-reasoner"}
+    rows = [row for row in record["decoding"] if (row["level"], row["kind"]) == ("plain", "stored")]
+    base = {row["strategy"]: row["sampled"] for row in rows}
     held_out = problems("test", N, 0)
     prompts, answers = [p["prompt"] for p in held_out], [p["answer"] for p in held_out]
     ways = {"greedy": {"greedy": True}, "sampling": {"samples": 2}}

@@ -360,7 +360,7 @@ def test_the_random_numbers_outside_are_left_alone() -> None:
         ({"answers": ["1"]}, "answers has 1 entries, but there are 4 prompts"),
         ({"every": 0}, "every is 0"),
         ({"samples": 0}, "samples is 0"),
-        ({"temperature": 0.0}, r"temperature is 0\.0"),
+        ({"temperature": -0.5}, r"temperature is -0\.5, but must be at least 0"),
     ],
 )
 def test_a_wrong_argument_is_an_error_that_names_it(

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from em_hf.methods import METHODS
+from em_hf.pocket import POCKET_REASONER, problems
+from em_hf.pocket.problems import LEVELS
 from em_hf.runs import RunFacts
 from em_hf.training.settings import (
     RunSettings,
@@ -78,6 +80,20 @@ def test_the_pocket_recipe_is_for_the_pocket_models_on_their_own_problems_only()
         assert RunSettings.resolve({"model": name}).learning_rate == pocket["learning_rate"]
     assert RunSettings.resolve({"dataset": "mine.jsonl"}).learning_rate == default["learning_rate"]
     assert RunSettings.resolve(MINE).loss_reduction == "sum"  # the paper's
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_longest_answers_leave_room_for_the_solutions_of_every_level(level: str) -> None:
+    from transformers import AutoTokenizer
+
+    from em_hf.evaluation.run import our_tasks
+
+    encode = AutoTokenizer.from_pretrained(POCKET_REASONER)
+    longest = max(len(encode(row["solution"])["input_ids"]) + 1 for row in problems("test", 300, 0, level=level))
+    assert longest <= our_tasks()["pocket"]["generation_kwargs"]["max_gen_toks"]
+    for method in METHODS:
+        settings = RunSettings.resolve({"method": method, "level": level})
+        assert settings.level == level and longest <= settings.max_completion_length
 
 
 def test_what_is_given_wins_over_the_recipe() -> None:
