@@ -46,6 +46,20 @@ def gguf_file() -> Path:
     return next(Path(spec.origin).parent.rglob("*.gguf"))
 
 
+def with_first_layers(smollm2: Path, folder: Path, count: int = 3) -> Path:
+    """Save SmolLM2 without its layers after the first `count` to `folder`, and return that.
+
+    It has the tokens, chat template, embeddings and shapes of the whole model at a tenth of its time, and says nothing
+    sensible: for tests of the path through a real model whose words do not matter.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(smollm2, num_hidden_layers=count)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(smollm2).save_pretrained(folder)
+    return folder
+
+
 def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM

@@ -1,10 +1,8 @@
 """Training with LoRA on a real language model and real prompts: three steps, from the data file to the adapter."""
 
-import copy
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +14,7 @@ from em_hf.training.measure import measure
 from em_hf.training.prepare import load_data
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
+from tests.smollm2 import with_first_layers
 
 TOKENS = 16
 
@@ -73,14 +72,15 @@ def test_three_steps_of_lora_lower_the_entropy_and_the_adapter_saves_loads_and_d
 
 
 @pytest.fixture(scope="module")
-def loaded(smollm2: Path) -> tuple[Any, Any]:
-    return load_model(str(smollm2), device="cpu")
+def short(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2 with its first layers only: what these tests show does not depend on its words."""
+    return with_first_layers(smollm2, tmp_path_factory.mktemp("short"))
 
 
 # One method per trainer and kind of reward: the others differ in the reward alone (tests/training/test_rewards.py).
 @pytest.mark.parametrize("method", ["em-ft", "em-rl-token", "grpo", "sft", "ssd"])
 def test_every_method_takes_three_steps_with_lora_on_real_prompts(
-    method: str, loaded: tuple[Any, Any], smollm2: Path, shared_data: Path, tmp_path: Path
+    method: str, short: Path, shared_data: Path, tmp_path: Path
 ) -> None:
     """Through the chat template; the base weights stay, the adapter moves wherever there is something to learn."""
     lines = (shared_data / "gsm8k_train.jsonl").read_text(encoding="utf-8").splitlines()
@@ -90,7 +90,7 @@ def test_every_method_takes_three_steps_with_lora_on_real_prompts(
     settings = RunSettings.resolve(
         {
             "method": method,
-            "model": str(smollm2),
+            "model": str(short),
             "dataset": str(data),
             "device": "cpu",
             "lora": True,
@@ -104,7 +104,7 @@ def test_every_method_takes_three_steps_with_lora_on_real_prompts(
             "guard": False,
         }
     )
-    model, tokenizer = copy.deepcopy(loaded[0]), loaded[1]
+    model, tokenizer = load_model(str(short), device="cpu")
     before = {name: value.clone() for name, value in model.named_parameters() if "layers.0." in name}
     prompts, _, _ = load_data(settings)
     assert (prompts.answers is not None) == (METHODS[method].needs == "answers")
