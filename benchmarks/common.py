@@ -15,7 +15,6 @@ from typing import Any
 # SmolLM2 comes from the local cache or from its package; nothing is fetched while a benchmark runs.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of lm-eval and datasets, read when tqdm is imported
 os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # silences torch's profiler, which is used to count memory
 
 import torch

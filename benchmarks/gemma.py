@@ -4,11 +4,11 @@ It is a Hub model under the Gemma terms, converted once from the PyPI package `g
 GGUF file) and kept in em-hf's cache.
 """
 
+import functools
 import os
 import random
 import tempfile
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -41,7 +41,7 @@ def boxed_few_shot(question: str) -> str:
     return f"{shots}{ask.replace('{{problem}}', question.strip())}"
 
 
-@cache
+@functools.cache
 def _boxed_shots() -> tuple[str, str]:
     """Return the task file's form of a question, and its first four examples as text."""
     task = our_tasks()["mawps"]

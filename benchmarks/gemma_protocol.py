@@ -18,7 +18,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -43,7 +43,7 @@ from em_hf.evaluation.tuning import Trial, trials_of, tune
 from em_hf.lab.run import prepare_process
 from em_hf.methods import METHODS
 from em_hf.models import load_model
-from em_hf.runs import holds_run, read_facts, read_json, write_json, write_lines
+from em_hf.runs import is_finished, read_facts, read_json, write_json, write_lines
 from em_hf.training.settings import RunSettings
 
 TUNED = ("temperature", "em-inf")
@@ -213,8 +213,7 @@ def load_once(source: str, dtype: str) -> tuple[Any, Any]:
 
 def is_done(job: Job, work: Path) -> bool:
     if isinstance(job, Training):
-        folder = work / "runs" / job.name
-        return holds_run(folder) and read_facts(folder).status == "finished"
+        return is_finished(work / "runs" / job.name)
     return result_file(job, work).is_file()
 
 
@@ -259,15 +258,16 @@ def tuned(protocol: Protocol, work: Path, template: str) -> tuple[list[Strategy]
     return tune(make_strategies(TUNED), protocol.trials, accuracy)
 
 
-def chains_of(protocol: Protocol, work: Path, part: str) -> list[list[Measuring]]:
-    """Return all ways of answering one part, each chain on one model; the trials must be done."""
+def parts_of(protocol: Protocol, work: Path) -> Iterator[list[list[Measuring]]]:
+    """Yield all ways of answering each part, each chain on one model; the trials must be done."""
     bases = make_strategies(BASES)
-    chains: list[list[Measuring]] = []
-    for template in protocol.templates:
-        ways = [*bases, *tuned(protocol, work, template)[0]]
-        chains.append([Measuring(template, "base", strategy, part) for strategy in ways])
-        chains += [[Measuring(template, method, strategy, part) for strategy in bases] for method in TRAINED]
-    return chains
+    best = {template: tuned(protocol, work, template)[0] for template in protocol.templates}
+    for part in map(str, range(protocol.parts)):
+        chains = []
+        for template in protocol.templates:
+            chains.append([Measuring(template, "base", strategy, part) for strategy in [*bases, *best[template]]])
+            chains += [[Measuring(template, method, strategy, part) for strategy in bases] for method in TRAINED]
+        yield chains
 
 
 def run(protocol: Protocol, model: str, work: Path, *, jobs: int, minutes: float) -> None:
@@ -287,8 +287,8 @@ def run(protocol: Protocol, model: str, work: Path, *, jobs: int, minutes: float
 
         if not finish(first_chains(protocol)):
             return
-        for part in range(protocol.parts):
-            if not finish(chains_of(protocol, work, str(part))):
+        for chains in parts_of(protocol, work):
+            if not finish(chains):
                 return
 
 
@@ -296,8 +296,8 @@ def whole_parts(protocol: Protocol, work: Path) -> list[list[Measuring]]:
     """Return the jobs of each part that is answered in every way, from the first part on."""
     found: list[list[Measuring]] = []
     if all(is_done(job, work) for chain in first_chains(protocol) for job in chain):
-        for part in range(protocol.parts):
-            jobs = [job for chain in chains_of(protocol, work, str(part)) for job in chain]
+        for chains in parts_of(protocol, work):
+            jobs = [job for chain in chains for job in chain]
             if not all(is_done(job, work) for job in jobs):
                 break
             found.append(jobs)
@@ -362,6 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/gemma-protocol"), help="jobs, kept to go on from")
     parser.add_argument("--output", type=Path, help="JSON to write; the report goes beside it as .md")
     options = parser.parse_args(arguments)
+    os.environ.setdefault("TQDM_DISABLE", "1")  # hides lm-eval's and datasets' bars in the processes that begin now
     protocol = QUICK if options.quick else Protocol()
     made = environment("benchmarks.gemma_protocol")
     open_work(options.work, protocol, load_problems(options.data_dir))

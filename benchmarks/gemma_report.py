@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.common import describe
-from em_hf.evaluation.results import BASES
+from em_hf.evaluation.results import BASES, Row, pair_of
 from em_hf.lab.format import bullets, points, share
 from em_hf.markdown import markdown_table
-from em_hf.stats import paired_interval, share_interval
+from em_hf.runs import to_json
 
 Record = Mapping[str, Any]
 # What is compared at equal budgets, of tuning and of training, beside greedy decoding and sampling.
@@ -26,20 +26,16 @@ def compared(answers: Mapping[str, Mapping[str, Mapping[str, list[float]]]]) -> 
     """
     rows, differences = [], []
     for name in dict.fromkeys(name for sets in answers.values() for name in sets):
-        right = {way: sets[name]["pass@1"] for way, sets in answers.items()}
-        for way, sets in answers.items():
-            means = {ours: sum(sets[name][key]) / len(right[way]) for ours, key in MEANS.items()}
-            accuracy = figure(sum(right[way]) / len(right[way]), *share_interval(right[way]))
-            rows.append({"set": name, "way": way, "accuracy": accuracy, **means, "right": right[way]})
-        against_bases = [(way, base) for base in BASES for way in right if way not in (base, "greedy")]
+        found = {way: Row(way, name, dict(sets[name]), samples=1) for way, sets in answers.items()}
+        for way, row in found.items():
+            means = {ours: sum(row.values[key]) / len(row) for ours, key in MEANS.items()}
+            accuracy, right = to_json(row.figure(row.metric)), row.values[row.metric]
+            rows.append({"set": name, "way": way, "accuracy": accuracy, **means, "right": right})
+        against_bases = [(way, base) for base in BASES for way in found if way not in (base, "greedy")]
         for way, base in [*against_bases, *RIVALS]:
-            found = figure(*paired_interval(right[way], right[base]))
-            differences.append({"set": name, "way": way, "base": base, **found})
+            difference = pair_of(found[way], found[base]).difference
+            differences.append({"set": name, "way": way, "base": base, **to_json(difference)})
     return {"rows": rows, "differences": differences}
-
-
-def figure(mean: float, low: float, high: float) -> dict[str, float]:
-    return {"mean": mean, "low": low, "high": high}
 
 
 def report(record: Record) -> str:

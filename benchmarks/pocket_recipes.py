@@ -16,7 +16,7 @@ from benchmarks.common import describe, environment, table, write
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import load_model
 from em_hf.pocket import problems
-from em_hf.runs import holds_run, read_facts, to_json
+from em_hf.runs import holds_run, is_finished, to_json
 from em_hf.training.measure import measure
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
@@ -60,7 +60,7 @@ def trained(options: argparse.Namespace, method: str, rate: float) -> dict[str, 
     folder = options.work / f"{method}-{rate:g}"
     given = {"recipe": "pocket", "method": method, "learning_rate": rate, "device": "cpu"}
     given |= {"guard": False, "probe_problems": 0, "eval_problems": 0}
-    if not holds_run(folder) or read_facts(folder).status != "finished":
+    if not is_finished(folder):
         train(RunSettings.resolve(given), folder, resume=holds_run(folder))
     return measured(options, method, f"learning rate {rate:g}", str(folder), folder.name, None)
 

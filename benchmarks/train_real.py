@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.common import describe, environment, table, write
 from benchmarks.gemma import few_shot, gemma_folder
 from em_hf.generation.config import EntropyMinConfig
-from em_hf.runs import PROBE_FILE, Reading, holds_run, read_facts, read_lines, to_json
+from em_hf.runs import PROBE_FILE, Reading, holds_run, is_finished, read_facts, read_lines, to_json
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings
 
@@ -157,7 +157,7 @@ def problems(data_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str
 
 def trained(folder: Path, settings: RunSettings) -> Path:
     """Finish the run, resuming it where it was interrupted, and return its folder."""
-    if holds_run(folder) and read_facts(folder).status == "finished":
+    if is_finished(folder):
         return folder
     train(settings, folder, resume=holds_run(folder), on_step=lambda line: print(folder.name, line, flush=True))
     return folder

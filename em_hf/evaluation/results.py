@@ -135,11 +135,12 @@ def pairs_of(rows: Sequence[Row]) -> list[Pair]:
     for task in dict.fromkeys(row.task for row in rows):
         group = [row for row in rows if row.task == task]
         bases = [row for name in BASES for row in group if row.strategy == name] or group[:1]
-        found += [_pair(row, base) for row in group if row is not bases[0] for base in bases if row is not base]
+        found += [pair_of(row, base) for row in group if row is not bases[0] for base in bases if row is not base]
     return found
 
 
-def _pair(row: Row, base: Row) -> Pair:
+def pair_of(row: Row, base: Row) -> Pair:
+    """Return how two rows of the same problems differ in the main figure, and the ratio of their FLOPs."""
     difference = Figure(*paired_interval(row.values[row.metric], base.values[row.metric], seed=row.seed))
     ratio = None
     if "flops" in row.values and "flops" in base.values:

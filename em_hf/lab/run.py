@@ -35,6 +35,7 @@ from em_hf.runs import (
     PROBE_FILE,
     ComputeFacts,
     holds_run,
+    is_finished,
     read_facts,
     read_json,
     to_json,
@@ -274,8 +275,7 @@ def write_prompts(settings: LabSettings, jobs: list[Job], folder: Path) -> None:
 
 def is_done(job: Job, folder: Path) -> bool:
     if isinstance(job, Training):
-        place = folder / "runs" / job.name
-        return holds_run(place) and read_facts(place).status == "finished"
+        return is_finished(folder / "runs" / job.name)
     return (folder / "measured" / f"{job.name}.json").is_file()
 
 

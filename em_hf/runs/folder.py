@@ -71,6 +71,15 @@ def read_facts(folder: Path) -> RunFacts:
         ) from error
 
 
+def is_finished(folder: Path) -> bool:
+    """Return whether `folder` holds a run that was trained to its end.
+
+    Raises:
+        RunFileError: The run's record cannot be read.
+    """
+    return holds_run(folder) and read_facts(folder).status == "finished"
+
+
 def read_run(folder: str | Path) -> Run:
     """Return the run in `folder`, finished or not.
 
