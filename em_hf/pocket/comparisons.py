@@ -12,8 +12,11 @@ def comparison(t: Teller, length: int) -> None:
     things = t.thing(words.FOOD, words.PLANTS) if food else t.thing(words.TOYS, words.WARES)
     verb = t.any_of(words.COMPARED)
     has: list[Now] = [t.few() if t.chance(0.2) else t.amount()]
-    t.say(f"{people[0].start} {t.tense(verb)} {has[0]} {things}(|| {t.occasion()}).")
+    when = t.pick(f"(|| {t.occasion()})")
     ending = t.any_of(("one", "together", "left")) if length > 1 else "one"
+    if ending == "left" and verb in words.NOT_KEPT:
+        verb = "has"
+    t.say(f"{people[0].start} {t.tense(verb)} {has[0]} {things}{when}.")
     compared = length if ending == "one" else length // 2
     steps = {"one": compared, "together": 2 * compared, "left": 2 * compared + 1}[ending]
     needs(compared <= 3 and steps == length)
@@ -29,7 +32,7 @@ def comparison(t: Teller, length: int) -> None:
         do = "did" if t.past else "does"
         name = people[-1].name if t.chance(0.6) or compared > 1 else people[-1].he
         asked = f"{things} {do} {name} {have}"
-        t.say(f"How many ({asked}|{asked}|{do} {name} {have}|{things} does {name} have)?")
+        t.say(f"How many ({asked}|{asked}|{do} {name} {have}|{things} does {name} {have})?")
         return
     total = has[0]
     for n in has[1:]:
@@ -40,7 +43,7 @@ def comparison(t: Teller, length: int) -> None:
     do = t.tense("do")
     they = "all three" if compared == 2 and t.chance(0.5) else "they"
     t.say(
-        f"How many {things} ({do} {they} {have} together|{do} they {have} in total|do they have together)?",
+        f"How many {things} ({do} {they} {have} together|{do} they {have} in total|do they {have} together)?",
         f"How many {things} (is that in all|{do} they {have} altogether)?",
         f"What is the total number of {things}?",
     )
@@ -71,7 +74,10 @@ def _compared(t: Teller, one: Person, other: Person, things: str, has: Now, verb
 def _lose_together(t: Teller, things: str, total: Now, food: bool) -> None:
     """Some of what several people have is lost: what is left."""
     n = t.part_of(total)
-    lose = t.tense(words.without_s(t.any_of(words.LOSSES + words.EATING if food else words.LOSSES)))
+    loss = t.any_of(words.LOSSES + words.EATING if food else words.LOSSES)
+    if things in words.PLANTS and loss in words.EATING:
+        loss = "gives away"
+    lose = t.tense(words.without_s(loss))
     they = f"they {lose} {n}"
     t.say(f"({they} of them|Together {they}|Later {they} of these|Then {they} {things}).")
     t.left(total, n, things)
@@ -140,14 +146,15 @@ def difference(t: Teller, length: int) -> None:
     """Two amounts or sizes: how much more the one is than the other."""
     needs(length == 1)
     one, other = t.person(), t.third_person()
-    if t.chance(0.5):
+    related = t.chance(0.5)
+    if related:
         other = t.relative(one)
     a, b = t.amount(), t.amount()
     needs(a - b >= 2)
     things = t.thing()
     verb = t.any_of(words.COMPARED)
     if not t.chance(0.5):
-        _two_sizes(t, other, a, b)
+        _two_sizes(t, other.name, a, b, related_to=one if related else None)
         return
     has, also_has = t.verb(one, verb), t.tense(verb)
     t.say(
@@ -162,17 +169,25 @@ def difference(t: Teller, length: int) -> None:
     t.story.work_out(f"The difference is {{}} {things}.", a, "-", b)
 
 
-def _two_sizes(t: Teller, other: Person, a: int, b: int) -> None:
+def _two_sizes(t: Teller, other: str, a: int, b: int, related_to: Person | None) -> None:
     """How much older, taller, longer or the like one is than the other."""
     first = t.third_person()
+    if related_to:  # who is not in this story
+        other = f"{first.his} {other.removeprefix(f'{related_to.his} ')}"
     older, unit = t.any_of(words.SIZES)
+    if older == "older" and a > 90:
+        older, unit = "heavier", " kg"
+    elif older == "taller":
+        unit = " cm tall"
+        if a < 120:
+            a, b = a + 80, b + 80
     if older in ("longer", "higher"):
         one_name, other_name = t.rng.sample(words.SIZED, 2)
         start, second = f"{t.pick('A', 'The')} {one_name}", f"{t.pick('a', 'the')} {other_name}"
         one_name, other_name = f"the {one_name}", f"the {other_name}"
     else:
         start, one_name = first.start, first.known
-        second = f"{first.his} {t.any_of(words.SHE_RELATIVES)}" if t.chance(0.5) else other.name
+        second = f"{first.his} {t.any_of(words.SHE_RELATIVES)}" if t.chance(0.5) else other
         other_name = second
     t.say(f"{start} is {a}{unit}( and {second} is {b}{unit}| and {second} is {b}|. {capital(second)} is {b}{unit}).")
     by_how_much = f"How many years older is {one_name}" if older == "older" else f"By how much is {one_name} {older}"

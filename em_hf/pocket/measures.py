@@ -72,8 +72,9 @@ def _cut_up(t: Teller, who: Person, now: Now, unit: str, length: int) -> None:
     if length == 1:
         t.say(f"How (long is each {part}|long is one {part}|many {unit} long is each {part})?")
         return
-    n = t.any_of((2, 3, 4, 5, 6))
-    t.say(f"{who.he} ({t.verb(who, 'needs')} {n} of these|{t.verb(who, 'joins')} {n} such) {parts}.")
+    n = min(t.any_of((2, 3, 4, 5, 6)), k)
+    name = who.he if any(who.start in sentence for sentence in t.story.sentences) else who.name
+    t.say(f"{name} ({t.verb(who, 'needs')} {n} of these|{t.verb(who, 'joins')} {n} such) {parts}.")
     t.story.work_out(f"Together that is {{}} {unit}.", n, "×", now)
     needs(length == 2)
     t.say(f"How (many {unit} is that|long are they together|many {unit} are they together)?")

@@ -1,5 +1,6 @@
 """Stories of money: earned and spent, and what things cost."""
 
+import re
 from collections.abc import Sequence
 
 from em_hf.pocket import words
@@ -177,7 +178,9 @@ def two_prices(t: Teller, length: int) -> None:
         f"{t.any_of((who.his, 'the', 'a', 'my')) if t.chance(0.5) else 'a'} {ware}" for ware in wares
     )
     costs, for_a, for_b = t.tense("costs"), t.dollars(a), t.dollars(b)
-    both = f"{first} {costs} {for_a}( and {second}|. {capital(second)}) {costs} {for_b}."
+    # Where nobody is named, a thing is nobody's.
+    the_first, the_second, the_third = (re.sub("^(her|his) ", "the ", ware) for ware in (first, second, third))
+    both = f"{the_first} {costs} {for_a}( and {the_second}|. {capital(the_second)}) {costs} {for_b}."
     if length == 1 and t.chance(0.3):
         needs(a > b)
         t.say(both)
@@ -195,19 +198,21 @@ def two_prices(t: Teller, length: int) -> None:
             f"{buys} a {wares[0]} for {for_a} and a {wares[1]} for {for_b}.",
             f"{pays} {for_a} for {first} and {for_b} for {second}.",
         )
-        how_much = f"How much {t.does(who)} {who.name} pay for both?"
+        how_much = "How much {} pay for both?"
     else:
         c = t.amount()
         t.say(
-            f"{first} {costs} {for_a}, {second} {costs} {for_b} and {third} {costs} {t.dollars(c)}.",
+            f"{the_first} {costs} {for_a}, {the_second} {costs} {for_b} and {the_third} {costs} {t.dollars(c)}.",
             f"{buys} a {wares[0]} for {for_a}, a {wares[1]} for {for_b} and a {wares[2]} for {t.dollars(c)}.",
         )
         t.together(total, c, t.coin)
         how_much = "How much is that in all?"
+    told_of = who.first_person or any(who.start in sentence for sentence in t.story.sentences)
+    name, does = (who.name, t.does(who)) if told_of else ("you", "do")
     t.say(
         "How much do they cost together?",
-        how_much,
-        f"What did {who.name} pay in total?",
+        how_much.format(f"{does} {name}"),
+        f"What did {name} pay in total?",
         "How much is that together?",
         "What is the total?",
     )

@@ -32,7 +32,7 @@ def problems(split: str, n: int, seed: int, *, level: str = "plain") -> list[dic
 
     Example:
         >>> [problem["answer"] for problem in problems("test", 2, seed=0)]
-        ['67', '40']
+        ['4', '20']
     """
     if n < 0:
         raise ValueError(f"n must be at least 0, got {n}")

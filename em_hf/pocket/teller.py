@@ -181,6 +181,9 @@ class Teller:
         she, pronouns = self._she_or_he()
         kind = self.any_of(words.SHE_RELATIVES if she else words.HE_RELATIVES)
         name = f" {self.any_of(words.WOMEN if she else words.MEN)}" if self.chance(0.3) else ""
+        if name[1:] in self._names:
+            name = ""
+        self._names.add(name[1:])
         generation = words.GENERATIONS.get(kind, 0)
         return Person(f"{of.his} {kind}{name}", *pronouns, generation=generation)
 

@@ -13,15 +13,20 @@ def totals(t: Teller, length: int) -> None:
     needs(len(kinds) == n_groups and n_groups - 1 <= length <= n_groups)
     counts = [t.amount() for _ in kinds]
     at, place = t.any_of(words.SCENES)
-    needs(general not in ("animals", "people") or place not in ("table", "box"))
+    needs(general != "animals" or place in words.FOR_ANIMALS)
+    needs(general != "people" or place not in ("table", "box"))
     place = t.noun([place])
     together = listed([f"{n} {kind}" for n, kind in zip(counts, kinds, strict=True)])
     who = t.person()
-    are = t.tense("are")
+    are, gets = t.tense("are"), t.any_of(words.GETTING)
+    if general == "people":
+        gets = words.WITH_PEOPLE.get(gets, "meets")
+    elif general == "animals":
+        gets = words.WITH_ANIMALS.get(gets, gets)
     t.say(
         f"There {are} {together} {at} {t.pick('a', 'the')} {place}.",
         f"{t.pick('A', 'The')} {place} has {together}.",
-        f"{who.start} {t.verb(who, t.any_of(words.GETTING))} {together}.",
+        f"{who.start} {t.verb(who, gets)} {together}.",
         f"{at} the {place} there {are} {together}.",
         f"{who.start} {t.verb(who, 'sees')} {together} {at} the {place}.",
     )
@@ -31,10 +36,11 @@ def totals(t: Teller, length: int) -> None:
     if length == n_groups:
         _part_of_total(t, now, general)
         return
+    there = f"{at} the {place}" if f" {place}" in t.story.prompt else "altogether"
     t.say(
         f"How many {general} (is that|are there|are there in all)?",
         "How many (are there altogether|is that in total)?",
-        f"How many {general} (is that together|are there {at} the {place})?",
+        f"How many {general} (is that together|are there {there})?",
     )
 
 
@@ -58,6 +64,8 @@ def two_times(t: Teller, length: int) -> None:
     who = t.person()
     present, things = t.any_of(words.TASKS)
     a, b = t.amount(), t.amount()
+    if things == "hours":
+        a, b = a % 9 + 2, b % 9 + 2
     days = [f"on {day}" for day in t.rng.sample(words.DAYS, 3)]
     first, second, third = t.any_of((days, *words.THREE_TIMES))
     past = t.past or first in words.PAST_TIMES
@@ -72,7 +80,7 @@ def two_times(t: Teller, length: int) -> None:
             f"{first}, {who.name} {verb} {a} {things} and {second} {who.he} {verb} {again}.",
         )
     elif t.chance(0.6):
-        c = t.amount()
+        c = t.amount() if things != "hours" else t.few()
         t.say(f"{done}, ({b} {second} and {c} {third}|{b} {things} {second} and {c} {things} {third}).")
         t.story.work_out(f"In all that is {{}} {things}.", total, "+", c)
         needs(length == 2)
@@ -102,6 +110,8 @@ def part_of_whole(t: Teller, length: int) -> None:
     towns = words.FOR_PEOPLE if people else words.FOR_THINGS
     where = t.pick("", f" in {t.pick('a', 'the', 'our')} {t.noun(towns)}")
     kinds = t.rng.sample(words.PEOPLE_ARE if people else words.THINGS_ARE, length)
+    if who in words.ANIMALS:
+        kinds = [words.ANIMALS_ARE.get(kind, kind) for kind in kinds]
     parts: list[int] = []
     rest: Now = whole
     for _ in kinds:

@@ -77,6 +77,11 @@ PACKS = (
 FILLED = [packs for packs in PACKS if packs not in ("shelves", "plates")]  # things lie in these, not on them
 CONTAINERS = "box bag basket jar crate bowl sack tin drawer bucket case pot".split()
 ROWS = "rows benches tables shelves rooms vans boats cars tents groups teams lines columns cages nests stacks".split()
+# What people and animals are in where those who are drawn do not fit them, and things likewise.
+PEOPLE_IN = dict(_rows("shelves,groups;cages,lines;nests,lines;stacks,groups"))
+ANIMALS_IN = dict(_rows("benches,pens;tables,pens;shelves,pens;stacks,groups;teams,groups;columns,lines"))
+THINGS_IN = dict(_rows("teams,stacks;cages,stacks;nests,stacks;tents,columns"))
+PLANTS_IN = dict.fromkeys("benches tables rooms vans boats cars tents teams cages nests stacks shelves".split(), "rows")
 COLORS = "red blue green yellow white black brown orange purple pink big small old new round long short".split()
 EXTRA = "more more extra new".split()
 # Each list of things, and what they are called in a sum.
@@ -101,11 +106,12 @@ TWO_KINDS = _rows(
     "children,boys,girls;kids,girls,boys;students,boys,girls;animals,cows,sheep;animals,cats,dogs;people,men,women;"
     "people,women,men;people,adults,children;flowers,roses,tulips;cars,taxis,vans;pets,dogs,cats;birds,ducks,geese"
 )
-# How people and things can be, and what the others are then.
+# How people and things can be, and what the others are then; for animals, some words stand instead of those for things.
 PEOPLE_ARE = ("tall;absent;wearing a hat;from France;new;on the bus;in the garden;outside;away;ill;hungry;tired").split(
     ";"
 )
 THINGS_ARE = "red;broken;old;sold;white;small;blue;missing;black;painted;damaged;wet;dirty".split(";")
+ANIMALS_ARE = dict(_rows("red,brown;broken,ill;blue,gray;painted,spotted;damaged,hungry"))
 OPPOSITES = dict(_rows("ill,well;absent,present;broken,fine;missing,there;dirty,clean;wet,dry"))
 NOT_HERE = frozenset("absent;away;outside;missing;sold;ill;broken;in the garden;on the bus".split(";"))
 LIVING_PARTED = _rows("asleep,awake;young,old;outside,inside")
@@ -213,6 +219,7 @@ PLACES = [
 SCENES = _rows(
     "on,farm;in,zoo;in,shop;in,garden;in,box;in,room;in,park;on,table;in,school;in,class;in,kitchen;in,field;in,hall"
 )
+FOR_ANIMALS = "farm zoo garden park field".split()
 FOR_PEOPLE = "class team town village group family club".split()
 FOR_THINGS = "shop garden box field street house yard".split()
 FOR_TWO_KINDS = "class farm room park group village garden choir club team".split()
@@ -268,6 +275,9 @@ SPENDINGS = (
 # What people do, and what happens to things
 
 GETTING = "has has has buys finds picks collects makes gets owns brings".split()
+# What one does with people and animals instead, where nobody can own or make them.
+WITH_PEOPLE = dict(_rows("has,sees;buys,counts;finds,finds"))  # else one meets them
+WITH_ANIMALS = dict(_rows("picks,feeds;makes,counts;collects,counts;brings,sees"))
 GETTING_TWICE = "buys picks makes finds".split()
 GAINS = "buys finds gets receives collects makes wins picks adds takes orders".split()
 LOSSES = "loses;sells;gives away;uses;throws away;donates;returns".split(";")
@@ -281,6 +291,8 @@ ACCIDENTS = ["get lost", *TAKEN, "fall out", "are used"]  # befall things by the
 SPOILING = "go bad;are eaten;rot;burn".split(";")
 WITHERING = "die;fade;wither;are picked".split(";")
 LEAVING = ("leave", "go away")
+LIVING_LOST = dict.fromkeys(ACCIDENTS, "go away") | {"are sold": "leave", "are used": "run away", "go missing": "leave"}
+NOT_KEPT = frozenset("makes sells counts needs sees".split())  # of `COMPARED`: one has nothing after it to lose
 # What somebody does two or three times, and what is counted.
 TASKS = _rows(
     "reads,pages;reads,books;walks,km;runs,miles;drives,miles;sells,tickets;writes,letters;bakes,cakes;makes,toys;"
@@ -343,8 +355,8 @@ IRREGULAR = dict(
 PAST = dict(
     _rows(
         "am,was;are,were;break,broke;bring,brought;buy,bought;catch,caught;come,came;cost,cost;cut,cut;do,did;"
-        "draw,drew;drink,drank;drive,drove;drop,dropped;eat,ate;fall,fell;find,found;fly,flew;get,got;give,gave;"
-        "go,went;have,had;keep,kept;leave,left;lend,lent;lose,lost;make,made;pay,paid;put,put;quit,quit;read,read;"
+        "draw,drew;drink,drank;drive,drove;drop,dropped;eat,ate;feed,fed;fall,fell;find,found;fly,flew;get,got;give,gave;"
+        "go,went;have,had;keep,kept;leave,left;lend,lent;lose,lost;make,made;meet,met;pay,paid;put,put;quit,quit;read,read;"
         "rot,rotted;run,ran;see,saw;sell,sold;set,set;sleep,slept;spend,spent;split,split;swim,swam;take,took;"
         "throw,threw;win,won;write,wrote"
     )
