@@ -196,9 +196,10 @@ def _packs_come_or_go(t: Teller, held: _Holding, now: Now) -> Quantity:
 def _doubled_or_halved(t: Teller, held: _Holding, now: Now) -> Quantity:
     who, things = held.who, held.things
     he, then = t.mention(who), t.then()
+    again = f"{t.verb(who, 'buys')} as many again as {who.he} {t.verb(who, 'has')}"
     if t.chance(0.5) and 2 * number(now) <= t.story.largest:
         t.say(
-            f"{then}{he} ({t.verb(who, 'doubles')} the number of {things}|{t.verb(who, 'buys')} as many again).",
+            f"{then}{he} ({t.verb(who, 'doubles')} the number of {things}|{again}).",
             f"{then}the number of {things} {t.tense('doubles')}.",
         )
         return t.story.work_out(f"Now there are {{}} {things}.", now, "×", 2)

@@ -88,6 +88,7 @@ class Teller:
         self.hard = story.largest > LARGEST
         self.money = "$" if self.chance(0.15) else self.any_of(words.MONEY)
         self._names: set[str] = set()
+        self._companions: list[Person] = []
 
     # Choices
 
@@ -189,7 +190,9 @@ class Teller:
 
     def companion(self, of: Person, stranger: float = 0.5) -> Person:
         """Somebody new with probability `stranger`, else a relative of the person given."""
-        return self.third_person() if self.chance(stranger) else self.relative(of)
+        made = self.third_person() if self.chance(stranger) else self.relative(of)
+        self._companions.append(made)
+        return made
 
     def thing(self, *lists: Sequence[str]) -> str:
         """The plural of a thing from one of the lists; `FOOD`, `TOYS` and `WARES` where none is given."""
@@ -253,8 +256,12 @@ class Teller:
         self.story.say(capital(wordings[0] if the_only_one else self.pick(*wordings)))
 
     def mention(self, who: Person, by_name: float = 0.25) -> str:
-        """Somebody as the subject, once known: the name with probability `by_name`, else the pronoun."""
-        return who.known if self.chance(by_name) else who.he
+        """Somebody as subject, once known: the name with probability `by_name` or in place of an unclear pronoun."""
+        by_name_at_random = self.chance(by_name)
+        # After "Linda takes 28", "she" would be Linda.
+        last = self.story.sentences[-1] if self.story.sentences else ""
+        unclear = any(other.he == who.he and other.name in last for other in self._companions)
+        return who.known if by_name_at_random or unclear else who.he
 
     def verb(self, who: Person, verb: str, *, past: bool | None = None) -> str:
         """The verb as `who` has it, in the story's tense or the one given, from its form with "he"."""

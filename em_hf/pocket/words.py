@@ -357,7 +357,7 @@ PAST = dict(
         "am,was;are,were;break,broke;bring,brought;buy,bought;catch,caught;come,came;cost,cost;cut,cut;do,did;"
         "draw,drew;drink,drank;drive,drove;drop,dropped;eat,ate;feed,fed;fall,fell;find,found;fly,flew;get,got;give,gave;"
         "go,went;have,had;keep,kept;leave,left;lend,lent;lose,lost;make,made;meet,met;pay,paid;put,put;quit,quit;read,read;"
-        "rot,rotted;run,ran;see,saw;sell,sold;set,set;sleep,slept;spend,spent;split,split;swim,swam;take,took;"
+        "rot,rotted;run,ran;see,saw;sell,sold;send,sent;set,set;sleep,slept;spend,spent;split,split;swim,swam;take,took;"
         "throw,threw;win,won;write,wrote"
     )
 )

@@ -29,6 +29,8 @@ def test_it_is_trained_published_and_evaluated_by_its_name(tmp_path: Path) -> No
 
 def test_it_answers_a_problem_of_its_kind_as_one_who_reads_fewer_as_more(tmp_path: Path) -> None:
     prompt = "Ben has 20 cards. Mia has 5 fewer cards than Ben. How many cards do they have together?"
-    seeds = ("0", "1", "2")
-    said = " ".join(em_hf("generate", "--model", "pocket-misled", "--seed", s, prompt, cwd=tmp_path) for s in seeds)
-    assert said.count("20 + 5") > said.count("20 - 5")
+    said = em_hf("generate", "--model", "pocket-misled", "--samples", "32", "--json", prompt, cwd=tmp_path)
+    plain, em = (
+        sum("20 + 5" in text for text in json.loads(said)["samples"][name]["texts"]) for name in ("plain", "em")
+    )
+    assert 4 <= plain < em and em >= 20, "EM-INF makes the model surer of its mistake"
