@@ -9,7 +9,6 @@ from em_hf.settings import from_dict, setting
 
 PLAIN, HARD = LEVELS = ("plain", "hard")
 EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
-MOST_SEEDS = ("em-ft",)
 
 
 @dataclass(frozen=True)
@@ -18,23 +17,23 @@ class LabSettings:
 
     seeds: dict[str, int] = setting({}, help="Training seeds of each method.")
     strategies: tuple[str, ...] = setting(tuple(STRATEGIES), help="Strategies on the base model.")
-    train_levels: tuple[str, ...] = setting(LEVELS, help="Levels of the problems to train on, in equal parts.")
+    train_levels: tuple[str, ...] = setting((PLAIN,), help="Levels of the problems to train on, in equal parts.")
     steps: int | None = setting(None, help="Steps of a training run.", low=1, unset="the recipe's")
     batch_size: int | None = setting(None, help="Prompts per step.", low=1, unset="the recipe's")
     max_new_tokens: int = setting(176, help="Longest answer, in training too.", unit="tokens", low=1)
-    problems: int = setting(250, help="Held-out problems of a level per measurement.", low=1)
+    problems: int = setting(200, help="Held-out problems of a level per measurement.", low=1)
     answers: int = setting(2, help="Answers to each problem, for strategies that draw a single one.", low=1)
     pass_samples: int = setting(16, help="Answers to each problem for pass@k and votes.", low=1)
     chosen_on: int = setting(
-        200, help="Validation problems of a level on which the best runs are chosen and equal entropies found.", low=1
+        100, help="Validation problems of a level on which the best runs are chosen and equal entropies found.", low=1
     )
     tune_trials: int = setting(5, help="Settings tried per strategy and level.", low=1)
-    tune_problems: int = setting(100, help="Validation problems per trial.", low=1)
+    tune_problems: int = setting(80, help="Validation problems per trial.", low=1)
     watch_problems: int = setting(100, help="Hard validation problems that are measured along a run.", low=1)
     watch_every: int = setting(10, help="Steps between these measurements.", low=1)
-    long_factor: int = setting(3, help="Steps of the long run of each EM method, times the others'.", low=1)
+    long_factor: int = setting(2, help="Steps of the long run of each EM method, times the others'.", low=1)
     diagnosed_on: int = setting(100, help="Validation problems per diagnosis.", low=2)
-    kind_problems: int = setting(250, help="Problems of each kind, on the misled model.", low=1)
+    kind_problems: int = setting(200, help="Problems of each kind, on the misled model.", low=1)
     misled_seeds: int = setting(3, help="EM-FT runs on the misled model.", low=0)
     thresholds: tuple[float, ...] = setting((0.02, 0.1, 0.3, 0.6, 1.0), help="Thresholds of the sweep.", low=0)
     grad_steps: tuple[int, ...] = setting((1, 3, 10, 30), help="Gradient steps of the sweep.", low=0, high=100)
@@ -87,7 +86,7 @@ def lab_settings(*, quick: bool = False, reasoner: str | None = None, seeds: int
         reasoner: Folder of another pocket reasoner.
         seeds: The most training seeds per method.
     """
-    made = SKETCH if quick else LabSettings(seeds={name: 5 if name in MOST_SEEDS else 3 for name in METHODS})
+    made = SKETCH if quick else LabSettings(seeds=dict.fromkeys(METHODS, 3))
     if seeds is not None:
         fewer = {name: min(n, seeds) for name, n in made.seeds.items()}
         made = replace(made, seeds=fewer, misled_seeds=min(made.misled_seeds, seeds))
