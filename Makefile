@@ -40,7 +40,7 @@ demo: setup
 app: setup
 	@$(BIN)/em-hf app
 
-# Under three hours on two cores; goes on where it was stopped.
+# About an hour and a half on two cores; goes on where it was stopped.
 lab: setup
 	$(BIN)/em-hf lab --output lab
 

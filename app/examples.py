@@ -60,7 +60,7 @@ def opening(models: Models) -> Example:
     return Example(prompt, name, answer, OPENING_SEED)
 
 
-OPENING_PROBLEM, OPENING_SEED = 5, 4
+OPENING_PROBLEM, OPENING_SEED = 3, 4
 EXAMPLE_TOKENS = 96  # maximum length of the opening example
 
 

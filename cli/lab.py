@@ -23,7 +23,7 @@ class LabOptions:
     reasoner: Path | None = setting(
         None, help="Another pocket reasoner, as scripts/pretrain.py makes it.", exists="folder", unset="the shipped one"
     )
-    seeds: int | None = setting(None, help="Training seeds per method at most.", low=1, high=100, unset="5 or 3")
+    seeds: int | None = setting(None, help="Training seeds per method at most.", low=1, high=100, unset="3")
     jobs: int | None = setting(
         None, help="Processes at a time, of one thread each.", group="scale", low=1, high=1024, unset="the cores"
     )
