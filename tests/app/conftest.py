@@ -27,8 +27,9 @@ def make_endless(folder: Path) -> Path:
     from em_hf.pocket import POCKET_REASONER
 
     torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(POCKET_REASONER)
     config = LlamaConfig(
-        vocab_size=512,
+        vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=1,
@@ -41,7 +42,7 @@ def make_endless(folder: Path) -> Path:
         initializer_range=0.5,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(POCKET_REASONER).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

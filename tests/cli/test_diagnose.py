@@ -26,7 +26,7 @@ def test_it_says_yes_to_the_pocket_reasoner_as_json_and_from_a_file(tmp_path: Pa
 
 
 def test_it_says_no_to_the_misled_model_on_its_kind_of_problem_and_yes_on_others() -> None:
-    asked = ("--model", "pocket-misled", "--limit", "40", "--max-new-tokens", "64", "--thresholds", "0.1", "--json")
+    asked = ("--model", "pocket-misled", "--limit", "100", "--max-new-tokens", "64", "--thresholds", "0.1", "--json")
     no, yes = (json.loads(em_hf(*asked, "--dataset", name).stdout) for name in ("pocket-fewer", "pocket"))
     assert no["verdict"] == "harmful" and no["advice"]["em-ft"] == no["advice"]["em-inf"] == "do not use"
     assert no["threshold"] is None and no["predictions"][0]["gain"]["high"] < 0

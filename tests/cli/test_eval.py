@@ -76,7 +76,7 @@ def without_seconds(folder: Path) -> list:
 
 
 def test_an_interrupted_evaluation_goes_on_to_the_same_table(tmp_path: Path) -> None:
-    arguments = ["--compare", "sampling,self-consistency", "--n", "2", "--limit", "80", "--batch-size", "2", "--json"]
+    arguments = ["--compare", "sampling,self-consistency", "--n", "2", "--limit", "20", "--batch-size", "2", "--json"]
     whole = em_hf(*arguments, "--output", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     cut = [sys.executable, "-c", RUN, "eval", *arguments, "--output", "cut"]
@@ -94,7 +94,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_table(tmp_path: Path) -> 
     assert resumed.returncode == 0, resumed.stderr
     assert without_seconds(tmp_path / "cut") == without_seconds(tmp_path / "whole")
     lines = answers.read_text().strip().split("\n")
-    assert 4 <= kept <= len(lines) == 80, "what was answered was not answered again"
+    assert 4 <= kept <= len(lines) == 20, "what was answered was not answered again"
     assert json.loads(resumed.stdout)["status"] == "finished"
 
 
