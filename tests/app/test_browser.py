@@ -228,7 +228,7 @@ def test_special_tokens_and_spaces_show_on_request_and_colours_go(opened: Opened
 def test_a_changed_setting_acts_and_lasts_in_the_address(opened: Opened) -> None:
     page = opened()
     generate(page)
-    assert f"seed={SEED}" in page.url and "threshold=0.1" in page.url
+    assert f"seed={SEED}" in page.url and "threshold=0.05" in page.url
     page.click("#em-next")
     page.wait_for_function(f"location.search.includes('seed={SEED + 1}')")
     page.wait_for_selector("#em-rows .em-view[data-state=done]")
