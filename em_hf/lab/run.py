@@ -29,7 +29,7 @@ from em_hf.lab.plan import (
     trainings,
     tuning,
 )
-from em_hf.lab.settings import HARD, LabSettings
+from em_hf.lab.settings import HARD, PLAIN, LabSettings
 from em_hf.pocket import problems
 from em_hf.runs import (
     PROBE_FILE,
@@ -42,7 +42,7 @@ from em_hf.runs import (
     write_json,
     write_lines,
 )
-from em_hf.training.settings import RunSettings
+from em_hf.training.settings import RunSettings, recipe_settings
 
 MARK, MADE, PROMPTS = "lab-settings.json", "lab-made.json", "train.jsonl"
 GREEDY_FILE = "greedy.jsonl"  # in the folder of a watched run, beside PROBE_FILE
@@ -223,7 +223,9 @@ def run_settings(job: Training, folder: Path) -> RunSettings:
     lab = settings_of(folder)
     given: dict[str, Any] = {"recipe": "pocket", "method": job.method, "model": source_of(job.model, folder)}
     given |= {"dataset": str(folder / PROMPTS), "device": "cpu", "seed": job.seed, "eval_problems": 0}
-    given |= {"max_completion_length": lab.max_new_tokens, "guard": job.guard}
+    level = HARD if HARD in lab.train_levels else PLAIN
+    longest = recipe_settings("pocket", job.method, level)["max_completion_length"]
+    given |= {"max_completion_length": longest, "guard": job.guard}
     given |= {"steps": job.steps} if job.steps else {}
     given |= {"batch_size": lab.batch_size} if lab.batch_size else {}
     made = RunSettings.resolve(given)

@@ -20,7 +20,9 @@ class LabSettings:
     train_levels: tuple[str, ...] = setting((PLAIN,), help="Levels of the problems to train on, in equal parts.")
     steps: int | None = setting(None, help="Steps of a training run.", low=1, unset="the recipe's")
     batch_size: int | None = setting(None, help="Prompts per step.", low=1, unset="the recipe's")
-    max_new_tokens: int = setting(176, help="Longest answer, in training too.", unit="tokens", low=1)
+    max_new_tokens: int = setting(
+        176, help="Longest answer that is measured; training has the recipe's.", unit="tokens", low=1
+    )
     problems: int = setting(200, help="Held-out problems of a level per measurement.", low=1)
     answers: int = setting(2, help="Answers to each problem, for strategies that draw a single one.", low=1)
     pass_samples: int = setting(16, help="Answers to each problem for pass@k and votes.", low=1)

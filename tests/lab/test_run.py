@@ -218,7 +218,7 @@ def test_a_run_has_the_recipes_settings_on_the_labs_prompts(tmp_path: Path) -> N
         recipe = recipe_settings("pocket", method)
         made = lab.run_settings(Training(method, 3), tmp_path)
         assert (made.method, made.seed, made.model) == (method, 3, "pocket-reasoner")
-        assert (made.guard, made.eval_problems, made.max_completion_length) == (False, 0, settings.max_new_tokens)
+        assert (made.guard, made.eval_problems, made.max_completion_length) == (False, 0, 64)
         assert made.limit == recipe["steps"] * recipe["batch_size"] and made.dataset == str(tmp_path / lab.PROMPTS)
         for name in ("steps", "batch_size", "learning_rate", "num_generations", "max_grad_norm"):
             assert getattr(made, name) == recipe[name], name
