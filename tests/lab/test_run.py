@@ -17,6 +17,7 @@ from em_hf.training.settings import recipe_settings
 
 SMALL = LabSettings(
     seeds={"em-ft": 2, "em-rl-sequence": 2, "rloo": 1},
+    train_levels=("plain", "hard"),
     steps=1,
     problems=4,
     kind_problems=4,
@@ -215,12 +216,19 @@ def test_a_run_has_the_recipes_settings_on_the_labs_prompts(tmp_path: Path) -> N
     settings = LabSettings(**{**SMALL.to_dict(), "steps": None})
     lab.open_folder(tmp_path, settings)
     for method in ("em-ft", "rloo"):
-        recipe = recipe_settings("pocket", method)
+        recipe = recipe_settings("pocket", method, "hard")
         made = lab.run_settings(Training(method, 3), tmp_path)
         assert (made.method, made.seed, made.model) == (method, 3, "pocket-reasoner")
-        assert (made.guard, made.eval_problems, made.max_completion_length) == (False, 0, 64)
+        assert (made.guard, made.eval_problems) == (False, 0)
         assert made.limit == recipe["steps"] * recipe["batch_size"] and made.dataset == str(tmp_path / lab.PROMPTS)
-        for name in ("steps", "batch_size", "learning_rate", "num_generations", "max_grad_norm"):
+        for name in (
+            "steps",
+            "batch_size",
+            "learning_rate",
+            "num_generations",
+            "max_grad_norm",
+            "max_completion_length",
+        ):
             assert getattr(made, name) == recipe[name], name
     guarded = lab.run_settings(Training("em-rl-token", 0, guard=True), tmp_path)
     recipe = recipe_settings("pocket", "em-rl-token")
