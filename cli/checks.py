@@ -24,7 +24,7 @@ PACKAGES = {  # by import name
     "trl": "TRL",
     "peft": "PEFT",
     "lm_eval": "lm-eval",
-    "sklearn": "scikit-learn",
+    "math_verify": "math-verify",
     "llama_cpp": "llama-cpp-python",
 }
 

@@ -160,10 +160,10 @@ def test_the_way_in_which_train_measures_gives_the_figures_of_readme_and_of_eval
     record = json.loads((ROOT / "benchmarks" / "results" / "lab.json").read_text(encoding="utf-8"))
     rows = [row for row in record["decoding"] if (row["level"], row["kind"]) == ("plain", "stored")]
     base = {row["strategy"]: row["sampled"] for row in rows}
-    held_out = problems("test", N, 0)
+    held_out = problems("test", record["settings"]["problems"], 0)
     prompts, answers = [p["prompt"] for p in held_out], [p["answer"] for p in held_out]
-    ways = {"greedy": {"greedy": True}, "sampling": {"samples": 2}}
-    ways["em-inf"] = {"samples": 2, "entropy_min": EntropyMinConfig.from_dict(em_inf_settings())}
+    ways = {"greedy": {"greedy": True}, "sampling": {"samples": 4}}
+    ways["em-inf"] = {"samples": 4, "entropy_min": EntropyMinConfig.from_dict(em_inf_settings())}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for way, options in ways.items():
         found = measure(model, tokenizer, prompts, answers, name=way, max_new_tokens=60, **options)
