@@ -58,7 +58,7 @@ def test_greedy_decoding_solves_nearly_all_plain_problems_and_sampling_clearly_f
 
 
 def test_hard_problems_leave_room_above_greedy(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    held_out = problems("test", 200, 0, level="hard")
+    held_out = problems("test", N, 0, level="hard")
     texts = generate(model, tokenizer, [p["prompt"] for p in held_out], do_sample=False)
     assert 0.4 <= share_right(texts, [p["answer"] for p in held_out]) <= 0.8
 
