@@ -85,8 +85,8 @@ def test_the_sketch_is_killed_goes_on_and_reports_figures_of_what_it_measured(tm
 
 def test_a_dry_run_names_the_jobs_and_does_none(tmp_path: Path) -> None:
     done = em_hf("--dry-run", cwd=tmp_path)
-    assert done.returncode == 0 and "em-ft-4" in done.stdout.splitlines()
-    # 38 of the methods, 3 long ones, 2 with the guard, 3 of the misled model.
+    assert done.returncode == 0 and "em-ft-2" in done.stdout.splitlines()
+    # 36 of the methods, 3 long ones, 2 with the guard, 3 of the misled model.
     assert "44 training runs" in done.stderr and "pass@k 19,200" in done.stderr and list(tmp_path.iterdir()) == []
     as_json = json.loads(em_hf("--dry-run", "--quick", "--json", cwd=tmp_path).stdout)
     assert "em-ft-0" in as_json["jobs"] and as_json["settings"]["problems"] == SKETCH.problems

@@ -64,7 +64,7 @@ def test_every_strategy_is_measured_on_both_levels_and_tuned_by_as_many_trials_o
     for level in LEVELS:
         tunings = [job for job in jobs if isinstance(job, Tuning) and job.data == level]
         assert {job.strategy for job in tunings} == set(SPACES) and len(tunings) == len(SPACES)
-        assert {(job.trials, job.problems) for job in tunings} == {(5, 100)}
+        assert {(job.trials, job.problems) for job in tunings} == {(5, 80)}
         of = [job for job in jobs if isinstance(job, Measuring) and (job.model, job.data) == (BASE, level)]
         ways = {kind: {job.strategy for job in of if job.settings == kind} for kind in ("tuned", "equal-entropy")}
         assert ways == {"tuned": set(SPACES), "equal-entropy": set(AT_EQUAL_ENTROPY)}

@@ -204,8 +204,8 @@ def test_all_runs_train_on_problems_of_both_levels_in_equal_parts_as_many_as_the
     jobs = [job for chain in first_chains(SMALL) for job in chain]
     lab.write_prompts(SMALL, jobs, tmp_path)
     prompts = load_prompts(str(tmp_path / lab.PROMPTS), with_solutions=True)
-    # The longest run takes three steps; EM-FT's batches are the largest.
-    n = 3 * recipe_settings("pocket", "em-ft")["batch_size"]
+    # The longest run takes two steps; EM-FT's batches are the largest.
+    n = 2 * recipe_settings("pocket", "em-ft")["batch_size"]
     plain, hard = (problems("train", n // 2, 0, level=level) for level in ("plain", "hard"))
     rows = [row for pair in zip(plain, hard, strict=True) for row in pair]
     assert prompts.prompts == [row["prompt"] for row in rows]
