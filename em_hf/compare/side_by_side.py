@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from em_hf.answers import extract_answer
 from em_hf.compare.stream import PieceStream, stream_generate
 from em_hf.compare.verdict import Divergence, divergence, first_difference, verdict
 from em_hf.generation.config import EntropyMinConfig
@@ -284,12 +285,14 @@ def first_divergent(
     max_new_tokens: int,
     **draw: Any,
 ) -> int:
-    """Return the index of the first prompt whose rows of `compare_decoding` differ, or 0 if there is none.
+    """Return the index of the first prompt whose rows of `compare_decoding` end in different answers.
 
-    Prompts are decoded in batches of eight. `draw` holds temperature, top_k and top_p, as for `decode_steps`.
+    Where no two answers differ, it is the first prompt whose rows differ at all, or 0. Prompts are decoded in batches
+    of eight. `draw` holds temperature, top_k and top_p, as for `decode_steps`.
     """
     how = SamplingConfig(max_new_tokens=max_new_tokens, seed=seed, **draw)
     enable_entropy_min(model)
+    first = None
     for start in range(0, len(prompts), PROMPTS_AT_ONCE):
         part = prompts[start : start + PROMPTS_AT_ONCE]
         inputs = encode_prompts(tokenizer, [prompt for prompt in part for _ in range(2)])
@@ -302,10 +305,17 @@ def first_divergent(
             entropy_min=[False, config] * len(part),
             coupled=CoupledSampling(seed),
         )
-        differ = (out[::2] != out[1::2]).any(1).tolist()
-        if True in differ:
-            return start + differ.index(True)
-    return 0
+        texts = tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        answers = [extract_answer(text) for text in texts]
+        differ = [start + i for i in range(len(part)) if answers[2 * i] != answers[2 * i + 1]]
+        if differ:
+            return differ[0]
+        unlike = (out[::2] != out[1::2]).any(1).tolist()
+        if first is None and True in unlike:
+            first = start + unlike.index(True)
+        if first is not None and not any(answers):  # a model that gives none
+            return first
+    return first or 0
 
 
 def collect(steps: Sequence[Step], *, seed: int, answer: str | None = None) -> Comparison:
