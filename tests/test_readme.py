@@ -93,11 +93,26 @@ def test_the_first_table_shows_greedy_decoding_and_says_what_the_lab_measured() 
     import json
 
     lab = json.loads((ROOT / "benchmarks" / "results" / "lab.json").read_text(encoding="utf-8"))
-    rows = {row["title"]: row for row in lab["methods"] if row["level"] == "plain"}
+    rows = {(row["level"], row["title"]): row for row in lab["methods"]}
     names = {"untouched": "base model", "EM-FT,": "EM-FT", "EM-RL-sequence,": "EM-RL-sequence"}
     names |= {"EM-RL-token,": "EM-RL-token", "RLOO with labels,": "RLOO"}
     for beginning, title in names.items():
-        line = next(line for line in README.splitlines() if line.startswith(f"| {beginning}"))
-        figures = [float(figure) for figure in re.findall(r"\d+\.\d", line)]
-        expected = [100 * rows[title][how][part] for how in ("sampled", "greedy") for part in ("mean", "low", "high")]
-        assert figures == pytest.approx(expected, abs=0.051), beginning
+        expected = [
+            100 * rows[level, title][how][part]
+            for level in ("plain", "hard")
+            for how in ("sampled", "greedy")
+            for part in ("mean", "low", "high")
+        ]
+        assert figures_of(beginning) == pytest.approx(expected, abs=0.051), beginning
+    stored = {
+        row["level"]: row["sampled"]
+        for row in lab["decoding"]
+        if row["kind"] == "stored" and row["strategy"] == "em-inf"
+    }
+    expected = [100 * stored[level][part] for level in ("plain", "hard") for part in ("mean", "low", "high")]
+    assert figures_of("EM-INF,") == pytest.approx(expected, abs=0.051)
+
+
+def figures_of(beginning: str) -> list[float]:
+    line = next(line for line in README.splitlines() if line.startswith(f"| {beginning}"))
+    return [float(figure) for figure in re.findall(r"\d+\.\d", line)]
