@@ -86,9 +86,7 @@ def _fewer_in_rows(t: Teller, keeper: Person, things: str, now: Now) -> Quantity
         accident = t.any_of(accidents)
         return t.tense(words.LIVING_LOST[accident] if living else accident)
 
-    takes, home = t.tense("takes"), ""
-    if things in words.PEOPLE:
-        takes, home = t.tense("sends"), " home"
+    takes, home = t.tense("takes"), " home" if things in words.PEOPLE else ""
     t.say(
         f"{t.then()}{keeper.name} {takes} {n}{t.pick(f'(| {things}| of them| away)')}{home}.".replace(
             "away home", "away"

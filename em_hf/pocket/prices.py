@@ -198,7 +198,7 @@ def two_prices(t: Teller, length: int) -> None:
             f"{buys} a {wares[0]} for {for_a} and a {wares[1]} for {for_b}.",
             f"{pays} {for_a} for {first} and {for_b} for {second}.",
         )
-        how_much = "How much {} pay for both?"
+        how_much = f"How much {t.does(who)} {who.name} pay for both?"
     else:
         c = t.amount()
         t.say(
@@ -207,12 +207,13 @@ def two_prices(t: Teller, length: int) -> None:
         )
         t.together(total, c, t.coin)
         how_much = "How much is that in all?"
-    told_of = who.first_person or any(who.start in sentence for sentence in t.story.sentences)
-    name, does = (who.name, t.does(who)) if told_of else ("you", "do")
+    paid = f"What did {who.name} pay in total?"
+    if not (who.first_person or any(who.start in sentence for sentence in t.story.sentences)):
+        how_much, paid = "How much is that in all?", "What do they cost in total?"
     t.say(
         "How much do they cost together?",
-        how_much.format(f"{does} {name}"),
-        f"What did {name} pay in total?",
+        how_much,
+        paid,
         "How much is that together?",
         "What is the total?",
     )

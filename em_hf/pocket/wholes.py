@@ -20,7 +20,7 @@ def totals(t: Teller, length: int) -> None:
     who = t.person()
     are, gets = t.tense("are"), t.any_of(words.GETTING)
     if general == "people":
-        gets = words.WITH_PEOPLE.get(gets, "meets")
+        gets = words.WITH_PEOPLE.get(gets, "sees")
     elif general == "animals":
         gets = words.WITH_ANIMALS.get(gets, gets)
     t.say(

@@ -111,7 +111,7 @@ PEOPLE_ARE = ("tall;absent;wearing a hat;from France;new;on the bus;in the garde
     ";"
 )
 THINGS_ARE = "red;broken;old;sold;white;small;blue;missing;black;painted;damaged;wet;dirty".split(";")
-ANIMALS_ARE = dict(_rows("red,brown;broken,ill;blue,gray;painted,spotted;damaged,hungry"))
+ANIMALS_ARE = dict(_rows("red,brown;broken,ill;blue,tired;painted,young;damaged,hungry"))
 OPPOSITES = dict(_rows("ill,well;absent,present;broken,fine;missing,there;dirty,clean;wet,dry"))
 NOT_HERE = frozenset("absent;away;outside;missing;sold;ill;broken;in the garden;on the bus".split(";"))
 LIVING_PARTED = _rows("asleep,awake;young,old;outside,inside")
@@ -276,8 +276,8 @@ SPENDINGS = (
 
 GETTING = "has has has buys finds picks collects makes gets owns brings".split()
 # What one does with people and animals instead, where nobody can own or make them.
-WITH_PEOPLE = dict(_rows("has,sees;buys,counts;finds,finds"))  # else one meets them
-WITH_ANIMALS = dict(_rows("picks,feeds;makes,counts;collects,counts;brings,sees"))
+WITH_PEOPLE = dict(_rows("buys,counts;finds,finds"))  # else one sees them
+WITH_ANIMALS = dict(_rows("picks,counts;makes,counts;collects,counts;brings,sees"))
 GETTING_TWICE = "buys picks makes finds".split()
 GAINS = "buys finds gets receives collects makes wins picks adds takes orders".split()
 LOSSES = "loses;sells;gives away;uses;throws away;donates;returns".split(";")
@@ -355,9 +355,9 @@ IRREGULAR = dict(
 PAST = dict(
     _rows(
         "am,was;are,were;break,broke;bring,brought;buy,bought;catch,caught;come,came;cost,cost;cut,cut;do,did;"
-        "draw,drew;drink,drank;drive,drove;drop,dropped;eat,ate;feed,fed;fall,fell;find,found;fly,flew;get,got;give,gave;"
-        "go,went;have,had;keep,kept;leave,left;lend,lent;lose,lost;make,made;meet,met;pay,paid;put,put;quit,quit;read,read;"
-        "rot,rotted;run,ran;see,saw;sell,sold;send,sent;set,set;sleep,slept;spend,spent;split,split;swim,swam;take,took;"
+        "draw,drew;drink,drank;drive,drove;drop,dropped;eat,ate;fall,fell;find,found;fly,flew;get,got;give,gave;"
+        "go,went;have,had;keep,kept;leave,left;lend,lent;lose,lost;make,made;pay,paid;put,put;quit,quit;read,read;"
+        "rot,rotted;run,ran;see,saw;sell,sold;set,set;sleep,slept;spend,spent;split,split;swim,swam;take,took;"
         "throw,threw;win,won;write,wrote"
     )
 )
