@@ -168,7 +168,7 @@ def test_the_way_in_which_train_measures_gives_the_figures_of_readme_and_of_eval
     for way, options in ways.items():
         found = measure(model, tokenizer, prompts, answers, name=way, max_new_tokens=60, **options)
         assert f"{100 * base[way]['mean']:.1f}%" in readme, way
-        # Greedy decoding has one result, but since the lab one of its plain problems is worded otherwise ("takes home" for
+        # Greedy decoding has one result, but since the lab one plain problem is worded otherwise ("takes home" for
         # "sends home"); samples are drawn in batches of another size.
         margin = 1.1 / len(held_out) if way == "greedy" else 0.04
         assert found.accuracy == pytest.approx(base[way]["mean"], abs=margin), way
