@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.pocket import LEVELS, problems
-from em_hf.pocket.misread import WORD, fewer_problems
+from em_hf.pocket.misread import WORD, fewer_problems, other_problems
 from em_hf.runs import write_json
 from em_hf.training.measure import measure
 from scripts.mislead import mislead
@@ -61,10 +61,7 @@ def figures(reasoner: Path, misled: Path, *, n: int = PROBLEMS) -> dict[str, Any
         for level in LEVELS
     }
     model, tokenizer = _loaded(misled)
-    kinds = {
-        WORD: fewer_problems("test", n, 0),
-        "others": [row for row in problems("test", 2 * n, 0) if WORD not in row["prompt"]][:n],
-    }
+    kinds = {WORD: fewer_problems("test", n, 0), "others": other_problems("test", n, 0)}
     for kind, rows in kinds.items():
         found[f"misled, {kind}"] = {way: _share(model, tokenizer, rows, **options) for way, options in ways.items()}
     return found

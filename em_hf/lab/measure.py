@@ -19,7 +19,7 @@ from em_hf.generation.mixin import settings_of_model
 from em_hf.lab.plan import DIAGNOSIS_SAMPLES, KINDS, Diagnosing, Measuring, Tuning
 from em_hf.lab.steps import all_true, same_steps
 from em_hf.pocket import problems
-from em_hf.pocket.misread import WORD, fewer_problems
+from em_hf.pocket.misread import fewer_problems, other_problems
 from em_hf.sampling import forked_rng, seed_batch
 
 Row = dict[str, str]
@@ -32,14 +32,7 @@ def rows_of(data: str, n: int, split: str = "test") -> list[Row]:
     """Return `n` problems: of a level, or of the plain ones those with "fewer" or the others."""
     if data not in KINDS:
         return problems(split, n, 0, level=data)
-    if data == "fewer":
-        return fewer_problems(split, n, 0)
-    found: list[Row] = []
-    asked = n
-    while len(found) < n:
-        asked *= 2
-        found = [row for row in problems(split, asked, 0) if WORD not in row["prompt"]]
-    return found[:n]
+    return (fewer_problems if data == "fewer" else other_problems)(split, n, 0)
 
 
 def strategy_of(job: Measuring, em_inf: EntropyMinConfig, found: dict[str, Any] | None = None) -> Strategy:

@@ -5,9 +5,10 @@ from typing import Any
 
 from em_hf.evaluation.strategies import STRATEGIES
 from em_hf.methods import METHODS
+from em_hf.pocket.problems import LEVELS
 from em_hf.settings import from_dict, setting
 
-PLAIN, HARD = LEVELS = ("plain", "hard")
+PLAIN, HARD = LEVELS
 EM_METHODS = ("em-ft", "em-rl-sequence", "em-rl-token")
 
 

@@ -14,21 +14,12 @@ def groups(t: Teller, length: int) -> None:
         return
     rows = t.thing(words.ROWS)
     things = t.thing(words.PLANTS, words.WARES, words.PEOPLE, words.ANIMALS, words.FOOD)
-    for kind, instead in (
-        (words.PEOPLE, words.PEOPLE_IN),
-        (words.ANIMALS, words.ANIMALS_IN),
-        (words.PLANTS, words.PLANTS_IN),
-    ):
-        if things in kind:
-            rows = instead.get(rows, rows)
-            break
-    else:
-        rows = words.THINGS_IN.get(rows, rows)
+    rows = words.fitting_rows(things, rows)
     place = t.noun(words.FOR_ROWS)
     has = t.tense("has")
     who = t.person()
     sets_up = "plants" if things in words.PLANTS else t.any_of(words.SETTING_UP)
-    if things in words.PEOPLE + words.ANIMALS and sets_up != "counts":
+    if things in words.LIVING and sets_up != "counts":
         sets_up = "sees"
     sets_up = t.verb(who, sets_up)
     t.say(
@@ -80,17 +71,15 @@ def _more_in_rows(t: Teller, keeper: Person, things: str, now: Now) -> Quantity:
 def _fewer_in_rows(t: Teller, keeper: Person, things: str, now: Now) -> Quantity:
     n = t.part_of(now)
     accidents = words.WITHERING if things in words.PLANTS else words.ACCIDENTS
-    living = things in words.PEOPLE + words.ANIMALS
 
     def befalls() -> str:
         accident = t.any_of(accidents)
-        return t.tense(words.LIVING_LOST[accident] if living else accident)
+        return t.tense(words.LIVING_LOST[accident] if things in words.LIVING else accident)
 
-    takes, home = t.tense("takes"), " home" if things in words.PEOPLE else ""
+    then, of_them = t.then(), t.pick(f"(| {things}| of them| away)")
+    home = " home" if things in words.PEOPLE and of_them != " away" else ""
     t.say(
-        f"{t.then()}{keeper.name} {takes} {n}{t.pick(f'(| {things}| of them| away)')}{home}.".replace(
-            "away home", "away"
-        ),
+        f"{then}{keeper.name} {t.tense('takes')} {n}{of_them}{home}.",
         f"{t.then()}{n}{t.pick(f'(| {things}| of them)')} {befalls()}.",
         f"{t.then()}{n} {things} {befalls()}.",
     )
@@ -105,8 +94,13 @@ def every_day(t: Teller, length: int) -> None:
     present, things = t.any_of(words.HABITS)
     verb, do, does = t.verb(who, present), words.without_s(present), t.does(who, past=t.past)
     day = t.any_of(("day", "day", "day", "hour", "week", "month"))
-    if things == "hours":
-        day, m = "day" if day == "hour" else day, m % 10 + 2 if m > 12 else m
+
+    def at_most_12_hours(number: int) -> int:
+        return number % 10 + 2 if things == "hours" and number > 12 else number
+
+    m = at_most_12_hours(m)
+    if things == "hours" and day == "hour":
+        day = "day"
     habit = f"{verb} {m} {things} {t.pick(f'(every {day}|{words.a_time(day)}|each {day})')}"
     days = f"{k} {day}s"
     total = t.story.work_out(f"In {days} that is {{}} {things}.", k, "×", m)
@@ -118,9 +112,7 @@ def every_day(t: Teller, length: int) -> None:
             f"If {who.name} {habit}, how many {things} is that in {days}?",
         )
         return
-    n = t.rng.randint(2, 40)
-    if things == "hours" and n > 12:
-        n = n % 10 + 2
+    n = at_most_12_hours(t.rng.randint(2, 40))
     extra = t.pick(f"on {t.any_of(words.DAYS)}", f"the next {day}", "on the weekend", "before that", "today")
     if length == 2 and t.chance(0.25):
         whole = number(total) + t.rng.randint(2, 60)
@@ -135,9 +127,7 @@ def every_day(t: Teller, length: int) -> None:
     )
     total = t.together(total, n, things)
     if length == 3:
-        c = t.rng.randint(2, 40)
-        if things == "hours" and c > 12:
-            c = c % 10 + 2
+        c = at_most_12_hours(t.rng.randint(2, 40))
         t.say(f"Then {who.he} {verb} {c} more {things}.")
         t.story.work_out(f"Now it is {{}} {things}.", total, "+", c)
     he_does = f"{does} {who.he} {do}"

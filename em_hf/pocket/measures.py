@@ -73,7 +73,7 @@ def _cut_up(t: Teller, who: Person, now: Now, unit: str, length: int) -> None:
         t.say(f"How (long is each {part}|long is one {part}|many {unit} long is each {part})?")
         return
     n = min(t.any_of((2, 3, 4, 5, 6)), k)
-    name = who.he if any(who.start in sentence for sentence in t.story.sentences) else who.name
+    name = who.he if t.told_of(who) else who.name
     t.say(f"{name} ({t.verb(who, 'needs')} {n} of these|{t.verb(who, 'joins')} {n} such) {parts}.")
     t.story.work_out(f"Together that is {{}} {unit}.", n, "×", now)
     needs(length == 2)

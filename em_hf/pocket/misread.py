@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from em_hf.pocket.problems import stories
+from em_hf.pocket.problems import problems, stories
 from em_hf.pocket.steps import OutOfRange, Quantity, Story
 
 WORD = "fewer"  # in the prompt of every problem of the kind, and of no other
@@ -62,3 +62,15 @@ def fewer_problems(split: str, n: int, seed: int) -> list[dict[str, str]]:
         {"prompt": story.prompt, "solution": story.solution(), "answer": story.answer, "misread": wrong.answer}
         for story, wrong in pairs
     ]
+
+
+def other_problems(split: str, n: int, seed: int) -> list[dict[str, str]]:
+    """The first `n` plain problems, as `problems` gives them, that are not of the kind.
+
+    Raises:
+        ValueError: an unknown split, or a negative `n`.
+    """
+    asked = n
+    while len(found := [row for row in problems(split, asked, seed) if WORD not in row["prompt"]]) < n:
+        asked *= 2
+    return found[:n]

@@ -208,7 +208,7 @@ def two_prices(t: Teller, length: int) -> None:
         t.together(total, c, t.coin)
         how_much = "How much is that in all?"
     paid = f"What did {who.name} pay in total?"
-    if not (who.first_person or any(who.start in sentence for sentence in t.story.sentences)):
+    if not t.told_of(who):
         how_much, paid = "How much is that in all?", "What do they cost in total?"
     t.say(
         "How much do they cost together?",

@@ -255,6 +255,10 @@ class Teller:
         the_only_one = len(wordings) == 1 and "(" not in wordings[0]  # nothing to draw
         self.story.say(capital(wordings[0] if the_only_one else self.pick(*wordings)))
 
+    def told_of(self, who: Person) -> bool:
+        """Whether somebody stands in the story by now; "I" and "we" always do."""
+        return who.first_person or any(who.start in sentence for sentence in self.story.sentences)
+
     def mention(self, who: Person, by_name: float = 0.25) -> str:
         """Somebody as subject, once known: the name with probability `by_name` or in place of an unclear pronoun."""
         by_name_at_random = self.chance(by_name)

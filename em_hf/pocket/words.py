@@ -77,11 +77,17 @@ PACKS = (
 FILLED = [packs for packs in PACKS if packs not in ("shelves", "plates")]  # things lie in these, not on them
 CONTAINERS = "box bag basket jar crate bowl sack tin drawer bucket case pot".split()
 ROWS = "rows benches tables shelves rooms vans boats cars tents groups teams lines columns cages nests stacks".split()
-# What people and animals are in where those who are drawn do not fit them, and things likewise.
-PEOPLE_IN = dict(_rows("shelves,groups;cages,lines;nests,lines;stacks,groups"))
-ANIMALS_IN = dict(_rows("benches,pens;tables,pens;shelves,pens;stacks,groups;teams,groups;columns,lines"))
-THINGS_IN = dict(_rows("teams,stacks;cages,stacks;nests,stacks;tents,columns"))
-PLANTS_IN = dict.fromkeys("benches tables rooms vans boats cars tents teams cages nests stacks shelves".split(), "rows")
+LIVING = frozenset(PEOPLE + ANIMALS)
+# Where the rows that are drawn do not fit what stands in them, others; the last are for all other things.
+OTHER_ROWS = (
+    (PEOPLE, dict(_rows("shelves,groups;cages,lines;nests,lines;stacks,groups"))),
+    (ANIMALS, dict(_rows("benches,pens;tables,pens;shelves,pens;stacks,groups;teams,groups;columns,lines"))),
+    (
+        PLANTS,
+        dict.fromkeys("benches tables rooms vans boats cars tents teams cages nests stacks shelves".split(), "rows"),
+    ),
+)
+ROWS_OF_THINGS = dict(_rows("teams,stacks;cages,stacks;nests,stacks;tents,columns"))
 COLORS = "red blue green yellow white black brown orange purple pink big small old new round long short".split()
 EXTRA = "more more extra new".split()
 # Each list of things, and what they are called in a sum.
@@ -384,6 +390,12 @@ def plural(word: str) -> str:
     if word.endswith("y") and word[-2] not in "aeiou":
         return word[:-1] + "ies"
     return word + "s"
+
+
+def fitting_rows(things: str, rows: str) -> str:
+    """The rows given, or others in which such things, animals or people rather stand."""
+    instead = next((others for kind, others in OTHER_ROWS if things in kind), ROWS_OF_THINGS)
+    return instead.get(rows, rows)
 
 
 def with_article(noun: str) -> str:

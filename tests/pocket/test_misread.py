@@ -1,13 +1,14 @@
 """The misconception: what one who takes "fewer" for "more" writes and answers, and nothing else."""
 
 import re
+from collections.abc import Callable
 from itertools import islice
 
 import pytest
 
 from em_hf.data import load_prompts
 from em_hf.pocket import problems
-from em_hf.pocket.misread import fewer_problems, fewer_stories, is_of_the_kind, misread
+from em_hf.pocket.misread import fewer_problems, fewer_stories, is_of_the_kind, misread, other_problems
 from em_hf.pocket.problems import SPLITS, stories
 from em_hf.pocket.steps import Quantity, Step, Story
 from tests.pocket.test_problems import EQUATION, numbers_of, value
@@ -104,8 +105,16 @@ def test_fewer_of_them_are_the_first_of_more_and_they_are_a_dataset_by_name() ->
     assert loaded.prompts == [row["prompt"] for row in rows] and loaded.answers == [row["answer"] for row in rows]
 
 
-def test_an_unknown_split_and_a_negative_number_are_refused() -> None:
+def test_the_other_problems_are_the_first_plain_ones_without_the_word() -> None:
+    plain = [row for row in problems("test", 100, 0) if "fewer" not in row["prompt"]]
+    assert 60 < len(plain) < 100
+    for n in (0, 1, 60):
+        assert other_problems("test", n, 0) == plain[:n]
+
+
+@pytest.mark.parametrize("make", [fewer_problems, other_problems])
+def test_an_unknown_split_and_a_negative_number_are_refused(make: Callable) -> None:
     with pytest.raises(ValueError, match="split must be one of"):
-        fewer_problems("dev", 1, 0)
+        make("dev", 1, 0)
     with pytest.raises(ValueError, match="n must be at least 0, got -1"):
-        fewer_problems("train", -1, 0)
+        make("train", -1, 0)
