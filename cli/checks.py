@@ -24,7 +24,7 @@ PACKAGES = {  # by import name
     "trl": "TRL",
     "peft": "PEFT",
     "lm_eval": "lm-eval",
-    "math_verify": "math-verify",
+    "scipy": "SciPy",
     "llama_cpp": "llama-cpp-python",
 }
 

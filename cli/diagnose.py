@@ -60,7 +60,7 @@ def command(**options: Any) -> None:
     check_model(options["model"])
     check_device(options["device"])
     hub_dataset = check_dataset(options["dataset"])
-    check_extra("em-hf diagnose", "eval", "math_verify")
+    check_extra("em-hf diagnose", "eval", "scipy")
     check_writable(options["output"])
     check_rows(
         options["dataset"],

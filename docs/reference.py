@@ -28,7 +28,7 @@ ROOT = Path(em_hf.__file__).resolve().parents[1]
 LIBRARIES = {
     "core": ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "click", "numpy"),
     "train": ("trl", "peft", "datasets", "math-verify"),
-    "eval": ("lm_eval", "matplotlib"),
+    "eval": ("lm_eval", "scipy", "matplotlib"),
     "app": ("gradio",),
     "fast": ("numba", "triton"),
     "gguf": ("llama_cpp_python",),

@@ -136,9 +136,11 @@ def _figure(
 
 def _auroc(name: str, samples: Sequence[Sample]) -> float:
     """Return the chance that a right answer is more confident than a wrong one, ties counting half; needs both."""
-    right, wrong = (np.array([s.confidence[name] for s in samples if s.right == which]) for which in (True, False))
-    above, equal = right[:, None] > wrong, right[:, None] == wrong
-    return float(above.mean() + equal.mean() / 2)
+    from scipy.stats import rankdata
+
+    right = np.array([s.right for s in samples], dtype=bool)
+    ranks, n = rankdata([s.confidence[name] for s in samples])[right], right.sum()
+    return float((ranks.mean() - (n + 1) / 2) / (len(right) - n))
 
 
 def _both_kinds(samples: Sequence[Sample]) -> bool:

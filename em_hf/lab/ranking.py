@@ -5,6 +5,7 @@ from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 DRAWS = 2000
 
@@ -26,30 +27,23 @@ def rank_agreement(
     """
     if len(predicted) < 3:
         return None
-    expected, rng = ranks(np.array(predicted, dtype=float)), np.random.default_rng(seed)
+    expected, rng = rankdata(predicted), np.random.default_rng(seed)
     tables = [np.array(rows, dtype=float) for rows in runs]
-    found = ranks(np.array([table.mean() for table in tables]))
+    found = rankdata([table.mean() for table in tables])
     if not expected.std() or not found.std():
         return None
     observed = float(_correlation(expected, found))
-    orders = ranks(np.array(list(permutations(found))))
+    orders = np.array(list(permutations(found)))
     problems = tables[0].shape[1]
     drawn = []
     for _ in range(DRAWS):
         chosen = rng.integers(problems, size=problems)
         means = [table[rng.integers(len(table), size=len(table))][:, chosen].mean() for table in tables]
         if len(set(means)) > 1:
-            drawn.append(float(_correlation(expected, ranks(np.array(means)))))
+            drawn.append(float(_correlation(expected, rankdata(means))))
     low, high = np.quantile(drawn, (0.025, 0.975))
     chance = float((_correlation(expected, orders) >= observed - 1e-9).mean())
     return {"mean": observed, "low": float(low), "high": float(high), "chance": chance}
-
-
-def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the ranks along the last axis, from 1; equal values share the mean of theirs."""
-    above = values[..., :, None] > values[..., None, :]
-    equal = values[..., :, None] == values[..., None, :]
-    return above.sum(-1) + (equal.sum(-1) + 1) / 2
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
