@@ -120,6 +120,10 @@ def go_on(settings: LabSettings, folder: Path, *, jobs: int) -> dict[str, Any]:
 
 
 def in_processes(jobs: int, work: Callable[[Any], None], items: Iterable[Any]) -> None:
+    prepare_process()
+    if jobs == 1:
+        list(map(work, items))
+        return
     # Processes of their own: a run sets random states and signal handlers, and a fork would share torch's threads.
     with ProcessPoolExecutor(jobs, get_context("spawn"), prepare_process) as pool:
         list(pool.map(work, items))
