@@ -35,7 +35,7 @@ class DiagnoseOptions:
     "diagnose",
     cls=Command,
     first=("model", "dataset", "split", "answer_column", "limit", "samples", "max_new_tokens", "thresholds", "output"),
-    epilog="Example: em-hf diagnose --model Qwen/Qwen2.5-0.5B --dataset openai/gsm8k",
+    epilog="Example: em-hf diagnose --model Qwen/Qwen2.5-0.5B --dataset openai/gsm8k --dataset-config main",
 )
 @setting_options(ModelSettings)
 @setting_options(DataSettings, defaults={"dataset": "pocket", "split": "test", "limit": 100})

@@ -115,7 +115,7 @@ def explain(error: BaseException) -> str:
         "auto_envvar_prefix": "EM_HF",
         "token_normalize_func": lambda word: word.replace("_", "-"),
     },
-    epilog="Every command runs without options, on the pocket reasoner that comes with the package.",
+    epilog="Without options, every command but push uses the pocket reasoner that comes with the package.",
 )
 @click.version_option(package_name="em-hf", prog_name="em-hf")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")

@@ -75,7 +75,7 @@ def methods_page() -> str:
     return f"# Training methods\n\n{markdown_table(('method', 'what it does', 'labels'), rows, aligned=False)}\n"
 
 
-def method_page(name: str, method: Method, lab: dict[str, dict]) -> str:
+def method_page(name: str, method: Method, lab: dict[tuple[str, str], dict]) -> str:
     """Return the page of one method: objective, labels, settings, and the lab's results, if any."""
     source = method.source or "a standard method; the implementation is TRL's"
     paper = re.search(r"arXiv (\d+\.\d+)", source)
@@ -97,13 +97,14 @@ def method_page(name: str, method: Method, lab: dict[str, dict]) -> str:
         "## Settings\n\nThe defaults for models other than the pocket reasoner ([all settings](../settings.md)):"
         f"\n\n{markdown_table(('setting', 'value'), used, aligned=False)}",
     ]
-    if row := lab.get(name):
-        measured = {"before training": lab["base"], f"after, {row['seeds']} seeds": row}
-        rows = [(name, share(found["sampled"]), share(found["greedy"])) for name, found in measured.items()]
+    levels = [level for level, method in lab if method == name]
+    measured = {f"{level} problems, before training": lab[level, "base"] for level in levels}
+    measured |= {f"{level} problems, after, {lab[level, name]['seeds']} seeds": lab[level, name] for level in levels}
+    if rows := [(title, share(found["sampled"]), share(found["greedy"])) for title, found in sorted(measured.items())]:
         parts.append(
             f"## On the pocket reasoner\n\n{markdown_table(('', 'sampled at temperature 1', 'greedy'), rows)}\n\n"
-            "Brackets are 95% intervals over problems and seeds. [Results](../../results.md) has the other methods on "
-            "the same problems."
+            "Runs train on plain problems. Brackets are 95% intervals over problems and seeds. "
+            "[Results](../../results.md) has the other methods on the same problems."
         )
     return "\n\n".join(parts) + "\n"
 
@@ -114,9 +115,9 @@ def share(figure: dict[str, float]) -> str:
     return f"{mean:.1f}% [{low:.1f}, {high:.1f}]"
 
 
-def lab_rows() -> dict[str, dict]:
-    """Return what the committed lab measured, by method; "base" is the untouched model."""
-    return {row.get("method") or "base": row for row in record("lab")["methods"]}
+def lab_rows() -> dict[tuple[str, str], dict]:
+    """Return what the committed lab measured, by level of the problems and method; "base" is the untouched model."""
+    return {(row["level"], row["method"]): row for row in record("lab")["methods"]}
 
 
 def versions_page() -> str:

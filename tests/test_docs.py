@@ -73,8 +73,12 @@ def test_every_method_has_a_page_with_its_objective_and_what_the_lab_measured(na
     assert (
         f"em-hf train --method {name}" in page and f"reference/methods/{name}.md" in (ROOT / "mkdocs.yml").read_text()
     )
-    if name in lab:
-        assert f"{100 * lab[name]['sampled']['mean']:.1f}% [" in page
+    for level in ("plain", "hard"):
+        for who, when in (("base", "before training"), (name, "after, 3 seeds")):
+            [line] = [line for line in page.splitlines() if line.startswith(f"| {level} problems, {when}")]
+            assert [f"{100 * lab[level, who][way]['mean']:.1f}%" for way in ("sampled", "greedy")] == [
+                cell.split()[0] for cell in line.split("|")[2:4]
+            ]
 
 
 def test_the_versions_page_says_what_the_constraints_pin() -> None:

@@ -31,7 +31,7 @@ def raised_greedy(record: Record) -> Iterable[str]:
             others = {_rival(other): one for other, one in row[f"{name}_over"].items() if one is not None}
             if others:
                 who = f"{row['title']} ({share(row[name])})"
-                yield f"{way}, on hard problems, {sorted_out(others, who)}."
+                yield f"{way}, on hard problems, {who} is {sorted_out(others)}."
         plain = rows.get((PLAIN, row["method"]))
         if plain is not None:
             both = [f"{points(plain[f'{way}_over'].get('base'))} {way}" for way in ("sampled", "greedy")]
@@ -60,14 +60,15 @@ def beat_decoding(record: Record) -> Iterable[str]:
             }
             known = {name: one for name, one in others.items() if one is not None}
             who = f"EM-INF ({share(em_inf['sampled'])})"
-            yield f"{verdict} greedy decoding on {level} problems: with equal tuning {sorted_out(known, who)}."
+            yield f"{verdict} greedy decoding on {level} problems: with equal tuning {who} is {sorted_out(known)}."
         within = {
             name.removeprefix("em-inf+"): row["over_without"]
             for (kind, name), row in rows.items()
             if kind == "tuned" and "over_without" in row
         }
         if within:
-            yield f"On {level} problems {sorted_out(within, 'the same strategy with EM-INF inside')}."
+            words = {1: "clearly raises", -1: "clearly lowers", 0: "makes no clear difference to"}
+            yield f"On {level} problems EM-INF within another strategy {sorted_out(within, words)}."
         equal = {
             name: _minus(row["over_em_inf"])
             for (kind, name), row in rows.items()
@@ -75,7 +76,7 @@ def beat_decoding(record: Record) -> Iterable[str]:
         }
         if equal:
             who = f"EM-INF as stored ({share(rows['stored', 'em-inf']['sampled'])})"
-            yield f"At equal entropy, on {level} problems, {sorted_out(equal, who)}."
+            yield f"At equal entropy, on {level} problems, {who} is {sorted_out(equal)}."
 
 
 def _minus(figure: Figure) -> dict[str, float]:
@@ -104,7 +105,7 @@ def along_runs(record: Record) -> Iterable[str]:
 def _course(row: Record, way: str) -> str:
     course = row[way]
     start, peak, end = (f"{100 * course[point]['accuracy']:.1f}%" for point in ("start", "peak", "end"))
-    falls = f"clearly below the peak from step {course['falls_at']} on"
+    falls = f"first clearly below the peak at step {course['falls_at']}"
     if course["falls_at"] is None:
         falls = "at no reading clearly below the peak"
     return (
@@ -148,8 +149,8 @@ def true_steps(record: Record) -> Iterable[str]:
             continue
         worst, best = (pick(known, key=lambda row: row["faithful"]["mean"]) for pick in (min, max))
         yield (
-            f"On {level} problems, of right answers between {share(worst['faithful'])} ({_source(worst)}) and "
-            f"{share(best['faithful'])} ({_source(best)}) are right by the generator's own steps."
+            f"On {level} problems, {share(worst['faithful'])} ({_source(worst)}) to {share(best['faithful'])} "
+            f"({_source(best)}) of the right answers also follow the generator's own steps."
         )
         base = [f"{share(row['true'])} ({row['strategy']})" for row in rows if row["method"] == "base"]
         if base:
@@ -176,7 +177,7 @@ def ranked(record: Record) -> Iterable[str]:
             yield (
                 f"{verdict} on {row['level']} problems: the rank correlation of its confidence measures with the gains "
                 f"of {n} methods is {found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]; of all orders, "
-                f"{100 * found['chance']:.1f}% agree as well."
+                f"{100 * found['chance']:.1f}% agree at least as well."
             )
         advice: dict[str, list[str]] = {}
         for one in row["methods"]:
@@ -222,7 +223,7 @@ def sensitive(record: Record) -> Iterable[str]:
 QUESTIONS: tuple[tuple[str, Callable[[Any], Iterable[str]]], ...] = (
     ("Does EM-FT or EM-RL raise greedy accuracy on hard problems?", raised_greedy),
     ("Does EM-INF beat other ways to decode?", beat_decoding),
-    ("How does accuracy go with entropy along a run, and where does it fall?", along_runs),
+    ("How does accuracy change with entropy along a run, and where does it fall?", along_runs),
     ("What happens to pass@k and to votes?", variety),
     ("Are the steps right, or only the answers?", true_steps),
     ("Does `em-hf diagnose`, before any training, rank the methods as the lab does?", ranked),

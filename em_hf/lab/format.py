@@ -11,6 +11,7 @@ Record = Mapping[str, Any]
 
 KINDS = {"fewer": 'problems with "fewer"', "others": "other problems", "plain": "plain problems"}
 KINDS["hard"] = "hard problems"
+COMPARED = {1: "clearly above", -1: "clearly below", 0: "not clearly different from"}
 NAMES = {POCKET: "the base model", MISLED: "the misled model"}
 
 
@@ -47,14 +48,13 @@ def listed(words: Iterable[str]) -> str:
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
 
 
-def sorted_out(differences: Mapping[str, Figure], what: str = "it") -> str:
-    """Return in words what is clearly above which others, clearly below which, and not clearly different from which."""
-    kinds = {1: "clearly above", -1: "clearly below", 0: "not clearly different from"}
+def sorted_out(differences: Mapping[str, Figure], words: Mapping[int, str] = COMPARED) -> str:
+    """Return the names of differences by `direction`, each group after its words."""
     parts = []
-    for kind, words in kinds.items():
+    for kind, said in words.items():
         names = [f"{name} ({points(one)})" for name, one in differences.items() if direction(one) == kind]
-        parts += [f"{words} {listed(names)}"] if names else []
-    return f"{what} is {'; '.join(parts)}"
+        parts += [f"{said} {listed(names)}"] if names else []
+    return "; ".join(parts)
 
 
 def bullets(lines: Sequence[str]) -> str:

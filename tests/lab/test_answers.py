@@ -51,7 +51,7 @@ def test_em_inf_is_compared_with_every_row_at_equal_tuning_with_itself_inside_an
         "[-16.0, -8.0]); not clearly different from min-p (-2.0 [-5.0, +0.0])."
     )
     assert inside == (
-        "On hard problems the same strategy with EM-INF inside is clearly above self-consistency (+12.0 [+8.0, +16.0])."
+        "On hard problems EM-INF within another strategy clearly raises self-consistency (+12.0 [+8.0, +16.0])."
     )
     assert equal == (
         "At equal entropy, on hard problems, EM-INF as stored (80.0% [70.0, 90.0]) is clearly above top-p (+40.0 "
@@ -66,7 +66,7 @@ def test_a_run_past_its_peak_is_told_with_where_it_falls_and_when_the_guard_stop
     assert long == (
         "**EM-FT over 120 steps**: on hard validation problems the entropy of samples went from 0.060 to 0.010 nats "
         "per token. Sampled accuracy started at 40.0%, peaked at 60.0% at step 30 and ended at 20.0% (-20.0 [-10.0, "
-        "+10.0] points from the start), clearly below the peak from step 60 on. Greedy accuracy started at 50.0%, "
+        "+10.0] points from the start), first clearly below the peak at step 60. Greedy accuracy started at 50.0%, "
         "peaked at 55.0% at step 30 and ended at 50.0% (+0.0 [-10.0, +10.0] points from the start), at no reading "
         "clearly below the peak. The guard would not stop it; with labels it would stop it at step 90."
     )
@@ -94,8 +94,8 @@ def test_what_rises_and_what_falls_among_several_answers(record: dict[str, Any])
 
 def test_the_steps_of_right_answers_and_the_truth_of_all(record: dict[str, Any]) -> None:
     assert answer(record, 5) == [
-        "On hard problems, of right answers between 90.0% [10.0, 100.0] (EM-FT, sampling) and 99.0% [10.0, 100.0] (the "
-        "base model, greedy) are right by the generator's own steps.",
+        "On hard problems, 90.0% [10.0, 100.0] (EM-FT, sampling) to 99.0% [10.0, 100.0] (the base model, greedy) of the "
+        "right answers also follow the generator's own steps.",
         "On hard problems the base model's equations are all true in 60.0% [10.0, 90.0] (sampling) and 80.0% [10.0, "
         "90.0] (greedy) of its answers.",
         "Sampled after EM-FT, on hard problems, they are all true less often (-40.0 [-50.0, -30.0] points).",
@@ -108,7 +108,7 @@ def test_the_diagnosis_ranks_well_only_if_the_correlation_is_clearly_above_nothi
     ranked, advice, predicted = answer(record, 6)
     assert ranked == (
         "**Yes** on hard problems: the rank correlation of its confidence measures with the gains of 3 methods is 0.80 "
-        "[0.40, 0.95]; of all orders, 4.2% agree as well."
+        "[0.40, 0.95]; of all orders, 4.2% agree at least as well."
     )
     assert advice == (
         "Its advice on hard problems, with the measured gain in sampled accuracy: use: em-inf (+12.0 [+8.0, +16.0]) "
