@@ -1,12 +1,11 @@
-"""Real pretrained models evaluated with `em-hf eval` from end to end: benchmark tables and their JSON.
+"""A real pretrained model evaluated with `em-hf eval` from end to end: benchmark tables and their JSON.
 
     python -m benchmarks.eval_real smollm2  [--problems N] [--data-dir DIR] [--work FOLDER] [--output FILE.json]
     python -m benchmarks.eval_real leetcode [...]
-    python -m benchmarks.eval_real gemma    [...]
 
 `smollm2`: SmolLM2-135M-Instruct on MAWPS, GSM8K and MATH-500, greedy, sampled and with EM-INF; it is weak at maths, and
-the table says so. `leetcode`: its programs for LeetCode problems, run in the sandbox. `gemma`: gemma-3-270m (base),
-4-shot, on MAWPS and SVAMP under every strategy.
+the table says so. `leetcode`: its programs for LeetCode problems, run in the sandbox. For gemma-3-270m see
+`benchmarks.gemma_protocol`.
 
 An evaluation saves its answers under `--work` as they arrive: the same command resumes where it was interrupted.
 """
@@ -16,13 +15,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import describe, environment, write
-from benchmarks.gemma import gemma_folder
-from em_hf.evaluation.strategies import STRATEGIES
 from em_hf.runs import EVALUATION_FILE
 from tests.smollm2 import HUB_ID, smollm2_folder
 
@@ -31,35 +28,20 @@ EM_HF = [sys.executable, "-c", "from em_hf.cli.main import main; main()"]
 
 @dataclass(frozen=True)
 class Experiment:
-    """A call of `em-hf eval`; in the record, `name` replaces the model's folder on this machine."""
+    """A call of `em-hf eval` on SmolLM2."""
 
-    name: str
-    folder: Callable[[], Path]
     problems: int
     arguments: tuple[str, ...]
 
 
 EXPERIMENTS = {
     "smollm2": Experiment(
-        HUB_ID,
-        smollm2_folder,
         100,
         ("--tasks", "mawps,gsm8k,math500", "--compare", "sampling,greedy,em-inf", "--max-new-tokens", "192"),
     ),
     "leetcode": Experiment(
-        HUB_ID,
-        smollm2_folder,
         20,
         ("--tasks", "leetcode", "--compare", "sampling,em-inf", "--max-new-tokens", "256", "--allow-code-execution"),
-    ),
-    "gemma": Experiment(
-        "google/gemma-3-270m",
-        gemma_folder,
-        300,
-        (
-            *("--tasks", "mawps,svamp", "--compare", ",".join(STRATEGIES), "--num-fewshot", "4"),
-            *("--max-new-tokens", "48", "--n-grad-steps", "10", "--threshold", "0.1"),
-        ),
     ),
 }
 
@@ -76,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="JSON to write; the table goes beside it as .md")
     options = parser.parse_args(arguments)
     experiment = EXPERIMENTS[options.experiment]
-    record = environment("benchmarks.eval_real")
+    record, model = environment("benchmarks.eval_real"), str(smollm2_folder())
     folder = options.work / f"{options.experiment}-{options.problems or experiment.problems}"
-    command = ["eval", "--model", str(experiment.folder()), "--dtype", "bfloat16", *experiment.arguments]
+    command = ["eval", "--model", model, "--dtype", "bfloat16", *experiment.arguments]
     command += ["--limit", str(options.problems or experiment.problems), "--batch-size", str(options.batch_size)]
     for name in ("tasks", "compare"):
         if value := getattr(options, name):
@@ -86,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place = ["--data-dir", str(options.data_dir), "--output", str(folder)]
     subprocess.run([*EM_HF, *command, *place], check=True, stdout=subprocess.DEVNULL)
     # The record names the model as a user would, and no folder of this machine.
-    shown = " ".join(["em-hf", *command]).replace(str(experiment.folder()), experiment.name)
-    found = json.loads((folder / EVALUATION_FILE).read_text().replace(str(experiment.folder()), experiment.name))
+    shown = " ".join(["em-hf", *command]).replace(model, HUB_ID)
+    found = json.loads((folder / EVALUATION_FILE).read_text().replace(model, HUB_ID))
     found["command"] = shown
-    table = (folder / "eval.md").read_text().replace(str(experiment.folder()), experiment.name)
+    table = (folder / "eval.md").read_text().replace(model, HUB_ID)
     text = f"{describe(record)}\n`{shown}`\n\n{table.partition(chr(10) * 2)[2]}"
     print(text)
     write(options.output, {**record, "evaluation": found}, text)
