@@ -75,6 +75,7 @@ def command(**options: Any) -> None:
     from em_hf.evaluation.confidence import sample_answers
     from em_hf.evaluation.diagnose import describe, diagnose
     from em_hf.generation.mixin import settings_of_model, stored_settings
+    from em_hf.models import check_fit, context_length
     from em_hf.runs import Diagnosis, write_json
 
     prompts = load_prompts(
@@ -89,6 +90,16 @@ def command(**options: Any) -> None:
     if prompts.answers is None:
         raise ValueError(f"{options['dataset']} has no answers: name their column with --answer-column")
     model, tokenizer = load_chosen_model(options)
+    check_fit(
+        model,
+        tokenizer,
+        prompts.prompts,
+        options["max_new_tokens"],
+        setting="max_new_tokens",
+        limit=context_length(model),
+        whose=options["model"],
+        chat_template=options["chat_template"],
+    )
     note_defaults(stored_settings(model))
     base = settings_of_model(model, {**given, "method": "logit_optimization"}).to_dict()
     with (

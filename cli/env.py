@@ -51,12 +51,14 @@ def command(as_json: bool) -> None:
     note("Loading PyTorch …")
     import torch
 
+    from em_hf.models import best_device
+
     facts = {"em-hf": __version__, "python": platform.python_version(), "platform": platform.platform()}
     facts |= {package: version for package in PACKAGES if (version := _version(package))}
     if "verl" in facts:
         with redirect_stdout(sys.stderr):
             facts["verl-plugin"] = _verl_plugin()
-    facts["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    facts["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else str(best_device())
     facts["threads"] = str(torch.get_num_threads())
     if as_json:
         print_json(facts)

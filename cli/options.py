@@ -69,11 +69,12 @@ def read_value(one: Setting, value: Any) -> Any:
 
 def _existing(one: Setting, path: Path) -> Path:
     try:
+        path = path.expanduser()  # a shell leaves the ~ of --output=~/run and of a file
         there = path.is_file() if one.exists == "file" else path.is_dir() if one.exists == "folder" else True
-    except (OSError, ValueError):
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: there is no user of that name
         there = False
     if not there:
-        raise ValueError(f"must be a {one.exists} that exists")
+        raise ValueError(f"must be a {one.exists or 'path'} that exists")
     return path
 
 

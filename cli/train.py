@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from click.core import ParameterSource
 
-from em_hf.methods import METHODS
+from em_hf.methods import METHODS, unused_settings
 from em_hf.settings import setting, settings_of
 from em_hf.training.settings import RunSettings, default_name, recipe_names, recipe_settings, recipe_text
 
@@ -280,9 +280,25 @@ def _settings(ctx: click.Context, options: dict[str, Any]) -> RunSettings:
     if "model" in given:
         check_model(given["model"])  # otherwise a misspelt pocket model is only reported to lack a dataset
     try:
-        return RunSettings.resolve(given)
+        settings = RunSettings.resolve(given)
     except ValueError as error:
         raise click.UsageError(str(error).replace("EntropyMinConfig: ", "entropy_min: "), ctx) from error
+    for name, why in _without_effect(settings).items():
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} has no effect {why}", ctx)
+    return settings
+
+
+def _without_effect(settings: RunSettings) -> dict[str, str]:
+    """Return the settings that change nothing beside the others, and why. A recipe or a file may well hold them."""
+    found = dict.fromkeys(unused_settings(settings.method), f"with method {settings.method}")
+    if not settings.lora:
+        found["lora_rank"] = "without --lora"
+    if not settings.guard:
+        found |= dict.fromkeys(("probe_problems", "probe_every"), "with --no-guard")
+    if not settings.eval_problems:
+        found["eval_samples"] = "with --eval-problems 0"
+    return found
 
 
 def _of_earlier_run(ctx: click.Context, folder: Path) -> RunSettings:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from em_hf.answers import extract_answer
 from em_hf.messages import did_you_mean, one_line
@@ -17,6 +17,7 @@ from em_hf.tables import SUFFIXES, Table, from_hub, from_rows, kind_of, read_fil
 
 # A text, or chat messages with a role and a content each.
 Prompt: TypeAlias = str | list[dict[str, Any]]
+T = TypeVar("T")
 
 PROMPT_COLUMNS = ("prompt", "question", "problem", "input")
 ANSWER_COLUMNS = ("answer", "solution", "target")
@@ -66,10 +67,19 @@ class Prompts:
             raise ValueError(f"n is {n!r}, but must be between 1 and {len(self) - 1}: {self.name} has {len(self)} rows")
         return self._part(slice(0, -n)), self._part(slice(-n, None))
 
-    def _part(self, rows: slice) -> "Prompts":
-        answers = None if self.answers is None else self.answers[rows]
-        solutions = None if self.solutions is None else self.solutions[rows]
-        return replace(self, prompts=self.prompts[rows], answers=answers, solutions=solutions, fingerprint="")
+    def answered(self) -> "Prompts":
+        """Return the rows that have an answer; all of them, without answers, if none has one."""
+        if self.answers is None or not any(self.answers):
+            return replace(self, answers=None)
+        return self._part([i for i, answer in enumerate(self.answers) if answer])
+
+    def _part(self, rows: slice | list[int]) -> "Prompts":
+        def of(column: list[T]) -> list[T]:
+            return column[rows] if isinstance(rows, slice) else [column[i] for i in rows]
+
+        answers = None if self.answers is None else of(self.answers)
+        solutions = None if self.solutions is None else of(self.solutions)
+        return replace(self, prompts=of(self.prompts), answers=answers, solutions=solutions, fingerprint="")
 
 
 def load_prompts(
@@ -83,6 +93,7 @@ def load_prompts(
     limit: int | None = None,
     with_answers: bool = True,
     with_solutions: bool = False,
+    keep_unanswered: bool = False,
 ) -> Prompts:
     r"""Load prompts and their answers from `name`.
 
@@ -103,6 +114,8 @@ def load_prompts(
         with_answers: if False, read no label at all, even if `answer_column` is given.
         with_solutions: also keep the full texts of the labels, from `answer_column`, else from the first column that
             exists of solution, answer and target.
+        keep_unanswered: keep rows whose label is missing or cannot be read, with "" as their answer; see
+            `Prompts.answered`.
 
     Raises:
         ValueError: an argument, a column or a row cannot be used, or there is nothing to read.
@@ -149,8 +162,12 @@ def load_prompts(
         if not asked_for and values and all(isinstance(v, str) and _holds_no_answer(v) for v in values):
             answer_column = None  # texts without a marked answer: nothing to compare with
         else:
-            commas = table.decimal_commas
-            answers = [_answer(value, i, answer_column, name, commas) for i, value in enumerate(values, 1)]
+            commas, refuse = table.decimal_commas, not keep_unanswered
+            answers, unread = _answers(values, answer_column, name, commas, refuse=refuse)
+            if not any(answers):
+                if asked_for and unread:
+                    raise unread
+                answers = answer_column = None
     solutions = None
     if solution_column is not None:
         solutions = [_solution(v, i, solution_column, name) for i, v in enumerate(table.read(solution_column), 1)]
@@ -270,6 +287,22 @@ def _paths(value: Any, column: str, what: str) -> str:
         return ""
     paths = ", ".join(f"{column}.{key}" for key in list(value)[:6])
     return f": name an entry of it with --{what}-column, one of {paths}"
+
+
+def _answers(
+    values: Sequence[Any], column: str, name: str, decimal_commas: bool, *, refuse: bool
+) -> tuple[list[str], ValueError | None]:
+    """Return the answers, "" for those that cannot be read, and the first error, which is raised if `refuse`."""
+    answers, first = [], None
+    for row, value in enumerate(values, 1):
+        try:
+            answers.append(_answer(value, row, column, name, decimal_commas))
+        except ValueError as error:
+            if refuse:
+                raise
+            first = first or error
+            answers.append("")
+    return answers, first
 
 
 def _answer(value: Any, row: int, column: str, name: str, decimal_commas: bool = False) -> str:

@@ -279,3 +279,47 @@ def context_length(model: "PreTrainedModel") -> int | None:
     """Return the model's maximum number of tokens, prompt and completion together, or None if it has no bound."""
     config = model.config.get_text_config()
     return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+
+
+def check_fit(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Prompt],
+    length: int,
+    *,
+    setting: str,
+    limit: int | None,
+    whose: str,
+    chat_template: bool = True,
+) -> None:
+    """Check that every prompt fits the context together with its completion, and has only tokens that are embedded.
+
+    Args:
+        length: the longest completion, in tokens.
+        setting: the name of the setting that has this length.
+        limit: the context in tokens, or None if it has no bound.
+        whose: what the model is called.
+
+    Raises:
+        ValueError: a prompt does not, or none could.
+
+    Example:
+        >>> from em_hf.models import load_model
+        >>> model, tokenizer = load_model("pocket-reasoner")
+        >>> check_fit(model, tokenizer, ["2 + 3?"], 64, setting="max_new_tokens", limit=256, whose="the model")
+    """
+    room = None if limit is None else limit - length
+    if room is not None and room < 1:
+        raise ValueError(
+            f"{setting} is {length}, but the context of {whose} has only {limit} tokens; give "
+            f"--{setting.replace('_', '-')} less"
+        )
+    embedded = model.config.get_text_config().vocab_size
+    for start in range(0, len(prompts), 1000):
+        part = prompts[start : start + 1000]
+        ids = encode_prompts(tokenizer, part, chat_template=chat_template, limit=room)["input_ids"]
+        if int(ids.max()) >= embedded:
+            raise ValueError(
+                f"{whose}: the tokenizer gives token {int(ids.max())}, but the model embeds {embedded}: they do not "
+                "belong together; copy or download both again"
+            )

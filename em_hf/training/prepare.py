@@ -41,7 +41,8 @@ def few_held_out(settings: RunSettings, held_out: Any, n_prompts: int) -> str | 
         return None
     return (
         f"Only {len(held_out)} of the {settings.eval_problems} prompts asked for could be held out to measure on: no "
-        f"more than a tenth of the {n_prompts} there are. The intervals say how little so few can tell."
+        f"more than a tenth of the {n_prompts} there are, and those whose labels, if any, can be read. The intervals "
+        "say how little so few can tell."
     )
 
 
@@ -90,7 +91,8 @@ def load_data(settings: RunSettings) -> tuple[Any, Any, Any]:
     """Return the prompts to train on, those to watch while training, and those to measure on before and after.
 
     The first have labels only if the method needs them, the second only with `early_stopping`. The last two are None
-    if none are requested, or if there are too few prompts to spare any.
+    if none are requested, or if there are too few prompts to spare any; where labels are used, rows without a usable
+    one are left out of them.
     """
     from em_hf.data import load_prompts
     from em_hf.settings import POCKET_DATASETS
@@ -110,13 +112,14 @@ def load_data(settings: RunSettings) -> tuple[Any, Any, Any]:
     watched = min(watched, len(everything) // 10)
     train, held_out, probe = everything, None, None
     if measured or (watched and settings.early_stopping):
-        answered = load_prompts(with_answers=True, **source)
+        answered = load_prompts(with_answers=True, keep_unanswered=True, **source)
     if measured:
         (train, _), (answered, held_out) = train.split_off(measured), answered.split_off(measured)
+        held_out = held_out.answered()
     if watched:
         train, probe = train.split_off(watched)
         if settings.early_stopping:
-            probe = answered.split_off(watched)[1]
+            probe = answered.split_off(watched)[1].answered()
             if probe.answers is None:
                 raise ValueError(f"early_stopping needs answers, but {settings.dataset} has none: give --answer-column")
     return train, probe, held_out
@@ -143,7 +146,7 @@ def _pocket_data(settings: RunSettings, source: dict, labels: dict, watched: int
 
 def check_lengths(model: Any, tokenizer: Any, prompts: list[str], settings: RunSettings) -> None:
     """Raise ValueError if a prompt does not fit the context with its completion, or has tokens unknown to the model."""
-    from em_hf.models import context_length, encode_prompts
+    from em_hf.models import check_fit, context_length
 
     limit, whose = context_length(model), settings.model
     if settings.vllm == "server":
@@ -152,18 +155,13 @@ def check_lengths(model: Any, tokenizer: Any, prompts: list[str], settings: RunS
         served = server_context(settings.vllm_server)
         if served is not None and (limit is None or served < limit):
             limit, whose = served, "the vLLM server"
-    room = None if limit is None else limit - settings.max_completion_length
-    if room is not None and room < 1:
-        raise ValueError(
-            f"max_completion_length is {settings.max_completion_length}, but the context of {whose} has only "
-            f"{limit} tokens; give --max-completion-length less"
-        )
-    embedded = model.config.get_text_config().vocab_size
-    for start in range(0, len(prompts), 1000):
-        part = prompts[start : start + 1000]
-        ids = encode_prompts(tokenizer, part, chat_template=settings.chat_template, limit=room)["input_ids"]
-        if int(ids.max()) >= embedded:
-            raise ValueError(
-                f"{settings.model}: the tokenizer gives token {int(ids.max())}, but the model embeds {embedded}: "
-                "they do not belong together; copy or download both again"
-            )
+    check_fit(
+        model,
+        tokenizer,
+        prompts,
+        settings.max_completion_length,
+        setting="max_completion_length",
+        limit=limit,
+        whose=whose,
+        chat_template=settings.chat_template,
+    )

@@ -1,8 +1,10 @@
 """`em-hf diagnose` as a user runs it."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +79,17 @@ def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int,
     assert done.returncode == code, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
     assert sum(line.startswith("Error:") for line in done.stderr.splitlines()) == 1
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_told_before_any_is_sampled(
+    tiny_llama: Callable, letters: Any, tmp_path: Path
+) -> None:
+    tiny_llama(max_position_embeddings=16, vocab_size=len(letters)).save_pretrained(tmp_path / "model")
+    letters.save_pretrained(tmp_path / "model")
+    rows = [{"prompt": "ab", "answer": "a"}, {"prompt": "abcd" * 3, "answer": "b"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["--model", "model", "--dataset", "rows.jsonl", "--max-new-tokens"]
+    done = em_hf(*asked, "8", cwd=tmp_path)
+    assert done.returncode == 1 and "a prompt has 12 tokens, but the model's context leaves room for 8" in done.stderr
+    done = em_hf(*asked, "16", cwd=tmp_path)
+    assert "max_new_tokens is 16, but the context of model has only 16 tokens; give --max-new-tokens" in done.stderr

@@ -185,6 +185,12 @@ def test_an_overwritten_run_is_replaced_and_a_folder_of_others_is_not(em_hf: Cal
         (["--method", "em-rl-sequense"], "did you mean 'em-rl-sequence'?"),
         (["--recipe", "papr-em-ft"], "did you mean 'paper-em-ft'?"),
         (["--loss-reduction", "mean"], "--loss-reduction is 'mean', but must be one of sum, token-mean"),
+        (["--reward-tokens", "last-third"], "--reward-tokens has no effect with method em-ft"),
+        (["--method", "rloo", "--loss-reduction", "sum"], "--loss-reduction has no effect with method rloo"),
+        (["--method", "sft", "--num-generations", "2"], "--num-generations has no effect with method sft"),
+        (["--lora-rank", "4"], "--lora-rank has no effect without --lora"),
+        (["--no-guard", "--probe-every", "3"], "--probe-every has no effect with --no-guard"),
+        (["--eval-problems", "0", "--eval-samples", "3"], "--eval-samples has no effect with --eval-problems 0"),
         (["--dtype", "float8"], "--dtype is 'float8', but must be one of auto, float32"),
         (["--entropy-min", "{"], "--entropy-min is '{', but must be a JSON object"),
         (["--entropy-min", "[1]"], "must be a JSON object"),
@@ -455,3 +461,13 @@ def test_other_methods_run_from_the_command_line(em_hf: Callable, tmp_path: Path
     cost = facts["compute"]
     assert cost["flops"] == rule * cost["parameters"] * cost["tokens_trained"] > 0
     assert (cost["tokens_sampled"] > 0) == (method != "sft")
+
+
+def test_a_tilde_that_the_shell_left_is_the_home_folder(
+    em_hf: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, out, _ = em_hf("train", "--output=~/runs/first", "--dry-run")
+    assert code == 0 and f"output: {tmp_path / 'runs' / 'first'}\n" in out
+    code, _, err = em_hf("train", "--output=~nobody-of-that-name/run", "--dry-run")
+    assert code == 2 and "--output is '~nobody-of-that-name/run', but must be a path that exists" in err

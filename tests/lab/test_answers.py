@@ -94,8 +94,8 @@ def test_what_rises_and_what_falls_among_several_answers(record: dict[str, Any])
 
 def test_the_steps_of_right_answers_and_the_truth_of_all(record: dict[str, Any]) -> None:
     assert answer(record, 5) == [
-        "On hard problems, 90.0% [10.0, 100.0] (EM-FT, sampling) to 99.0% [10.0, 100.0] (the base model, greedy) of the "
-        "right answers also follow the generator's own steps.",
+        "On hard problems, 90.0% [10.0, 100.0] (EM-FT, sampling) to 99.0% [10.0, 100.0] (the base model, greedy) of "
+        "the right answers also follow the generator's own steps.",
         "On hard problems the base model's equations are all true in 60.0% [10.0, 90.0] (sampling) and 80.0% [10.0, "
         "90.0] (greedy) of its answers.",
         "Sampled after EM-FT, on hard problems, they are all true less often (-40.0 [-50.0, -30.0] points).",

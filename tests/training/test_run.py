@@ -19,6 +19,7 @@ from em_hf.generation.config import EntropyMinConfig
 from em_hf.methods import METHODS
 from em_hf.models import load_model
 from em_hf.runs import read_run
+from em_hf.training.prepare import load_data
 from em_hf.training.recorder import Diverged
 from em_hf.training.run import StopAtNextStep, train
 from em_hf.training.settings import RunSettings
@@ -314,12 +315,43 @@ def test_a_missing_trl_is_named_before_any_work(
 def test_fewer_held_out_prompts_than_asked_for_are_said_in_the_results(make: Callable, tmp_path: Path) -> None:
     told: list[str] = []
     few = train(make(steps=1, eval_problems=8, limit=15, guard=False), tmp_path / "few", on_phase=told.append)
-    note = (
-        "Only 1 of the 8 prompts asked for could be held out to measure on: no more than a tenth of the 15 there are."
-    )
+    note = "Only 1 of the 8 prompts asked for could be held out to measure on: no more than a tenth of the 15 there are"
     assert few["n"] == 1 and few["note"].startswith(note) and few["note"] in told
     assert read_run(tmp_path / "few").results.note == few["note"]  # type: ignore[union-attr]
     assert train(make(steps=1), tmp_path / "enough")["note"] is None
+
+
+def labelled(path: Path, answers: list[Any], column: str = "answer") -> Path:
+    return write(path, [{"prompt": prompt, column: answer} for prompt, answer in zip(PROMPTS, answers, strict=True)])
+
+
+@pytest.mark.parametrize("asked_for", [None, "answer"])
+def test_rows_without_a_label_are_trained_on_and_not_measured(
+    make: Callable, tmp_path: Path, asked_for: str | None
+) -> None:
+    """Three of the last four rows, which are held out, have a label; of the others nearly none."""
+    answers = [None] * 34 + [3, "The proof\nhas no mark.", "1", None, "so \\boxed{2}", 3.0]
+    data = labelled(tmp_path / "few.jsonl", answers)
+    settings = make(dataset=str(data), answer_column=asked_for, probe_problems=2, early_stopping=True)
+    prompts, probe, held_out = load_data(settings)
+    assert prompts.prompts == PROMPTS[:34] and prompts.answers is None
+    assert (probe.prompts, probe.answers) == ([PROMPTS[34]], ["3"])
+    assert (held_out.prompts, held_out.answers) == ([PROMPTS[i] for i in (36, 38, 39)], ["1", "2", "3"])
+
+
+def test_labels_that_none_can_be_read_of_are_only_an_error_if_they_were_asked_for(
+    make: Callable, tmp_path: Path
+) -> None:
+    data = labelled(tmp_path / "none.jsonl", [None, "A proof.\nIt has no mark."] * 20, "solution")
+    assert load_data(make(dataset=str(data)))[2].answers is None
+    with pytest.raises(ValueError, match="row 1 has no answer in column 'solution'"):
+        load_data(make(dataset=str(data), answer_column="solution"))
+
+
+def test_a_method_that_learns_from_labels_refuses_rows_without_one(make: Callable, tmp_path: Path) -> None:
+    data = labelled(tmp_path / "gap.jsonl", ["1"] * 5 + [None] + ["1"] * 34)
+    with pytest.raises(ValueError, match="row 6 has no answer in column 'answer'"):
+        load_data(make(dataset=str(data), method="rloo", num_generations=2))
 
 
 def test_ctrl_c_is_answered_at_once_with_what_happens_next() -> None:
