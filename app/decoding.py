@@ -11,6 +11,7 @@ from .zero import on_gpu  # isort: skip  (before torch)
 from em_hf.compare.repeat import Repeated, repeat
 from em_hf.compare.side_by_side import Step, collect, decode_steps
 
+from .examples import stored_config
 from .fence import while_heard
 from .models import loaded
 from .request import DecodeRequest
@@ -43,7 +44,7 @@ def batches(sources: Sequence[str], request: DecodeRequest) -> Generator[list[St
 
 def _steps(sources: Sequence[str], request: DecodeRequest) -> Generator[Step, None, None]:
     if len(sources) == 1:
-        return _rows(sources[0], request, [None, request.config()])
+        return _rows(sources[0], request, [None, request.config(stored_config(sources[0]))])
     return _paired(*(_rows(source, request, [None]) for source in sources))
 
 
@@ -79,11 +80,11 @@ def comparison(sources: Sequence[str], request: DecodeRequest) -> dict[str, Any]
 @on_gpu(_seconds)
 def repeats(
     sources: Sequence[str], request: DecodeRequest, n: int, answer: str | None
-) -> Generator[Repeated, None, None]:
-    """Draw `n` samples of the prompt with and without EM-INF, and yield the results so far after each batch."""
+) -> Generator[Repeated | None, None, None]:
+    """Draw `n` samples of the prompt with and without EM-INF, and yield None after each token; see `repeat`."""
     one = loaded(sources[0])
     inputs, room = one.encode(request.prompt, request.max_new_tokens)
-    config = request.config()
+    config = request.config(stored_config(sources[0]))
     if config is None:
         raise ValueError("Repeat compares plain decoding with EM-INF: switch EM-INF on")
     if request.temperature == 0:
@@ -98,6 +99,7 @@ def repeats(
         seed=request.seed,
         max_new_tokens=room,
         temperature=request.temperature,
+        pauses=True,
     )
 
 

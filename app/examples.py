@@ -11,17 +11,17 @@ from em_hf.pocket import problems
 from em_hf.settings import is_gguf
 
 from .models import Models
-from .request import MAX_PROMPT_CHARACTERS, SETTINGS, SLIDER_THRESHOLD
+from .request import LONGEST_ANSWER, MAX_PROMPT_CHARACTERS, SETTINGS, SLIDER_THRESHOLD
 
 OPEN_QUESTIONS = [
     "Why is the sky blue? Explain it to a child.",
     "Write a short poem about the sea in winter.",
     "Name three differences between a frog and a toad.",
 ]
-POCKET_ONLY = (
-    "The pocket reasoner is a tiny model that solves short word problems and nothing else: it has no knowledge of the "
-    "world. Serve a larger model with `em-hf app --model OWNER/NAME` for open questions."
+POCKET_LIMITS = (
+    "The pocket models are tiny: they solve short word problems and nothing else, and know nothing of the world."
 )
+SERVE_ANOTHER = "Serve a larger model with `em-hf app --model OWNER/NAME`"
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,15 @@ OPENING_PROBLEM, OPENING_SEED = 3, 4
 EXAMPLE_TOKENS = 96  # maximum length of the opening example
 
 
-@cache
 def settings_for(source: str) -> dict[str, Any]:
-    """Return the threshold and number of steps stored with a model, or the defaults if there are none.
+    """Return the settings of `stored_config` that the page has fields for."""
+    config = stored_config(source)
+    return {"threshold": config.threshold, "n_grad_steps": config.n_grad_steps}
+
+
+@cache
+def stored_config(source: str) -> EntropyMinConfig:
+    """Return EM-INF's settings stored with a model, or the defaults if there are none.
 
     Args:
         source: a Hub id, a folder, a GGUF file or a pocket model's name, as `Models.source` returns it.
@@ -74,13 +80,12 @@ def settings_for(source: str) -> dict[str, Any]:
     from transformers import GenerationConfig
 
     if is_gguf(source):  # it cannot store them
-        return {"threshold": EntropyMinConfig.threshold, "n_grad_steps": EntropyMinConfig.n_grad_steps}
+        return EntropyMinConfig()
     try:
         stored = getattr(GenerationConfig.from_pretrained(resolve_model(source)), "entropy_min_config", None)
-        config = EntropyMinConfig.from_dict(stored or {})
+        return EntropyMinConfig.from_dict(stored or {})
     except (OSError, ValueError):  # no generation_config.json, or settings of another version
-        config = EntropyMinConfig()
-    return {"threshold": config.threshold, "n_grad_steps": config.n_grad_steps}
+        return EntropyMinConfig()
 
 
 def from_address(search: str, names: list[str]) -> dict[str, Any]:
@@ -91,7 +96,9 @@ def from_address(search: str, names: list[str]) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {}
     if (prompt := given.get("prompt", "")).strip() and len(prompt) <= MAX_PROMPT_CHARACTERS:
-        found["prompt"] = prompt
+        found |= {"prompt": prompt, "answer": ""}  # the answer on the page is another prompt's
+        if len(answer := given.get("answer", "")) <= LONGEST_ANSWER:
+            found["answer"] = answer
     if given.get("model") in names:
         found["model"] = given["model"]
     for name in ("seed", "max_new_tokens", "temperature", "threshold", "n_grad_steps"):

@@ -30,7 +30,7 @@ def settings_fields(models: Models, begin: Example) -> dict[str, Any]:
     preset = settings_for(models.source(begin.model))
     model = gr.Dropdown(models.names, value=begin.model, label="Model")
     temperature = slider("temperature", step=0.05, label="Temperature", info="0 is greedy decoding")
-    seed = gr.Number(begin.seed, label="Seed", precision=0, minimum=0)
+    seed = gr.Number(begin.seed, label="Seed", precision=0)
     answer = gr.Textbox(begin.answer or "", label="Known answer", info="Optional: marks each pane right or wrong")
     with gr.Accordion("EM-INF and length", open=False):
         entropy_min = gr.Checkbox(True, label="EM-INF in the right pane")

@@ -1,11 +1,11 @@
 """The result of a repeat as HTML. All text from outside is escaped."""
 
-from collections import Counter
 from html import escape
 
+from em_hf.answers import grouped, same_answer
 from em_hf.compare.repeat import Repeated
 
-SHOWN_SAMPLES = 8
+SHOWN_SAMPLES, SHOWN_ANSWERS = 8, 10
 
 
 def report(
@@ -37,6 +37,8 @@ def report(
 def _sentence(result: Repeated) -> str:
     """Return the headline: how often each is right, or how many answers differ if no answer is known."""
     rows = (("plain sampling", result.plain), ("EM-INF", result.em))
+    if result.plain.accuracy is None and not result.plain.distinct + result.em.distinct:
+        return f"None of the {result.n} samples with and without EM-INF gives a final answer."
     if result.plain.accuracy is None:
         said = " and ".join(f"{name} gives {_counted(tally.distinct, 'different answer')}" for name, tally in rows)
     else:
@@ -79,14 +81,23 @@ def _gain(result: Repeated) -> str:
 
 
 def _answers(result: Repeated, answer: str | None) -> str:
-    counts = [Counter(found or "none" for found in tally.answers) for tally in (result.plain, result.em)]
-    order = sorted(counts[0] | counts[1], key=lambda found: -(counts[0][found] + counts[1][found]))[:10]
-    rows = "".join(
-        f'<tr><td class="em-name">{escape(found[:60])}{" (known)" if found == answer else ""}</td>'
-        + "".join(_bar(count[found], result.n, kind) for count, kind in zip(counts, ("em-before", "em-after")))
-        + "</tr>"
-        for found in order
-    )
+    both = [*result.plain.answers, *result.em.answers]
+    named = []
+    for group in grouped(both):
+        found = group[0][1]
+        known = answer is not None and same_answer(answer, found)
+        named.append((found[:60] + (" (known)" if known else ""), [place for place, _ in group]))
+    if silent := [place for place, found in enumerate(both) if found is None]:
+        named.append(("(no answer)", silent))
+    named.sort(key=lambda one: -len(one[1]))
+    if rest := [place for _, places in named[SHOWN_ANSWERS:] for place in places]:
+        named[SHOWN_ANSWERS:] = [(f"{len(named) - SHOWN_ANSWERS} others", rest)]
+    rows = ""
+    for name, places in named:
+        plain = sum(place < result.n for place in places)
+        counts = ((plain, "em-before"), (len(places) - plain, "em-after"))
+        bars = "".join(_bar(count, result.n, kind) for count, kind in counts)
+        rows += f'<tr><td class="em-name">{escape(name)}</td>{bars}</tr>'
     heads = "<th>answer</th><th>plain</th><th>EM-INF</th>"
     return f'<div class="em-detail"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 

@@ -19,6 +19,13 @@ from .request import DecodeRequest, known_answer
 
 SAMPLES = 32
 # Results so far stay on the page, with the reason why no more will come.
+WAIT = """(...all) => {
+  const status = document.querySelector("#em-repeat-out .em-status");
+  status.className = "em-status busy";
+  status.textContent = "Waiting for the model …";
+  status.parentElement.dataset.state = "busy";
+  return all;
+}"""
 SAY = """() => {{
   const status = document.querySelector("#em-repeat-out .em-status.busy");
   if (!status) return;
@@ -47,6 +54,7 @@ def repeat_section(first: str) -> Callable[[Models, list[Any]], None]:
             api_name="repeat",
             api_visibility="undocumented",
             show_progress="hidden",
+            js=WAIT,
             **ON_MODEL,
         )
         running.failure(None, js=SAY.format(words="The server gave no answer: it is too busy, or failed."))
@@ -76,6 +84,7 @@ def repeated(models: Models, *values: Any) -> Iterator[str]:
         source = models.source(request.model)
         yield report(None, note="Drawing …", prompt=request.prompt, busy=True)
         for result in while_heard(repeats([source], request, SAMPLES, answer)):
-            yield report(result, of=SAMPLES, answer=answer, prompt=request.prompt, busy=result.n < SAMPLES)
+            if result is not None:
+                yield report(result, of=SAMPLES, answer=answer, prompt=request.prompt, busy=result.n < SAMPLES)
     except ERRORS as error:
         yield report(None, note=one_line(error), error=True)

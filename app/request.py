@@ -1,7 +1,7 @@
 """Checked requests of visitors: all input to the server becomes a valid value or a one-line error here."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from em_hf.generation.config import EntropyMinConfig
@@ -9,6 +9,8 @@ from em_hf.messages import shown
 from em_hf.settings import POCKET_NAME, DrawSettings, ModelSettings, like, setting, settings_of
 
 MAX_PROMPT_CHARACTERS = 20_000
+LONGEST_ANSWER = 200  # characters
+DEFAULTS = EntropyMinConfig()
 MAX_NEW_TOKENS = 1024  # the server's limits, for time and memory
 MAX_TEMPERATURE = 2.0
 SLIDER_THRESHOLD = 5.0  # nats, the maximum of the threshold's slider
@@ -42,11 +44,11 @@ class DecodeRequest:
         request.config()
         return request
 
-    def config(self) -> EntropyMinConfig | None:
-        """Return EM-INF's settings, or None if it is off."""
+    def config(self, stored: EntropyMinConfig = DEFAULTS) -> EntropyMinConfig | None:
+        """Return EM-INF's settings, those stored with the model where the request has none, or None if it is off."""
         if not self.entropy_min:
             return None
-        return EntropyMinConfig(threshold=self.threshold, n_grad_steps=self.n_grad_steps)
+        return replace(stored, threshold=self.threshold, n_grad_steps=self.n_grad_steps)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,8 +75,8 @@ def known_answer(value: Any) -> str | None:
         ValueError: It is not text, or too long for an answer.
     """
     text = _text("answer", "" if value is None else value).strip()
-    if len(text) > 200:
-        raise ValueError(f"the answer has {len(text):,} characters, but at most 200 are taken")
+    if len(text) > LONGEST_ANSWER:
+        raise ValueError(f"the answer has {len(text):,} characters, but at most {LONGEST_ANSWER} are taken")
     return text or None
 
 

@@ -2,18 +2,25 @@
 
 import shlex
 
+from em_hf.generation.config import EntropyMinConfig
 from em_hf.settings import is_gguf
 
-from .request import DecodeRequest
+from .request import DEFAULTS, DecodeRequest
 
 
-def python_program(request: DecodeRequest, room: int) -> str:
-    """Return a program that prints both texts; `room` is how many new tokens the model's context allowed."""
-    config = request.config()
+def python_program(request: DecodeRequest, room: int, config: EntropyMinConfig | None) -> str:
+    """Return a program that prints both texts.
+
+    Args:
+        room: how many new tokens the model's context allowed.
+        config: EM-INF's settings, or None if it is off.
+    """
     rows = "[False, False]"
     imports = ["CoupledSampling", "enable_entropy_min"]
     if config is not None:
-        rows = f"[False, EntropyMinConfig(threshold={config.threshold!r}, n_grad_steps={config.n_grad_steps})]"
+        given = {"threshold": config.threshold, "n_grad_steps": config.n_grad_steps}
+        given |= {name: value for name, value in config.to_dict().items() if value != getattr(DEFAULTS, name)}
+        rows = f"[False, EntropyMinConfig({', '.join(f'{name}={value!r}' for name, value in given.items())})]"
         imports.insert(1, "EntropyMinConfig")
     draw = "do_sample=False"
     if request.temperature > 0:

@@ -12,7 +12,7 @@ from em_hf.settings import MAX_SEED
 
 from .about import about_tab
 from .decoding import comparison
-from .examples import POCKET_ONLY, from_address, opening, settings_for
+from .examples import POCKET_LIMITS, SERVE_ANOTHER, from_address, opening, settings_for
 from .fence import middleware
 from .fields import ERRORS, FIELDS, ON_MODEL, QUIET, example_table, notify_js, one_line, settings_fields
 from .models import Models
@@ -61,9 +61,12 @@ def compare_tab(demo: gr.Blocks, models: Models) -> None:
         with gr.Column(scale=1, min_width=280, elem_id="em-side"):
             fields = {"prompt": prompt, **settings_fields(models, begin)}
             example_table(models, fields)
-            if set(models.names) <= set(POCKET_NAMES):
-                gr.Markdown(POCKET_ONLY)
+            if pocket := set(models.names) & set(POCKET_NAMES):
+                others = "Choose another model" if pocket < set(models.names) else SERVE_ANOTHER
+                gr.Markdown(f"{POCKET_LIMITS} {others} for open questions.")
 
+    # A known answer is that of one prompt.
+    prompt.input(None, None, fields["answer"], js="() => ''", **QUIET)
     inputs = [fields[name] for name in (*FIELDS, "answer")]
     handler = partial(live_rows, models)
     waiting = notify_js("rows", "waiting")
@@ -86,14 +89,13 @@ def compare_tab(demo: gr.Blocks, models: Models) -> None:
     repeat(models, inputs)
 
     search = gr.Textbox(visible=False)
-    outputs = [fields[name] for name in FIELDS]
-    demo.load(lambda search: fill(search, models), search, outputs, js="() => [window.location.search]", **QUIET)
+    demo.load(lambda search: fill(search, models), search, inputs, js="() => [window.location.search]", **QUIET)
 
 
 def fill(search: str, models: Models) -> list[Any]:
     """Return updates of the fields that the address sets; the others stay as they are."""
     found = from_address(search, models.names) if isinstance(search, str) else {}
-    return [gr.update(value=found[name]) if name in found else gr.skip() for name in FIELDS]
+    return [gr.update(value=found[name]) if name in found else gr.skip() for name in (*FIELDS, "answer")]
 
 
 def live_rows(models: Models, *values: Any) -> Iterator[str]:

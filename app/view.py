@@ -16,10 +16,10 @@ import gradio as gr
 from . import zero  # isort: skip  (before torch)
 
 from em_hf.compare.side_by_side import Step
-from em_hf.compare.verdict import verdict
+from em_hf.compare.verdict import divergence, verdict
 
 from .decoding import batches, step_payload
-from .examples import EXAMPLE_TOKENS, opening, settings_for
+from .examples import EXAMPLE_TOKENS, opening, settings_for, stored_config
 from .fence import while_heard
 from .models import Models, loaded, shown_name
 from .request import DecodeRequest
@@ -29,6 +29,7 @@ GREEDY_NOTE = (
     "Temperature 0 is greedy: the largest logit stays the largest under EM-INF, so both panes say the same. "
     "Raise the temperature to see a difference."
 )
+AT_ONE = "Probabilities are of the model's own distribution, at temperature 1."
 _PARTS = ("state.js", "chart.js", "exports.js", "view.js")
 
 
@@ -60,7 +61,7 @@ def live(sources: Sequence[str], request: DecodeRequest, answer: str | None = No
         answer: the known answer, if any.
     """
     run = token_urlsafe(12)
-    head = _head(sources, request)
+    head = _head(sources, request, answer)
     yield message("start", run=run, **head)
     steps: list[list[Any]] = []
     decoded: list[Step] = []
@@ -70,8 +71,7 @@ def live(sources: Sequence[str], request: DecodeRequest, answer: str | None = No
         steps.extend(step_payload(step) for step in batch)
         decoded.extend(batch)
         yield message("steps", run=run, **{"from": again}, steps=steps[again:])
-    said = verdict(decoded, names=head["names"], em=request.entropy_min and len(sources) == 1, answer=answer)
-    yield message("done", run=run, **{"from": 0}, steps=steps, verdict=said.to_dict())
+    yield message("done", run=run, **{"from": 0}, steps=steps, verdict=_verdict(decoded, head))
 
 
 def example(models: Models) -> str:
@@ -83,14 +83,22 @@ def example(models: Models) -> str:
     request = DecodeRequest(begin.prompt, begin.model, begin.seed, max_new_tokens=EXAMPLE_TOKENS, **preset)
     sources = [models.source(begin.model)]
     steps = [step for batch in batches(sources, request) for step in batch]
-    said = verdict(steps, answer=begin.answer)
+    head = _head(sources, request, begin.answer)
     payload = [step_payload(step) for step in steps]
-    return message(
-        "example", run="example", **_head(sources, request), **{"from": 0}, steps=payload, verdict=said.to_dict()
-    )
+    return message("example", run="example", **head, **{"from": 0}, steps=payload, verdict=_verdict(steps, head))
 
 
-def _head(sources: Sequence[str], request: DecodeRequest) -> dict[str, Any]:
+def _verdict(steps: Sequence[Step], head: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page says of a finished decode."""
+    settings = head["settings"]
+    acts = settings["entropy_min"] and not head["two_models"]
+    said = verdict(steps, names=head["names"], em=acts, answer=head["answer"] or None, limit=head["room"])
+    if acts and settings["temperature"] not in (0, 1) and divergence(steps) is not None:
+        return {**said.to_dict(), "sentence": f"{said.sentence} {AT_ONE}"}
+    return said.to_dict()
+
+
+def _head(sources: Sequence[str], request: DecodeRequest, answer: str | None) -> dict[str, Any]:
     """Return the content of a run's first message."""
     one = loaded(sources[0])
     room = one.encode(request.prompt, request.max_new_tokens)[1]
@@ -99,7 +107,9 @@ def _head(sources: Sequence[str], request: DecodeRequest) -> dict[str, Any]:
         "names": [shown_name(source) for source in sources] if two else ["Plain", "EM-INF"],
         "two_models": two,
         "settings": request.to_dict(),
+        "answer": answer or "",
+        "room": room,
         "note": GREEDY_NOTE if request.temperature == 0 and not two else "",
-        "python": None if two else python_program(request, room),
+        "python": None if two else python_program(request, room, request.config(stored_config(sources[0]))),
         "command": None if two else command_line(request),
     }

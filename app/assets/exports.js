@@ -46,8 +46,9 @@ function savePng(svg, name) {
 
 const LONGEST_PROMPT_IN_ADDRESS = 1500;
 
-function address(settings) {
+function address({ settings, answer }) {
   const query = new URLSearchParams(Object.entries(settings).map(([name, value]) => [name, String(value)]));
+  if (answer) query.set("answer", answer);
   if (settings.prompt.length > LONGEST_PROMPT_IN_ADDRESS) query.delete("prompt");
   const here = new URLSearchParams(location.search);
   for (const name of ["__theme", "view"]) if (here.has(name)) query.set(name, here.get(name));

@@ -181,11 +181,12 @@ function distribution() {
   });
   const why = t.adjusted
     ? `${t.before.toFixed(3)} nats before EM-INF, ${t.after.toFixed(3)} nats after`
-    : `${t.before.toFixed(3)} nats; ` + (TWO_MODELS ? "plain sampling" : !shared && which === 0 ? "plain sampling" : run.settings.entropy_min ? "below the threshold, so EM-INF left it alone" : "EM-INF is off");
+    : `${t.before.toFixed(3)} nats; ` + (TWO_MODELS ? "plain sampling" : !shared && which === 0 ? "plain sampling" : !run.settings.entropy_min ? "EM-INF is off" : t.before < run.settings.threshold ? "below the threshold, so EM-INF left it alone" : "EM-INF left it alone");
+  const warm = run.settings.temperature !== 0 && run.settings.temperature !== 1 ? "; probabilities at temperature 1" : "";
   const heads = ["token", ...(t.adjusted ? ["before", "after"] : ["probability"])];
   detail.replaceChildren(
     make("h3", {}, `${run.names[which]}, token ${at}: `, make("code", {}, visible(own.text) || "∅")),
-    make("p", {}, why),
+    make("p", {}, why + warm),
     make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", {}, h)))), make("tbody", {}, ...rows)),
   );
 }
@@ -201,7 +202,7 @@ function waysOut() {
     button("JSON", () => save(`${file}.json`, new Blob([asJson(run)], { type: "application/json" })), "json"),
     button("CSV", () => save(`${file}.csv`, new Blob([asCsv(run)], { type: "text/csv" })), "csv"),
     button("Chart as PNG", () => savePng(svg, `${file}.png`), "png"),
-    ...(TWO_MODELS ? [] : [button("Copy link", () => copyText(location.origin + address(run.settings)), "copy-link")]),
+    ...(TWO_MODELS ? [] : [button("Copy link", () => copyText(location.origin + address(run)), "copy-link")]),
   ];
   const blocks = [["Python", run.python, "copy-python"], ["Command line", run.command, "copy-command"]].filter(([, text]) => text).map(([name, text, key]) =>
     make("details", {}, make("summary", {}, `${name}`), button("Copy", () => copyText(text), key), make("pre", {}, text)));
@@ -225,7 +226,7 @@ function begin(message) {
   });
   rewrite();
   ways.replaceChildren();
-  if (!TWO_MODELS && message.kind === "start") history.replaceState(null, "", address(run.settings));
+  if (!TWO_MODELS && message.kind === "start") history.replaceState(null, "", address(run));
 }
 
 function markPane(pane, word) {
@@ -237,6 +238,7 @@ function finish(kind, text) {
   if (kind === "error" && run && !run.live) { // it never began: what an earlier one left is not its result
     run = selected = null;
     rewrite();
+    panes.forEach((pane) => markPane(pane, ""));
     ways.replaceChildren();
     paint();
   }

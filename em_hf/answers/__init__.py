@@ -58,20 +58,20 @@ def majority(answers: Sequence[str | None]) -> str | None:
     An answer joins the first group all of whose answers it agrees with: "40" and "0.4" both agree with "40%", but not
     with each other, so they never vote together. None is not counted, and ties go to the answer seen first.
     """
-    groups = _groups(answers)
+    groups = grouped(answers)
     return max(groups, key=len)[0][1] if groups else None
 
 
 def agreement(answers: Sequence[str | None]) -> list[float]:
     """Return for each of `answers` the share of them that agree with it, itself included; 0 for None."""
     shares = [0.0] * len(answers)
-    for group in _groups(answers):
+    for group in grouped(answers):
         for place, _ in group:
             shares[place] = len(group) / len(answers)
     return shares
 
 
-def _groups(answers: Sequence[str | None]) -> list[list[tuple[int, str]]]:
+def grouped(answers: Sequence[str | None]) -> list[list[tuple[int, str]]]:
     """Return the positions and wordings of equivalent answers by group, in the order the groups were first seen."""
     groups: list[list[tuple[int, str]]] = []
     readings: list[list[Reading]] = []  # the distinct readings of each group

@@ -1,13 +1,14 @@
 """Many samples of one prompt, each with and without EM-INF from the same random numbers, and their statistics."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from em_hf.answers import agreement, extract_answer, same_answer
+from em_hf.answers import agreement, extract_answer, grouped, same_answer
 from em_hf.compare.stream import stream_generate
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.generation.coupling import CoupledSampling
@@ -64,7 +65,8 @@ def repeat(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-) -> Iterator[Repeated]:
+    pauses: bool = False,
+) -> Generator[Repeated | None, None, None]:
     """Draw `n` samples of one prompt with plain decoding and `n` with EM-INF, the i-th of each from the same noise.
 
     Yields the results so far after every batch of 16 pairs; the last item has all of them. Sample 0 is the one that
@@ -75,6 +77,7 @@ def repeat(
         answer: the known answer, if any.
         temperature: above 0, since greedy samples would all be the same.
         top_k, top_p: as in transformers; 0 and 1 turn them off.
+        pauses: yield None after each token too, so that the generator can be closed between two.
 
     Raises:
         ValueError: `n` is below 1, or another setting is out of range.
@@ -88,19 +91,23 @@ def repeat(
     texts: tuple[list[str], list[str]] = ([], [])
     for start in range(0, n, SAMPLES_AT_ONCE):
         groups = list(range(start, min(n, start + SAMPLES_AT_ONCE)))
-        tokens: list[Tensor] = list(
-            stream_generate(
-                model,
-                lambda drawn: drawn.cpu(),
-                **{k: v.repeat(2 * len(groups), 1).to(unwrap_model(model).device) for k, v in inputs.items()},
-                **NEUTRAL,
-                **how.draw(),
-                max_new_tokens=max_new_tokens,
-                tokenizer=tokenizer,
-                entropy_min=[False] * len(groups) + [config] * len(groups),
-                coupled=CoupledSampling(seed, groups=groups * 2),
-            )
+        steps = stream_generate(
+            model,
+            lambda drawn: drawn.cpu(),
+            **{k: v.repeat(2 * len(groups), 1).to(unwrap_model(model).device) for k, v in inputs.items()},
+            **NEUTRAL,
+            **how.draw(),
+            max_new_tokens=max_new_tokens,
+            tokenizer=tokenizer,
+            entropy_min=[False] * len(groups) + [config] * len(groups),
+            coupled=CoupledSampling(seed, groups=groups * 2),
         )
+        tokens: list[Tensor] = []
+        with closing(steps):
+            for drawn in steps:
+                tokens.append(drawn)
+                if pauses:
+                    yield None
         decoded = tokenizer.batch_decode(torch.stack(tokens, 1), skip_special_tokens=True)
         texts[0].extend(decoded[: len(groups)])
         texts[1].extend(decoded[len(groups) :])
@@ -124,6 +131,4 @@ def tally(texts: list[str], answer: str | None = None) -> Tally:
     if right:
         numbers = [float(value) for value in right]
         accuracy, (low, high) = sum(numbers) / len(numbers), share_interval(numbers)
-    # Each group of equal answers adds up to one.
-    distinct = round(sum(1 / (share * len(texts)) for share in shares if share))
-    return Tally(texts, answers, right, accuracy, low, high, max(shares), distinct)
+    return Tally(texts, answers, right, accuracy, low, high, max(shares), len(grouped(answers)))

@@ -1,5 +1,6 @@
 """The outcome of decoding two rows, in a sentence or two: `em-hf generate`, the app and Python all show this one."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from em_hf.compare.side_by_side import Step, Token
 
 NAMES = ("Plain", "EM-INF")
+JOINER = "\u200d"  # between the parts of an emoji
+ISOLATE, END_ISOLATE = "\u2068", "\u2069"  # between them, text from right to left does not turn what is around it
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,12 @@ class Divergence:
 
     def sentence(self) -> str:
         """Describe what happened in one sentence."""
+        plain, em = _quoted(self.plain), _quoted(self.em)
+        if plain == em:  # they differ in the space before the word
+            plain, em = (_quoted(text.replace(" ", "␣")) for text in (self.plain, self.em))
         return (
-            f"Plain drew {_quoted(self.plain)} ({_percent(self.chance_plain)}); EM-INF left it "
-            f"{_percent(self.chance_left)} and drew {_quoted(self.em)}."
+            f"Plain drew {plain} ({_percent(self.chance_plain)}); EM-INF left it {_percent(self.chance_left)} and "
+            f"drew {em}."
         )
 
 
@@ -56,7 +62,12 @@ class Verdict:
 
 
 def verdict(
-    steps: "Sequence[Step]", *, names: Sequence[str] = NAMES, em: bool = True, answer: str | None = None
+    steps: "Sequence[Step]",
+    *,
+    names: Sequence[str] = NAMES,
+    em: bool = True,
+    answer: str | None = None,
+    limit: int | None = None,
 ) -> Verdict:
     """Describe the outcome of decoding two rows: where they diverge, and what each answers.
 
@@ -65,6 +76,7 @@ def verdict(
         names (sequence of two str): The names of the rows.
         em (bool, default True): Whether the second row was decoded with EM-INF.
         answer (str, optional): The known answer of the prompt.
+        limit (int, optional): The most tokens that a row could have.
     """
     rows: list[list[Token]] = [[row for step in steps if (row := step.rows[which]) is not None] for which in (0, 1)]
     found = [extract_answer("".join(token.text for token in row if not token.special)) for row in rows]
@@ -73,6 +85,8 @@ def verdict(
         right = [one is not None and same_answer(answer, one) for one in found]
         marks = ("right" if right[0] else "wrong", "right" if right[1] else "wrong")
     parts = [_difference(steps, names, em), _answers(found, marks, names)]
+    if any(row and len(row) == limit and not row[-1].special for row in rows):
+        parts.append(f"Text that had not ended after {limit} tokens was cut off.")
     return Verdict(" ".join(part for part in parts if part), marks)
 
 
@@ -106,14 +120,15 @@ def _difference(steps: "Sequence[Step]", names: Sequence[str], em: bool) -> str:
     if not em:
         return "Both drew the same tokens."
     adjusted = sum(step.rows[1] is not None and step.rows[1].adjusted for step in steps)
-    if not adjusted:
-        return "Both drew the same tokens: no step reached EM-INF's threshold."
-    return f"Both drew the same tokens: EM-INF adjusted {adjusted} of {len(steps)} steps, and no draw changed."
+    return (
+        f"Both drew the same tokens: EM-INF adjusted {adjusted or 'none'} of {len(steps)} steps"
+        f"{', and no draw changed' if adjusted else ''}."
+    )
 
 
 def _answers(found: Sequence[str | None], marks: Sequence[str], names: Sequence[str]) -> str:
     if not any(found):
-        return ""
+        return "Neither gives an answer." if any(marks) else ""
     if found[0] == found[1]:
         return f"Both answer {found[0]}" + (f", which is {marks[0]}." if marks[0] else ".")
     told = [f"{name} {'gives no answer' if one is None else f'answers {one}'}" for name, one in zip(names, found)]
@@ -124,7 +139,11 @@ def _answers(found: Sequence[str | None], marks: Sequence[str], names: Sequence[
 
 def _quoted(text: str) -> str:
     blank = {"": "part of a character", " ": "a space", "\n": "a line break"}
-    return blank.get(text) or (f"“{text.strip()}”" if text.strip().isprintable() and text.strip() else repr(text))
+    word = text.strip()
+    if text in blank or not word or not word.replace(JOINER, "").isprintable():
+        return blank.get(text) or repr(text)
+    from_right = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in word)
+    return f"{ISOLATE}“{word}”{END_ISOLATE}" if from_right else f"“{word}”"
 
 
 def _percent(p: float) -> str:

@@ -27,9 +27,16 @@ def test_an_address_with_every_setting_is_read_whole() -> None:
         "threshold": 0.25,
         "n_grad_steps": 9,
         "entropy_min": False,
+        "answer": "7",
     }
     query = urlencode({name: json.dumps(v) if isinstance(v, bool) else v for name, v in settings.items()})
     assert from_address("?" + query, NAMES) == settings
+
+
+def test_an_address_with_a_prompt_never_leaves_another_prompts_answer() -> None:
+    assert from_address("?prompt=hello", NAMES) == {"prompt": "hello", "answer": ""}
+    assert from_address("?prompt=hello&answer=" + "9" * 300, NAMES) == {"prompt": "hello", "answer": ""}
+    assert from_address("?answer=7", NAMES) == {}
 
 
 def test_wrong_and_unknown_values_are_left_out() -> None:

@@ -1,5 +1,7 @@
 """The report of repeats: its numbers, and that no text becomes markup."""
 
+import re
+
 from em_hf.app.repeat_report import report
 
 from em_hf.compare.repeat import Repeated, tally
@@ -23,6 +25,36 @@ def test_without_a_known_answer_it_counts_the_different_answers() -> None:
     page = report(Repeated(2, plain, em, None), of=2)
     assert "plain sampling gives 2 different answers and EM-INF gives 1 different answer" in page
     assert "share of right answers" not in page and "Give the known answer" in page
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of the table of answers."""
+    [table] = [part for part in page.split("<table>") if "<th>answer</th>" in part]
+    cells = [re.findall(r"<td.*?>(?:<span.*?><em>)?([^<]*)", row) for row in table.split("<tr>")[2:]]
+    return [row for row in cells if row]
+
+
+def test_answers_that_mean_the_same_are_one_row_and_the_known_one_is_marked_however_it_is_written() -> None:
+    plain, em = tally(["#### 0.5", "#### 1/2", "none"], "0.50"), tally(["#### 1/2", "#### 0.5", "#### 3"], "0.50")
+    page = report(Repeated(3, plain, em, (0.0, 0.0, 0.0)), of=3, answer="0.50")
+    assert rows(page) == [["0.5 (known)", "2", "2"], ["3", "0", "1"], ["(no answer)", "1", "0"]]
+    assert (plain.distinct, em.distinct) == (1, 2)
+
+
+def test_texts_without_an_answer_are_said_to_have_none() -> None:
+    none = tally(["The sky", "is blue."], None)
+    page = report(Repeated(2, none, none, None), of=2)
+    assert "None of the 2 samples with and without EM-INF gives a final answer." in page
+    assert rows(page) == [["(no answer)", "2", "2"]]
+    known = tally(["The sky", "#### none"], "none")
+    assert rows(report(Repeated(2, known, known, None), of=2, answer="none"))[0][0] != "(no answer) (known)"
+
+
+def test_rare_answers_share_a_row() -> None:
+    many = tally([f"#### {i}" for i in range(14)] + ["#### 0"] * 2, None)
+    found = rows(report(Repeated(16, many, many, None), of=16))
+    assert len(found) == 11 and found[0] == ["0", "3", "3"] and found[-1] == ["4 others", "4", "4"]
+    assert sum(int(plain) for _, plain, _ in found) == 16
 
 
 def test_no_text_becomes_markup() -> None:

@@ -6,12 +6,20 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from em_hf.app.decoding import comparison
+from em_hf.app.examples import stored_config
 from em_hf.app.request import DecodeRequest
 from em_hf.app.snippets import command_line, python_program
+
+from em_hf.compare.side_by_side import compare_decoding
+from em_hf.generation.config import EntropyMinConfig
+from em_hf.generation.mixin import store_config
+from em_hf.models import encode_prompts, load_model
 
 PROMPT = 'Kim\'s 51 "oranges".\nOmar has 19 more; $HOME `id` \\ how many? é🍎'
 
@@ -32,8 +40,35 @@ def test_the_python_program_prints_both_texts(changes: dict) -> None:
     shown = comparison(["pocket-reasoner"], request)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(python_program(request, 24), {})
+        exec(python_program(request, 24, request.config(stored_config("pocket-reasoner"))), {})
     assert printed.getvalue() == f"{shown['plain']['text']}\n\n{shown['em']['text']}\n"
+
+
+def test_settings_stored_with_a_model_that_the_page_has_no_field_for_are_kept_everywhere(tmp_path: Path) -> None:
+    model, tokenizer = load_model("pocket-reasoner", device="cpu")
+    stored = EntropyMinConfig(threshold=0.05, n_grad_steps=10, learning_rate=0.5, kl_weight=0.0)
+    store_config(model, stored)
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "stored")
+    source = str(tmp_path / "stored")
+    prompt, steps = "Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?", 4
+    request = DecodeRequest(prompt=prompt, model=source, max_new_tokens=24, seed=1, threshold=0.05, n_grad_steps=steps)
+    shown = comparison([source], request)
+    right = compare_decoding(
+        model,
+        tokenizer,
+        encode_prompts(tokenizer, [prompt]),
+        replace(stored, n_grad_steps=steps),
+        seed=1,
+        max_new_tokens=24,
+    )
+    assert shown["em"]["entropy_after"] == pytest.approx(right.em.entropy_after)
+    program = python_program(request, 24, request.config(stored_config(source)))
+    assert "EntropyMinConfig(threshold=0.05, n_grad_steps=4, learning_rate=0.5, kl_weight=0.0)" in program
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(program, {})
+    assert printed.getvalue() == f"{right.plain.text}\n\n{right.em.text}\n"
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, "--help"])

@@ -40,6 +40,21 @@ def test_repeats_come_in_batches_and_the_first_pair_is_the_single_decode() -> No
     assert last.gain[0] == pytest.approx(last.em.accuracy - last.plain.accuracy)
 
 
+def test_with_pauses_it_stops_within_a_token() -> None:
+    model, tokenizer = load_model("pocket-reasoner", device="cpu")
+    inputs = encode_prompts(tokenizer, [problems("test", 1, 1)[0]["prompt"]])
+    seen: list[int] = []
+    hook = model.register_forward_hook(lambda *_: seen.append(1))
+    drawing = repeat(model, tokenizer, inputs, CONFIG, n=4, max_new_tokens=60, pauses=True)
+    assert next(drawing) is None
+    drawing.close()
+    assert len(seen) <= 3
+    hook.remove()
+    [*pauses, last] = repeat(model, tokenizer, inputs, CONFIG, n=4, pauses=True)
+    [alone] = repeat(model, tokenizer, inputs, CONFIG, n=4)
+    assert last == alone and pauses and set(pauses) == {None}
+
+
 def test_pairs_differ_only_where_em_inf_acts() -> None:
     model, tokenizer = load_model("pocket-reasoner", device="cpu")
     inputs = encode_prompts(tokenizer, [problems("test", 1, 1)[0]["prompt"]])

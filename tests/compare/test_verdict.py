@@ -39,8 +39,25 @@ def test_equal_rows_say_why() -> None:
     assert verdict(same, answer="6").sentence == (
         "Both drew the same tokens: EM-INF adjusted 1 of 2 steps, and no draw changed. Both answer 6, which is right."
     )
-    assert "no step reached EM-INF's threshold" in verdict([FIRST]).sentence
+    assert verdict([FIRST]).sentence == "Both drew the same tokens: EM-INF adjusted none of 1 steps."
     assert verdict([FIRST], em=False).sentence == "Both drew the same tokens."
+
+
+def test_a_text_that_the_limit_cut_is_said_to_be_cut_and_two_without_an_answer_to_have_none() -> None:
+    words = [step(i, *[token(7, "so ", 0.9, 0.9)] * 2) for i in range(2)]
+    cut = verdict(words, answer="6", limit=2)
+    assert cut.sentence.endswith("Neither gives an answer. Text that had not ended after 2 tokens was cut off.")
+    ended = [*words[:1], step(1, *[token(END, "<|end|>", 0.9, 0.9, special=True)] * 2)]
+    assert "cut off" not in verdict(ended, limit=2).sentence and "cut off" not in verdict(words, limit=3).sentence
+    assert "answer" not in verdict(words).sentence
+
+
+def test_words_that_differ_in_a_space_alone_show_it_and_text_from_the_right_keeps_the_order() -> None:
+    drew = Divergence(0, " The", "The", 0.3, 0.1, 0.5).sentence()
+    assert drew == "Plain drew “␣The” (30.0%); EM-INF left it 10.0% and drew “The”."
+    assert "\u2068“שלום”\u2069 (30.0%)" in Divergence(0, "שלום", "a", 0.3, 0.1, 0.5).sentence()
+    family = "\U0001f469\u200d\U0001f467"
+    assert f"“{family}”" in Divergence(0, family, "a", 0.3, 0.1, 0.5).sentence()
 
 
 def test_the_sentence_names_what_cannot_be_read_and_gives_small_chances_a_bound() -> None:
