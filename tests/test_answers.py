@@ -265,6 +265,27 @@ def test_a_number_with_a_base_is_the_same_in_that_base_only(one: int, other: int
     assert same_answer(f"{digits}_{{{one}}}", f"({digits})_{{{other}}}") == (one == other)
 
 
+INTRODUCED = ["Total = {}", "Total cost: ${}", r"\text{{Area}} = {} \text{{ cm}}^2", "Answer: {}", "about {}", "≈ {}"]
+FOLLOWED = [
+    "{} more apples",
+    r"{}\text{{ fewer}}",
+    "{} times as many",
+    "{} for each child",
+    r"\${}/\text{{day}}",
+    "{}% more",
+]
+
+
+@given(st.integers(1, 999), st.integers(1, 999), st.sampled_from(INTRODUCED + FOLLOWED))
+def test_words_around_a_number_leave_its_value_as_it_is(a: int, b: int, form: str) -> None:
+    assert same_answer(str(a), form.format(a)) and same_answer(form.format(a), str(a))
+    assert (
+        same_answer(str(a), form.format(b))
+        == same_answer(form.format(b), str(a))
+        == (a == b or ("%" in form and b == 100 * a))
+    )
+
+
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=5))
 def test_a_set_has_no_order_and_a_tuple_has(numbers: list[int]) -> None:
     shuffled = sorted(numbers, key=lambda n: (n * 7919) % 31)
