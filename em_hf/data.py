@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 from em_hf.answers import extract_answer
 from em_hf.messages import did_you_mean, one_line
 from em_hf.settings import PLAIN, POCKET_DATASET, POCKET_DATASETS, check_level
-from em_hf.tables import SUFFIXES, Table, from_hub, from_rows, kind_of, read_file
+from em_hf.tables import SUFFIXES, Table, from_hub, from_rows, kind_of, point_writer, read_file
 
 # A text, or chat messages with a role and a content each.
 Prompt: TypeAlias = str | list[dict[str, Any]]
@@ -26,8 +26,6 @@ POCKET_PROBLEMS = 2000
 
 _FLOAT_OF_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-# A number with a decimal comma, and possibly points as thousands separators.
-_COMMA_NUMBER = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+),[0-9]+")
 _WHOLE_TEXT = 200  # characters; a longer label is a text that holds an answer, not an answer
 
 
@@ -162,8 +160,8 @@ def load_prompts(
         if not asked_for and values and all(isinstance(v, str) and _holds_no_answer(v) for v in values):
             answer_column = None  # texts without a marked answer: nothing to compare with
         else:
-            commas, refuse = table.decimal_commas, not keep_unanswered
-            answers, unread = _answers(values, answer_column, name, commas, refuse=refuse)
+            written, refuse = _point_writer(table, answer_column, name), not keep_unanswered
+            answers, unread = _answers(values, answer_column, name, written, refuse=refuse)
             if not any(answers):
                 if asked_for and unread:
                     raise unread
@@ -289,14 +287,23 @@ def _paths(value: Any, column: str, what: str) -> str:
     return f": name an entry of it with --{what}-column, one of {paths}"
 
 
+def _point_writer(table: Table, column: str, name: str) -> Callable[[str], str]:
+    if table.read_all is None:
+        return str
+    try:
+        return point_writer([_marked(value) for value in table.read_all(column)], column)
+    except ValueError as error:
+        raise ValueError(f"{name}, {error}") from error
+
+
 def _answers(
-    values: Sequence[Any], column: str, name: str, decimal_commas: bool, *, refuse: bool
+    values: Sequence[Any], column: str, name: str, written: Callable[[str], str], *, refuse: bool
 ) -> tuple[list[str], ValueError | None]:
     """Return the answers, "" for those that cannot be read, and the first error, which is raised if `refuse`."""
     answers, first = [], None
     for row, value in enumerate(values, 1):
         try:
-            answers.append(_answer(value, row, column, name, decimal_commas))
+            answers.append(_answer(value, row, column, name, written))
         except ValueError as error:
             if refuse:
                 raise
@@ -305,7 +312,7 @@ def _answers(
     return answers, first
 
 
-def _answer(value: Any, row: int, column: str, name: str, decimal_commas: bool = False) -> str:
+def _answer(value: Any, row: int, column: str, name: str, written: Callable[[str], str]) -> str:
     where = f"{name}, row {row}"
     parts = value if isinstance(value, list) else [value]
     for part in parts:
@@ -319,13 +326,10 @@ def _answer(value: Any, row: int, column: str, name: str, decimal_commas: bool =
                 f"{where} holds a whole text in column {column!r}, and no answer is marked in it by \\boxed{{}} or "
                 "####: name the column of the answers with --answer-column"
             )
-    texts = [_plain(part) for part in parts]
+    texts = [_plain(part, written) for part in parts]
     if not texts or not all(texts):
         raise ValueError(f"{where} has no answer in column {column!r}: fill it in, or drop the row")
-    answer = _whole(", ".join(text for text in texts if text), where, column)
-    if decimal_commas and _COMMA_NUMBER.fullmatch(answer):
-        return answer.replace(".", "").replace(",", ".")
-    return answer
+    return _whole(", ".join(text for text in texts if text), where, column)
 
 
 def _holds_no_answer(label: str) -> bool:
@@ -346,15 +350,19 @@ def _solution(value: Any, row: int, column: str, name: str) -> str:
     return _whole(text, f"{name}, row {row}", column)
 
 
-def _plain(value: Any) -> str | None:
+def _plain(value: Any, written: Callable[[str], str]) -> str | None:
     """Return an answer as a string, or None: the extracted answer of a text that marks one, "3" for 3.0."""
     if isinstance(value, float):
         # Via the shortest decimal that represents this number: 0.1 stays "0.1", and 1e-7 gets no exponent.
         value = format(Decimal(repr(value)), "f") if math.isfinite(value) else ""
-    text = "" if value is None else str(value)
-    answer = (extract_answer(text) or text).strip()
+    answer = written(_marked(value))
     whole = _FLOAT_OF_WHOLE.fullmatch(answer)
     return (whole[1] if whole else answer) or None
+
+
+def _marked(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return (extract_answer(text) or text).strip()
 
 
 def _listed(columns: Sequence[str]) -> str:

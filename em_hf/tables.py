@@ -7,7 +7,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,19 +15,29 @@ from typing import Any, TextIO
 from em_hf.messages import one_line
 
 _DELIMITERS = (",", ";", "\t")
-# A number with a decimal comma, not a thousands comma.
-_COMMA_DECIMALS = re.compile(r"(?<![0-9,.])[0-9]+,(?![0-9]{3}(?![0-9]))[0-9]+(?![0-9,])|[0-9]\.[0-9]{3},[0-9]")
+_SPACE = "[ \u00a0\u202f]"
+# One number as an answer, with a word, a currency or a unit around it perhaps: no list, point, fraction or date.
+_AMOUNT = re.compile(
+    rf"([^0-9()\[\]{{}},;]*)([0-9]{{1,3}}(?:{_SPACE}[0-9]{{3}})+(?:,[0-9]+)?|[0-9]+(?:[.,][0-9]+)*)"
+    r"((?:\s*(?:[x×·*]|\\times|\\cdot)\s*10\s*\^\s*\{?-?[0-9]+\}?)?"
+    r"[^0-9,;()\[\]]*(?:(?<=[A-Za-z^{])-?[0-9]\}?)?(?:\([^()0-9]*\))?)"
+)
+_UNCLEAR = re.compile(r"[1-9][0-9]{0,2}[.,][0-9]{3}")  # one and a little, or a thousand and more
+_WITH_COMMA = re.compile(
+    r"[0-9 \u00a0\u202f]+,[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,}"
+)
+_WITH_POINT = re.compile(r"[0-9]+\.[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+|[1-9][0-9]{0,2}(?:,[0-9]{3}){2,}")
 _FIELD_LIMIT = 2**31 - 1  # characters in a CSV field; the csv module's own limit is 131,072
 
 
 @dataclass
 class Table:
     """The rows of a source: its column names (none if there are no rows to know them from), and a function that reads
-    one column. `decimal_commas` says whether its numbers are written as 2,5."""
+    one column. `read_all` reads it past the limit; only a file whose numbers may be written as 2,5 has it."""
 
     columns: Sequence[str]
     read: Callable[[str], list[Any]]
-    decimal_commas: bool = False
+    read_all: Callable[[str], list[Any]] | None = None
 
 
 def kind_of(path: Path) -> str:
@@ -65,9 +75,43 @@ def _text(path: Path, newline: str | None = None) -> TextIO:
     return path.open(encoding="utf-8-sig", newline=newline)
 
 
-def from_rows(rows: list[dict[str, Any]], decimal_commas: bool = False) -> Table:
+def from_rows(rows: list[dict[str, Any]]) -> Table:
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    return Table(columns, lambda column: [_entry(row, column) for row in rows], decimal_commas)
+    return Table(columns, lambda column: [_entry(row, column) for row in rows])
+
+
+def point_writer(answers: Sequence[str], column: str) -> Callable[[str], str]:
+    """Return a function that writes an answer's number with a decimal point, if `answers` have decimal commas.
+
+    Points are thousands separators then: "10.000 kg" becomes "10000 kg". If no answer has a decimal comma for sure, all
+    stay as they are: "1,234" beside "0.5" or alone is English.
+
+    Raises:
+        ValueError: an answer may be a decimal as well as a thousand times as much.
+    """
+    amounts = {row: found[2] for row, answer in enumerate(answers, 1) if (found := _AMOUNT.fullmatch(answer))}
+    unclear = {row: number for row, number in amounts.items() if _UNCLEAR.fullmatch(number)}
+    sure = {row: number for row, number in amounts.items() if row not in unclear}
+    comma = next((row for row, number in sure.items() if _WITH_COMMA.fullmatch(number)), None)
+    if comma is None:
+        return str
+    point = next((row for row, number in sure.items() if _WITH_POINT.fullmatch(number)), None)
+    for row, number in unclear.items():
+        if "," in number or point is not None:
+            others = " and ".join(f"{amounts[i]} in row {i}" for i in (comma, point) if i is not None)
+            meanings = f"{number.replace(',', '.')} or {re.sub('[.,]', '', number)}"
+            raise ValueError(
+                f"row {row} holds {number} in column {column!r}, which may be {meanings} beside {others}: "
+                "write decimals with a point, and thousands without a separator"
+            )
+
+    def write(answer: str) -> str:
+        found = _AMOUNT.fullmatch(answer)
+        if not found or not (_WITH_COMMA.fullmatch(found[2]) or _UNCLEAR.fullmatch(found[2])):
+            return answer
+        return found[1] + re.sub(rf"\.|{_SPACE}", "", found[2]).replace(",", ".") + found[3]
+
+    return write
 
 
 def _entry(row: dict[str, Any], column: str) -> Any:
@@ -142,7 +186,8 @@ def _read_csv(path: Path, limit: int | None, known: Collection[str]) -> Table:
         with _text(path, newline="") as file:
             reader = csv.reader(file, **options)
             names = [name.strip() for name in next(reader, [])]
-            rows = list(islice(filter(None, reader), limit))
+            # The decimal commas of a semicolon file may come after the limit.
+            rows = list(islice(filter(None, reader), None if delimiter == ";" else limit))
     except csv.Error as error:
         raise ValueError(f"{path} is not CSV after line {reader.line_num}: {error}") from error
     finally:
@@ -150,13 +195,15 @@ def _read_csv(path: Path, limit: int | None, known: Collection[str]) -> Table:
     for name, count in Counter(filter(None, names)).items():
         if count > 1:
             raise ValueError(f"{path} has {count} columns named {name!r}: rename or remove all but one")
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows[:limit], 1):
         if len(row) > len(names):
             raise ValueError(
                 f"{path}, row {number} has more fields than the header: quote fields that hold {delimiter!r}"
             )
-    commas = delimiter == ";" and any(_COMMA_DECIMALS.search(cell) for row in rows for cell in row)
-    return from_rows([dict(zip_longest(names, row)) for row in rows], commas)
+    whole = from_rows([dict(zip_longest(names, row)) for row in rows])
+    if delimiter != ";":
+        return whole
+    return replace(whole, read=lambda column: whole.read(column)[:limit], read_all=whole.read)
 
 
 def _delimiter(header: str, known: Collection[str]) -> str:

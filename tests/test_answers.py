@@ -55,6 +55,19 @@ EVERY_ANSWER = sorted({answer for pairs in PAIRS.values() for pair in pairs for 
         ("#### The answer is 12", "12"),
         ("#### Final answer\n12", "12"),
         ("#### Answer:\n\n**12 cm**", "12 cm"),
+        ("#### Result: 18", "18"),
+        ("#### **Result:** 18 dollars\n\nThat is all.", "18 dollars"),
+        ("#### Solution: 18\nIt is right.", "18"),
+        ("#### Solution: x = 18", "x = 18"),
+        ("#### The result is 18", "18"),
+        (r"#### Conclusion: \frac{1}{2}", r"\frac{1}{2}"),
+        ("#### Total cost: $18\nThat is all.", "Total cost: $18"),
+        ("#### xy = 6", "xy = 6"),
+        ("#### 18\n#### Check: 18-5=13", "18"),
+        ("#### Step 1: 18", None),
+        ("#### Given: 5 apples\nHow many are left?", None),
+        ("#### Solution: we add\n7 + 11", None),
+        ("#### Solution: 7 and 11 have to be added\n7 + 11", None),
         ("#### 12\n#### Explanation\nBecause of the sum.", "12"),
         ("#### Step 3: check\n4 + 4 = 8", None),
         ("#### 1. Read the problem\nIt is long.", None),
@@ -263,6 +276,27 @@ def test_a_number_with_a_base_is_the_same_in_that_base_only(one: int, other: int
     if not digits.isdecimal():
         digits = "1" + digits
     assert same_answer(f"{digits}_{{{one}}}", f"({digits})_{{{other}}}") == (one == other)
+
+
+INTRODUCED = ["Total = {}", "Total cost: ${}", r"\text{{Area}} = {} \text{{ cm}}^2", "Answer: {}", "about {}", "≈ {}"]
+FOLLOWED = [
+    "{} more apples",
+    r"{}\text{{ fewer}}",
+    "{} times as many",
+    "{} for each child",
+    r"\${}/\text{{day}}",
+    "{}% more",
+]
+
+
+@given(st.integers(1, 999), st.integers(1, 999), st.sampled_from(INTRODUCED + FOLLOWED))
+def test_words_around_a_number_leave_its_value_as_it_is(a: int, b: int, form: str) -> None:
+    assert same_answer(str(a), form.format(a)) and same_answer(form.format(a), str(a))
+    assert (
+        same_answer(str(a), form.format(b))
+        == same_answer(form.format(b), str(a))
+        == (a == b or ("%" in form and b == 100 * a))
+    )
 
 
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=5))

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -343,7 +345,9 @@ def write_text(path: Path, text: str) -> str:
         ("a.csv", "question;answer\nHow far, in m?;2,5\nAnd so?;10\n", ["How far, in m?", "And so?"], ["2.5", "10"]),
         ("a.csv", "question;answer\nHow far?;1.234,50\nAnd so?;-0,5\n", ["How far?", "And so?"], ["1234.50", "-0.5"]),
         ("a.csv", "question;answer\nHow far?;1,234\nAnd so?;0.5\n", ["How far?", "And so?"], ["1,234", "0.5"]),
-        ("a.csv", "id;question;answer\n1;Take 1,5 l.;1,250\n", ["Take 1,5 l."], ["1.250"]),
+        # Only the answers tell how answers are written.
+        ("a.csv", "id;question;answer\n1;Take 1,5 l.;1,250\n", ["Take 1,5 l."], ["1,250"]),
+        ("a.csv", "prompt;answer\nFrom (2,3) to (0,0)?;13\n1000 + 234?;1,234\n", None, ["13", "1,234"]),
         ("a.csv", "question,answer\na;b,1\n", ["a;b"], ["1"]),
         ("a.csv", "question, answer\na, 1\n", ["a"], ["1"]),
         ("a.csv", 'question, answer\n"a, b", "1"\n', ["a, b"], ["1"]),
@@ -364,10 +368,85 @@ def write_text(path: Path, text: str) -> str:
     ],
 )
 def test_a_file_is_read_as_its_author_meant_it(
-    tmp_path: Path, file: str, text: str, prompts: list[str], answers: list[str] | None
+    tmp_path: Path, file: str, text: str, prompts: list[str] | None, answers: list[str] | None
 ) -> None:
     loaded = load_prompts(write_text(tmp_path / file, text))
-    assert (loaded.prompts, loaded.answers) == (prompts, answers)
+    assert (prompts or loaded.prompts, loaded.answers) == (loaded.prompts, answers)
+
+
+def semicolon_file(folder: Path, answers: list[str]) -> str:
+    return write_text(folder / "a.csv", "prompt;answer\n" + "".join(f"How much?;{answer}\n" for answer in answers))
+
+
+@pytest.mark.parametrize(
+    ("answers", "meant"),
+    [
+        (["2,5", "10.000", "1.234"], ["2.5", "10000", "1234"]),
+        (["10.000", "1.234.567,8"], ["10000", "1234567.8"]),
+        (["1.234.567", "10.000"], ["1234567", "10000"]),
+        (["0,125", "1.250 g"], ["0.125", "1250 g"]),
+        (["12,50 €", "€ 7,25", "2,5 kg", "-0,5 %"], ["12.50 €", "€ 7.25", "2.5 kg", "-0.5 %"]),
+        ([r"2,5\text{ m}^2", "x = 1,5", "9,8 m/s^2"], [r"2.5\text{ m}^2", "x = 1.5", "9.8 m/s^2"]),
+        ([r"1,6 \cdot 10^{-19}", "1 234,56"], [r"1.6 \cdot 10^{-19}", "1234.56"]),
+        ([r"\boxed{2,5}", "#### 10.000"], ["2.5", "10000"]),
+        (["2,5", "2.5", "7"], ["2.5", "2.5", "7"]),
+        (["2,5", "(2,3)", "1, 2", "1,2,3", "12.05.2024"], ["2.5", "(2,3)", "1, 2", "1,2,3", "12.05.2024"]),
+        (["(2,3)", "1,234"], ["(2,3)", "1,234"]),
+        (["1,234", "1.5"], ["1,234", "1.5"]),
+        (["1,234,567", "1.125"], ["1,234,567", "1.125"]),
+        (["10.000 kg", "1.234"], ["10.000 kg", "1.234"]),
+    ],
+)
+def test_the_answers_of_a_semicolon_file_show_how_its_numbers_are_written(
+    tmp_path: Path, answers: list[str], meant: list[str]
+) -> None:
+    for order in (1, -1):
+        assert load_prompts(semicolon_file(tmp_path, answers[::order])).answers == meant[::order]
+
+
+def test_a_decimal_comma_after_the_limit_counts_too(tmp_path: Path) -> None:
+    file = semicolon_file(tmp_path, ["10.000", "1", "2,5"])
+    assert load_prompts(file, limit=1).answers == ["10000"]
+    assert load_prompts(file, limit=2).answers == ["10000", "1"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        (
+            ["2,5", "1,234"],
+            "a.csv, row 2 holds 1,234 in column 'answer', which may be 1.234 or 1234 beside 2,5 in row 1: write dec",
+        ),
+        (
+            ["7", "1,234 kg", "2,5 kg"],
+            "row 2 holds 1,234 in column 'answer', which may be 1.234 or 1234 beside 2,5 in row 3:",
+        ),
+        (
+            ["1.234", "2,5", "2.5"],
+            "row 1 holds 1.234 in column 'answer', which may be 1.234 or 1234 beside 2,5 in row 2 and 2.5 in row 3:",
+        ),
+        (["1.234.567", "1,234"], "or 1234 beside 1.234.567 in row 1:"),
+        (
+            ["1.234,5", "1,234.5", "9.000"],
+            "row 3 holds 9.000 in column 'answer', which may be 9.000 or 9000 beside 1.234,5 in row 1 and 1,234.5 in",
+        ),
+    ],
+)
+def test_a_number_that_may_be_a_thousand_times_as_much_is_refused(
+    tmp_path: Path, answers: list[str], error: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(error)) as caught:
+        load_prompts(semicolon_file(tmp_path, answers))
+    assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.decimals(0, 10**7, places=2), min_size=1, max_size=6), st.sampled_from(["", " €", " kg", " m^2"]))
+def test_numbers_written_the_german_way_keep_their_values(numbers: list[Decimal], unit: str) -> None:
+    written = [f"{number:,}".translate(str.maketrans(",.", ".,")) + unit for number in numbers]
+    with tempfile.TemporaryDirectory() as folder:
+        answers = load_prompts(semicolon_file(Path(folder), written)).answers
+    assert answers is not None
+    assert [Decimal(answer.removesuffix(unit)) for answer in answers] == numbers
 
 
 def test_the_given_files_are_read_or_say_what_to_do(shared: Path) -> None:

@@ -16,9 +16,11 @@ def same_answer(a: str | None, b: str | None) -> bool:
 
     Numbers are compared by their exact values; a decimal of six significant digits or more also matches the values
     that it is a rounding of (0.333333 for 1/3, not 0.333). Percent signs, currencies and units may be missing on one
-    side; if both have them they must agree (10 cm is 100 mm, not 10 mm). Words are compared case-insensitively, single
-    letters case-sensitively. Tuples and intervals keep their order and their brackets, sets and bare lists have no
-    order. Expressions are parsed and compared by math-verify if it is installed, else by their wording.
+    side; if both have them they must agree (10 cm is 100 mm, not 10 mm). So may what introduces or compares a value
+    ("Total: 5", "about 5", "5 more", "5 for each child"); 5 dozen are 60, or 5 of what was asked for. Words are
+    compared case-insensitively, single letters case-sensitively. Tuples and intervals keep their order and their
+    brackets, sets and bare lists have no order. Expressions are parsed and compared by math-verify if it is installed,
+    else by their wording.
 
     Args:
         a: an answer, such as a benchmark's; None if there is none.

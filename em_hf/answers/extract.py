@@ -12,25 +12,37 @@ _EMPHASIS = re.compile(r"^(__|`)\s*(.*?)\s*\1[.!]?$")
 _BOLD = re.compile(r"\*\*(?![0-9])|(?<![0-9])\*\*")  # 2**3 is a power
 _LABEL = re.compile(r"^[A-Za-z, ]*?\banswer\s*(?:is\s*:?|[:=])\s*(?=\S)", re.IGNORECASE)
 _NEXT_QUESTION = re.compile(r"(?:question|problem|q)\b", re.IGNORECASE)
+# Headings that may hold the answer themselves: "Result: 18"
+_OUTCOME = r"final\s+answer|answer|results?|solution|conclusion"
 _HEADING = re.compile(
-    r"(?:step|solution|working|work|final\s+answer|answer|explanation|calculat\w+|conclusion|given|part|case|verif\w+|check\w*"
+    rf"(?:{_OUTCOME}|step|working|work|explanation|calculat\w+|given|part|case|verif\w+|check\w*"
     r"|note|notes|summary|method|approach|reasoning|analysis|problem|question|example|hint|proof|introduction|understand\w*"
-    r"|result|results|setup|plan|overview|thought|thoughts|breakdown|computation|derivation|strategy|definition|observation"
+    r"|setup|plan|overview|thought|thoughts|breakdown|computation|derivation|strategy|definition|observation"
     r"|interpretation|evaluation|answer\s+the\s+question|known|unknown|details|background|context|recap|alternative|remark)"
     r"(?![A-Za-z])",
     re.IGNORECASE,
 )
 _NUMBERED = re.compile(r"(?:\(?[a-z]\)|\(?[0-9]+[.)]|[ivx]+[.)])\s+[A-Za-z]")
 _ANSWER_HEADING = re.compile(r"(?:the\s+)?(?:final\s+)?answer\s*:?", re.IGNORECASE)
-_SHORT_ANSWER = re.compile(r"\S*[0-9\\]\S*(?:\s+\S+){0,3}")
+_SHORT = r"(?=\S*[0-9\\])\S++(?:\s+\S++){0,3}"
+_SHORT_ANSWER = re.compile(_SHORT)
+_OUTCOME_LINE = re.compile(
+    rf"((?:the\s+)?(?:{_OUTCOME})\s*(?:[:=]|is\b:?)\s*)(?:[A-Za-z]\s*=\s*)?{_SHORT}", re.IGNORECASE
+)
+# "Total cost: $18", but no sum: "Check: 18-5=13" is none
+_AMOUNT_LINE = re.compile(
+    r"[^\W\d_]++(?:[ '-][^\W\d_]++)*+ ?[:=]\s*+"
+    r"[-+$€£\\]*[0-9][0-9,.]*(?:/[0-9]+)?\s*\\?[%$€£]?(?:\s+[^\W\d_]++){0,3}\.?"
+)
 
 
 def extract_answer(text: str) -> str | None:
     r"""Return the final answer in `text`: what the last complete `\boxed{}` holds, else what follows the last `####`.
 
     `\fbox{}`, and a box without braces (`\boxed 2`), count as boxes. Braces may be nested, and escaped braces do
-    not count. After `####` the answer extends to the end of the line, without Markdown emphasis; a Markdown heading
-    (`#### Step 2: add`) is not an answer. An empty box, or nothing after `####`, counts as none.
+    not count. After `####` the answer extends to the end of the line, without Markdown emphasis and words such as
+    `Answer:`; a Markdown heading (`#### Step 2: add`) is not an answer. An empty box, or nothing after `####`, counts
+    as none.
 
     Args:
         text: a completion, or the solution that a dataset gives.
@@ -75,6 +87,8 @@ def _after_hashes(text: str) -> str | None:
             below = _without_emphasis(below.strip())
             if _SHORT_ANSWER.fullmatch(below) or (below and not more and len(below.split()) < 4):
                 return below
+        elif found := _OUTCOME_LINE.fullmatch(line):
+            return _without_emphasis(line[found.end(1) :])
         elif answer := _without_emphasis(_LABEL.sub("", line)):
             if answer != line or not _is_heading(line, rest.strip()):
                 return answer
@@ -92,6 +106,8 @@ def _is_heading(line: str, below: str) -> bool:
     """Return whether a line after hashes opens a section of the text instead of giving the answer."""
     if line.endswith(":") or _HEADING.match(line):
         return True
+    if _AMOUNT_LINE.fullmatch(line):
+        return False
     if not below or not line[0].isalpha():
         return bool(below and _NUMBERED.match(line))
     words = line.split()

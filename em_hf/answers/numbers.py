@@ -26,6 +26,7 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety hundred"
 _WORDS = {word: value for value, word in enumerate(_SMALL.split())}
 _WORDS |= {word: 10 * tens for tens, word in enumerate(_TENS.split(), 2)}
 
+NUMBER_WORDS = _WORDS.keys() - {"one"}  # "one" is a pronoun too
 DIGITS = 6  # significant digits that an approximation needs to stand for the exact value
 _FLOAT_DIGITS = 15  # a decimal with this many significant digits is a printed floating-point number
 

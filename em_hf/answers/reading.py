@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from em_hf.answers import maths
 from em_hf.answers.numbers import Typed, based_number, typed_number
-from em_hf.answers.units import Unit, split_unit
-from em_hf.answers.wording import TEXT_OPEN, clean, plain
+from em_hf.answers.units import PRODUCT, SCALES, WORKING, Unit, split_unit, stem
+from em_hf.answers.wording import TEXT_CLOSE, TEXT_OPEN, clean, plain
 
 _LONGEST = 2000  # characters; a longer answer is compared only by its wording
 _MOST_PARTS = 50
@@ -20,10 +20,25 @@ _OPTION = re.compile(r"(?:option|choice|answer)\s*:?\s*\(?([A-Z])\)?", re.IGNORE
 _SIMPLE = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,50})?")
 _PERCENT = re.compile(r"(.*[0-9)}])\s*(?:%|\x01?\s*(?:percent|per cent|percentage|pct)\.?\s*\x02?)\s*$", re.IGNORECASE)
 _LETTERS = re.compile(r"[^\W\d_]+(?:[ '.,:-]+[^\W\d_]+)*[.!]?")
-# Letters side by side that are a product of variables; "ab" is one, "tip" is a word.
-_PRODUCT = re.compile(r"[b-df-hj-np-tv-z]{2,3}|[abc]{2,3}")
+_PERCENT_WORD = re.compile(r"(?<=[0-9)}])\s*(\x01?)\s*per ?cent(?![A-Za-z])", re.IGNORECASE)
+_ONE_TEXT = re.compile(rf"{TEXT_OPEN}([^{TEXT_OPEN}{TEXT_CLOSE}]*[0-9][^{TEXT_OPEN}{TEXT_CLOSE}]*){TEXT_CLOSE}")
+_FIRST_TEXT = re.compile(rf"^{TEXT_OPEN}([^0-9{TEXT_OPEN}{TEXT_CLOSE}]*){TEXT_CLOSE}(?=.)")
+_APPROXIMATELY = re.compile(
+    r"^(?:\\(?:approx|sim|simeq|cong)(?![A-Za-z])|(?:about|approximately|approx\.?|around|roughly)(?![A-Za-z]))\s*"
+    r"(?=[-+]?\s*[$€£]?\s*(?:[0-9.]|\\(?:frac|sqrt|pi)))",
+    re.IGNORECASE,
+)
+# "Total cost: 230", "The answer is 230"
+_PHRASE = re.compile(
+    r"^([^\W\d_](?:[^\W\d]|[ '-])+?)(?:\s*\([^()0-9=]*\))?\s*([=:]|(?<= )is(?= )|\\approx(?![A-Za-z]))\s*"
+    r"(.*(?:[0-9]|\\pi).*)$"
+)
+_OPERATORS = WORKING - {"is", "for", "with", "by", "base", "percent", "percentage"} | set(
+    "no none never twice double cot sec csc det".split()
+)
+_GENERAL = frozenset("the a an of in is all altogether final answer result solution value total number amount".split())
 _NAMED = re.compile(
-    r"^([A-Za-z](?:_\{?\w+\}?)?|\\[a-z]+|[A-Za-z]\([a-z]\))\s*(?:=|\\in(?![A-Za-z])|\\approx(?![A-Za-z]))\s*(.+)$"
+    r"^([A-Za-z](?:_(?:\{[^{}]*\}|\w+))?|\\[a-z]+|[A-Za-z]\([a-z]\))\s*(?:=|\\in(?![A-Za-z])|\\approx(?![A-Za-z]))\s*(.+)$"
 )
 _ARITHMETIC = re.compile(r"^[-+*/^0-9(){}.\s]*(?:\\(?:frac|times|cdot|sqrt|div)[-+*/^0-9(){}.\s]*)*=\s*([^=]+)$")
 _JOINED = re.compile(
@@ -40,7 +55,8 @@ class Reading:
     """A parsed answer.
 
     `kind` is "word", "letter", "choice", "number", "based", "list", "set", "matrix", a pair of brackets such as "[)",
-    "union", or "expression". Only the fields that belong to the kind are filled in.
+    "union", or "expression". Only the fields that belong to the kind are filled in. `name` is the variable before the
+    value, `label` the distinctive words of a phrase there.
     """
 
     text: str
@@ -51,7 +67,9 @@ class Reading:
     shape: tuple[int, ...] = ()
     percent: bool = False
     unit: Unit | None = None
+    dozens: bool = False
     name: str | None = None
+    label: frozenset[str] = frozenset()
     choice: str | None = None
     whole: str = field(default="", compare=False)
 
@@ -75,6 +93,8 @@ def _read(text: str, depth: int = 0) -> Reading:
     if (found := _CHOICE.fullmatch(text)) and "," not in found[0][:3]:
         said = (_read(found[3], depth + 1),) if found[3] else ()
         return Reading(bare, "choice", choice=found[1] or found[2], parts=said)
+    if found := _ONE_TEXT.fullmatch(text):
+        text = found[1].strip()
     if _EMPTY_SET.fullmatch(bare):
         return Reading(r"\emptyset", "set")
     if word := _word(text, bare):
@@ -82,21 +102,53 @@ def _read(text: str, depth: int = 0) -> Reading:
     if (found := _NAMED.match(text)) and len(_split(text)) == 1:
         rest = found[2].rpartition("=")[2].strip() if "=" in found[2] else found[2]
         if rest and not re.search(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])", rest):
-            return replace(_read(rest, depth + 1), name=found[1], whole=bare)
+            return replace(_read(rest, depth + 1), name=plain(found[1]), whole=bare)
+    if introduced := _introduced(_FIRST_TEXT.sub(r"\1 ", text).strip(), depth):
+        return replace(introduced, whole=bare)
     if (found := _ARITHMETIC.match(bare)) and found[1].strip():
         return replace(_read(found[1].strip(), depth + 1), whole=bare)
     if structured := _structure(text, depth):
         return structured
     if found := _PERCENT.fullmatch(text):
         return replace(_scalar(plain(found[1]), 1), percent=True, whole=bare)
+    text = _PERCENT_WORD.sub(r"% \1", text)
     body, unit, scale = split_unit(text)
     if body != text or unit:
         if (found := _PERCENT.fullmatch(body)) and scale == 1:
             return replace(_scalar(plain(found[1]), 1), percent=True, unit=unit, whole=bare)
         inner = _structure(body, depth) or _scalar(plain(body), scale)
         if scale == 1 or inner.number is not None:
-            return replace(inner, unit=unit, whole=bare)
+            return replace(inner, unit=unit, dozens=scale == SCALES["dozen"], whole=bare)
     return _scalar(bare, 1)
+
+
+def _introduced(text: str, depth: int) -> Reading | None:
+    """Return the reading of the value that a phrase or a word such as "about" introduces, or None if nothing does."""
+    if found := _APPROXIMATELY.match(text):
+        return _read(text[found.end() :], depth + 1)
+    found = _PHRASE.match(text)
+    if not found or len(_split(text)) > 1 or (words := _name_words(found[1])) is None:
+        return None
+    value = found[3].rpartition("=")[2].strip() if found[2] == "=" else found[3]
+    if not value or re.search(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])|[.?!] +[A-Z]", found[3]):
+        return None
+    if found[2] == "is" and not (_APPROXIMATELY.match(value) or re.match(r"[-+$€£(\[]*(?:[0-9.]|\\)", value)):
+        return None
+    reading = _read(value, depth + 1)
+    return replace(reading, label=reading.label | words)
+
+
+def _name_words(phrase: str) -> frozenset[str] | None:
+    """Return the words that tell a named quantity from others, or None if the phrase may be one to calculate with."""
+    words = phrase.split()
+    pieces = [piece for word in words for piece in word.split("-")]
+    if not any(len(piece) > 2 and not PRODUCT.fullmatch(piece) for piece in pieces):
+        return None
+    for before, piece in zip(["", *pieces], pieces, strict=False):
+        variable = len(piece) < 2 and not (piece in ("a", "I") or (piece.isupper() and before) or before == "of")
+        if variable or piece.lower() in _OPERATORS or ("-" in phrase and PRODUCT.fullmatch(piece)):
+            return None
+    return frozenset(stem(word) for word in words if word.lower() not in _GENERAL)
 
 
 def _word(text: str, bare: str) -> Reading | None:
@@ -104,7 +156,7 @@ def _word(text: str, bare: str) -> Reading | None:
         return None
     if typed_number(bare):
         return Reading(bare, "number", number=typed_number(bare))
-    if len(bare) == 1 or (TEXT_OPEN not in text and _PRODUCT.fullmatch(bare)):
+    if len(bare) == 1 or (TEXT_OPEN not in text and PRODUCT.fullmatch(bare)):
         return Reading(bare, "letter" if len(bare) == 1 else "expression")
     if _JOINED.search(f" {bare} ") and not re.search(r"[.!]", bare):
         return None
@@ -215,6 +267,8 @@ def same(a: Reading, b: Reading) -> bool:
         return maths.equal(*sorted((a.whole or a.text, b.whole or b.text)))
     if a.unit and b.unit and not a.unit.agrees(b.unit):
         return False
+    if a.label and b.label and not (a.label <= b.label or b.label <= a.label):
+        return False
     if "list" in (a.kind, b.kind) and a.kind != b.kind:
         return _same_list(a, b) if a.kind == "list" else _same_list(b, a)
     if a.kind == b.kind and a.parts and b.parts:
@@ -302,13 +356,17 @@ def _same_scalar(a: Reading, b: Reading) -> bool:
         if _near(left, right):
             return True
         if a.percent != b.percent:  # 40% is 40 and 0.4
-            hundredth = left if a.percent else right
-            hundredth = Typed(hundredth.value / 100, hundredth.slack / 100)
-            return _near(hundredth, right if a.percent else left)
+            return _near(_over(100, left), right) if a.percent else _near(left, _over(100, right))
+        if a.dozens != b.dozens and not (b if a.dozens else a).unit:  # 5 dozen eggs are 60, and 5 of what was asked for
+            return _near(_over(12, left), right) if a.dozens else _near(left, _over(12, right))
         return False
     if ratio != 1:
         return False
     return maths.equal(*sorted((a.text, b.text)))
+
+
+def _over(divisor: int, number: Typed) -> Typed:
+    return Typed(number.value / divisor, number.slack / divisor)
 
 
 def _near(a: Typed, b: Typed) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from em_hf.answers.numbers import NUMBER_WORDS, typed_number
 from em_hf.answers.wording import TEXT_CLOSE, TEXT_OPEN, plain
 
 
@@ -31,7 +32,7 @@ _MEASURES = {
     " stone: 6.35029318",
     "time": "s sec second: 1; min minute: 60; h hr hour: 3600; day: 86400; wk week: 604800; fortnight: 1209600",
     "years": "month: 1/12; yr year: 1; decade: 10; century centuries: 100",
-    "dollars": "$ dollar usd buck: 1; cent ¢: 1/100; dime: 1/10; nickel: 1/20",
+    "dollars": "$ dollar usd buck: 1; cent ¢: 1/100; quarter: 1/4; dime: 1/10; nickel: 1/20",
     "euros": "€ euro eur: 1",
     "yen": "¥ yen jpy: 1",
     "rupees": "₹ rs rupee inr: 1",
@@ -88,12 +89,21 @@ SCALES = {
     "billion": 10**9,
     "trillion": 10**12,
     "dozen": 12,
+    "dozens": 12,
 }
 # Words after a number that operate on it: no unit begins with one.
-_WORKING = frozenset(
+WORKING = frozenset(
     "and or to out minus plus times over mod choose squared cubed factorial pi sqrt negative half halves third thirds"
     " quarter quarters fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths divided multiplied"
     " more less than is are if when for where not sin cos tan log ln exp base percent percentage pct with by".split()
+)
+# Those that compare or share out instead, if no other number follows: "5 more", "3 times as many", "5 for each child".
+_COMPARING = frozenset("more less fewer times for with by quarters".split())
+_OPERANDS = (
+    WORKING - _COMPARING - {"than", "to", "over"}
+    | NUMBER_WORDS
+    | SCALES.keys()
+    | {"twice", "double", "triple", "remainder"}
 )
 _AROUND = frozenset(
     "a an the of in total altogether all each long tall high wide deep old away left remaining per about"
@@ -109,6 +119,8 @@ _PLURALS = {
     "geese": "goose",
     "feet": "foot",
 }
+# Letters side by side that are a product of variables; "ab" is one, "tip" is a word.
+PRODUCT = re.compile(r"[b-df-hj-np-tv-z]{2,3}|[abc]{2,3}")
 # Single letters that are units after a space; elsewhere a letter is a variable.
 _LETTERS = frozenset("g m s h l L".split())
 
@@ -119,11 +131,11 @@ _CURRENCY_AFTER = re.compile(r"(?<=[0-9}])\s*([$€£¥₹₽₩¢])$")
 _DEGREES = re.compile(r"\s*\^\\circ\s*(?:\x01?\s*([CF])\s*\x02?)?$")
 _IN_TEXT = rf"{TEXT_OPEN}[^{TEXT_OPEN}]*{TEXT_CLOSE}"
 _TEXT_LABEL = re.compile(
-    rf"^(.*\S)\s*{TEXT_OPEN}([^{TEXT_OPEN}]*){TEXT_CLOSE}((?:\s*(?:/|\^\s*\{{?-?[0-9]\}}?|{_IN_TEXT}))*)$"
+    rf"^(.*?[^\s/])\s*(/?\s*{TEXT_OPEN}[^{TEXT_OPEN}]*{TEXT_CLOSE})((?:\s*(?:/|\^\s*\{{?-?[0-9]\}}?|{_IN_TEXT}))*)$"
 )
 _LETTER = r"[A-Za-zµμΩ]"
 _PLAIN_LABEL = re.compile(
-    r"^(.*?(?:[0-9})\]!%]|\\pi(?= )|(?<=[0-9 ])[a-z](?= )))(\s*)"
+    r"^(.*?(?:[0-9})\]!%]|\\pi(?= )|(?<=[0-9 ])[a-z](?= )))(\s*/?\s*)"
     rf"({_LETTER}(?:[.'-]|{_LETTER})*"
     rf"(?:(?:\s*/\s*|\s+|\s*\\cdot\s*)(?:\(|{_LETTER})(?:[.')-]|{_LETTER})*|\s*\^\s*\{{?-?[1-4]\}}?)*)$"
 )
@@ -152,36 +164,70 @@ def split_unit(text: str) -> tuple[str, Unit | None, int]:
         name = f"°{found[1].lower()}" if found[1] else "°"
         return text[: found.start()], parse_unit(name), 1
     if found := _TEXT_LABEL.match(text):
-        label = plain(found[2] + " " + found[3]) if found[3] else plain(found[2])
-        return _labelled(text, found[1], label, spaced=True, in_text=True)
+        return _labelled(text, found[1], plain(found[2] + " " + found[3]), spaced=True, in_text=True)
     if (found := _BRACKETED.match(text)) and (len(found[2]) > 2 or parse_unit(found[2])):
         return _labelled(text, found[1], found[2], spaced=True, in_text=True)
     if (found := _FRACTION_LABEL.match(text)) and parse_unit(label := f"{plain(found[2])}/{plain(found[3])}"):
         return found[1], parse_unit(label), 1
-    if found := _PLAIN_LABEL.match(text):
+    if (found := _PLAIN_LABEL.match(text)) and "/" in found[2]:
+        divisor = found[3].split()[0]
+        is_word = len(divisor) > 2 and divisor.lower() not in WORKING and not PRODUCT.fullmatch(divisor)
+        if _is_number(found[1]) and (is_word or (len(divisor) > 1 and parse_unit(divisor))):
+            return _labelled(text, found[1], f"per {found[3]}", spaced=True, in_text=True)
+    elif found:
         return _labelled(text, found[1], found[3], spaced=bool(found[2]), in_text=False)
     return text, None, 1
 
 
 def _labelled(text: str, body: str, label: str, *, spaced: bool, in_text: bool) -> tuple[str, Unit | None, int]:
-    words = label.split()
+    words = label.replace("/", " per ").split()
     scale = 1
     while words and words[0].lower() in SCALES:
         scale *= SCALES[words.pop(0).lower()]
     if not words:
         return (body.strip(), None, scale) if scale > 1 else (text, None, 1)
-    if words[0].lower() in _WORKING:
-        return text, None, 1
+    if words[0].lower() in WORKING:
+        return (body.strip(), _compared(words), scale) if _compares(body, words, in_text) else (text, None, 1)
     label = " ".join(words)
     if not spaced and (len(label) < 2 or label in ("mg", "th", "st", "nd", "rd")):
         return (body, None, 1) if label in ("th", "st", "nd", "rd") else (text, None, 1)
     unit = _longest_unit(words)
     if unit is None and spaced and (in_text or all(len(w) > 2 or w.lower() in _SHORT_WORDS for w in words)):
-        stems = frozenset(_stem(w) for w in words if w.lower() not in _AROUND and w.isascii())
-        unit = Unit(words=stems) if any(c.isalpha() for c in label) else None
+        unit = _counted(words) if any(c.isalpha() for c in label) else None
     elif unit is not None and not in_text and len(label) == 1 and label not in _LETTERS:
         unit = None
     return (body.strip(), unit, scale) if unit else (text, None, 1)
+
+
+def _is_number(text: str) -> bool:
+    return typed_number(plain(text).rstrip("% ")) is not None
+
+
+def _compares(body: str, words: list[str], in_text: bool) -> bool:
+    """Return whether the words after a number compare it or share it out, and hold nothing to calculate with."""
+    first, *others = (word.lower() for word in words)
+    if first not in _COMPARING or not _is_number(body) or (first == "quarters" and others[:1] == ["of"]):
+        return False
+    pieces = {piece for word in others for piece in word.split("-")}
+    if pieces & _OPERANDS or any(len(word) < 2 and word != "a" for word in others):
+        return False
+    return in_text or all(len(word) > 2 or word in _AROUND | {"as", "to"} or parse_unit(word) for word in others)
+
+
+def _compared(words: list[str]) -> Unit | None:
+    """Return what was counted in "5 more apples than Tom", "3 times as many" or "6 quarters"; None if it is unsaid."""
+    first, *others = (word.lower() for word in words)
+    if first in ("times", "quarters"):
+        return parse_unit(first) or Unit(words=frozenset({"time"}))
+    if first in ("for", "with", "by"):
+        return None
+    counted = others[: others.index("than")] if "than" in others else others
+    unit = _longest_unit(words[1 : len(counted) + 1]) or _counted(counted)
+    return unit if unit.dimensions or unit.words else None
+
+
+def _counted(words: list[str]) -> Unit:
+    return Unit(words=frozenset(stem(w) for w in words if w.lower() not in _AROUND and w.isascii()))
 
 
 def _longest_unit(words: list[str]) -> Unit | None:
@@ -191,7 +237,8 @@ def _longest_unit(words: list[str]) -> Unit | None:
     return None
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
+    """Return an English word in lower case without the ending of its plural."""
     word = word.lower().strip(".'-")
     if word in _PLURALS:
         return _PLURALS[word]
