@@ -242,7 +242,7 @@ def _samples(prompt: str | None, settings: dict[str, Any], options: dict[str, An
     what, n, answer = (decoding.model, decoding.tokenizer, decoding.inputs), options["samples"], decoding.answer
     drawn = _begun(repeat(*what, decoding.config, n=n, answer=answer, **decoding.draw), decoding.prompt, options)
     with tqdm(total=n, unit="sample", disable=None, file=sys.stderr) as bar:
-        for result in drawn:
+        for result in filter(None, drawn):
             bar.update(result.n - bar.n)
     if options["as_json"]:
         facts = _facts(decoding.prompt, decoding.config, decoding.draw)
