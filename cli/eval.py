@@ -33,6 +33,7 @@ from .options import (
 
 BASES = ("greedy", "sampling")
 DEFAULT_STRATEGIES = (*BASES, "em-inf")
+COLUMNS = ("prompt_column", "answer_column")
 EM_FIELDS = tuple(name for name in settings_of(EntropyMinConfig) if name != "method")
 
 
@@ -207,7 +208,7 @@ def command(ctx: click.Context, **options: Any) -> None:
         raise OSError(f"{options['output']} is a file, but results need a folder: name another --output")
     if options["backend"] == "vllm" and find_spec("vllm") is None:
         raise ImportError("--backend vllm needs vLLM, in an environment of its own: pip install 'em-hf[vllm,eval]'")
-    columns = {name: options[name] for name in ("prompt_column", "answer_column")}
+    columns = {name: options[name] for name in COLUMNS}
     for name in (options["dataset"], options["validation"]):
         check_rows(name, **columns)
     if not own:
@@ -223,7 +224,7 @@ def _own(options: dict[str, Any]) -> dict[str, Any] | None:
     from em_hf.data import load_prompts
     from em_hf.evaluation.own_data import own_task
 
-    how = {name: options[name] for name in ("level", "prompt_column", "answer_column")}
+    how = {name: options[name] for name in ("level", *COLUMNS)}
     problems = load_prompts(
         options["dataset"], config=options["dataset_config"], split=options["split"], limit=options["limit"], **how
     )
@@ -308,9 +309,9 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     load_libraries(model_source, *hub_tasks, *datasets)
     from tqdm import tqdm
 
-    from em_hf.evaluation.folder import EvalFolder, check_place
+    from em_hf.evaluation.folder import PROMPTS_HASH, EvalFolder, check_place
     from em_hf.evaluation.report import report
-    from em_hf.evaluation.run import evaluate, load_tasks, quiet_lm_eval, settings_record
+    from em_hf.evaluation.run import evaluate, load_tasks, prompts_hash, quiet_lm_eval, settings_record
     from em_hf.generation.mixin import stored_settings
     from em_hf.runs import to_json
 
@@ -345,7 +346,9 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
         model.check(strategies)
     record = settings_record(settings, strategies)
     if own is not None:
-        record |= {"tasks": [own["task"]], "dataset": options["dataset"], "split": options["split"]}
+        record |= {name: options[name] for name in ("dataset", "dataset_config", "split")}
+        record |= {"tasks": [own["task"]], **{name: own["metadata"][name] for name in COLUMNS}}
+    record[PROMPTS_HASH] = prompts_hash(settings, tasks)
     folder = None if output is None else EvalFolder(output, record, overwrite=options["overwrite"])
     try:
         with (

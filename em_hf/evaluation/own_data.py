@@ -48,7 +48,11 @@ def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, 
         "process_results": maths,
         "metric_list": [{"metric": "pass@1", "aggregation": "mean", "higher_is_better": True}],
         "num_fewshot": 0,
-        "metadata": {"version": 1},
+        "metadata": {
+            "version": 1,
+            "prompt_column": problems.prompt_column,
+            "answer_column": problems.answer_column,
+        },
     }
 
 

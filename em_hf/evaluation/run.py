@@ -1,5 +1,7 @@
 """An evaluation from start to finish: tasks, a model, one strategy after the other, results."""
 
+import hashlib
+import json
 import logging
 import subprocess
 import warnings
@@ -210,3 +212,17 @@ def settings_record(settings: EvalSettings, strategies: Sequence[Strategy]) -> d
         if name not in ("device", "trust_remote_code", "base_url")
     }
     return {**values, "tasks": list(settings.tasks), "strategies": [s.to_dict() for s in strategies]}
+
+
+def prompts_hash(settings: EvalSettings, tasks: Any) -> str:
+    """Return the SHA-256, in hex, of all prompts of the tasks, with their worked examples, before any chat template.
+
+    An evaluation may only be resumed with the same prompts: saved answers know a problem by its number alone.
+    """
+    made = hashlib.sha256()
+    for name, task in tasks["tasks"].items():
+        task.set_fewshot_seed(settings.seed)  # as lm-eval does before it draws the examples
+        for _, doc in task.doc_iterator(limit=settings.limit):
+            asked = task.fewshot_context(doc, task.config.num_fewshot or 0, gen_prefix=task.doc_to_prefix(doc))
+            made.update(json.dumps([name, asked, doc.get("turns")]).encode())
+    return made.hexdigest()

@@ -98,6 +98,49 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_table(tmp_path: Path) -> 
     assert json.loads(resumed.stdout)["status"] == "finished"
 
 
+def test_an_evaluation_goes_on_only_with_the_questions_that_its_answers_are_to(tmp_path: Path) -> None:
+    def write(*rows: dict) -> None:
+        (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def go_on(*more: str) -> str:
+        asked = ["--dataset", "mine.jsonl", "--strategy", "greedy", "--max-new-tokens", "2", "--output", "out"]
+        done = em_hf(*asked, *more, cwd=tmp_path)
+        assert done.returncode == (1 if "Error: " in done.stderr else 0)
+        return done.stderr.splitlines()[-1]
+
+    tom, ann = ({"prompt": f"{who} has 3 nuts.", "question": f"{who}?", "answer": "3"} for who in ("Tom", "Ann"))
+    write(tom, ann)
+    assert go_on() == "Results are in out."
+    record = tmp_path / "out" / "eval.json"
+    begun = record.read_text()
+    assert go_on("--prompt-column", "prompt") == "Results are in out.", "the column it had taken unasked"
+    assert "(prompt_column was 'prompt', now 'question')" in go_on("--prompt-column", "question")
+    assert "(answer_column was 'answer', now 'prompt')" in go_on("--answer-column", "prompt")
+    write(ann, tom)
+    assert "out holds answers to other prompts" in go_on()
+    write(tom, {**ann, "answer": "4"})
+    assert go_on() == "Results are in out.", "a corrected label: the answers are graded again"
+    older = json.loads(begun)
+    for name in ("prompts_sha256", "prompt_column"):  # as em-hf wrote it before it recorded these
+        del older["settings"][name]
+    record.write_text(json.dumps(older))
+    assert "an earlier em-hf, which did not record its prompt_column" in go_on()
+    assert go_on("--overwrite") == "Results are in out."
+
+
+def test_a_benchmark_whose_local_copy_changed_is_another_one(tmp_path: Path) -> None:
+    asked = ["--tasks", "mawps", "--limit", "2", "--strategy", "greedy", "--max-new-tokens", "2", "--output", "out"]
+    for folder, n in (("first", 3), ("longer", 4), ("other", 5)):
+        (tmp_path / folder).mkdir()
+        rows = [{"input": f"Mia has {i} pears. How many has she?", "target": str(i)} for i in range(3)]
+        rows = [{"input": "And you?", "target": "1"}, *rows] if folder == "other" else rows * (n - 2)
+        (tmp_path / folder / "mawps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert em_hf(*asked, "--data-dir", "first", cwd=tmp_path).returncode == 0
+    assert em_hf(*asked, "--data-dir", "longer", cwd=tmp_path).returncode == 0, "the first two problems are the same"
+    done = em_hf(*asked, "--data-dir", "other", cwd=tmp_path)
+    assert done.returncode == 1 and "out holds answers to other prompts" in done.stderr.splitlines()[-1]
+
+
 def test_the_list_shows_every_task_with_size_metric_and_source() -> None:
     done = em_hf("--list")
     assert done.returncode == 0
