@@ -115,6 +115,16 @@ def test_the_report_holds_what_the_table_was_made_from(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "accuracy.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_benchmarks_name_makes_no_benchmark_of_a_users_own_problems() -> None:
+    row = Row("greedy", "math500", {"pass@1": [1.0, 0.0]}, 1)
+    made = [
+        report([row], [make_strategy("greedy")], {"model": "m", "seed": 0, **data}, command="c").record
+        for data in ({}, {"dataset": "math500.jsonl"})
+    ]
+    assert made[0].benchmarks["math500"].hub == "HuggingFaceH4/MATH-500" and not made[0].own_data
+    assert made[1].benchmarks == {} and made[1].own_data
+
+
 def test_a_single_row_makes_no_picture() -> None:
     row = Row("greedy", "t", {"pass@1": [1.0], "flops": [1.0], "seconds": [1.0]}, 1)
     assert report([row], [make_strategy("greedy")], {"model": "m", "seed": 0}, command="c").picture is None
