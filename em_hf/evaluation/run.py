@@ -150,20 +150,33 @@ def evaluate(
         lm = EntropyMinLM(model, tokenizer=tokenizer, batch_size=settings.batch_size, seed=settings.seed)
     parameters = parameter_count(model) if tokenizer is not None else lm.parameters
     lm.on_progress = on_progress
+    chat = bool(settings.chat_template and lm.tokenizer.chat_template)
+    _end_after_examples(tasks, chat)
     rows: list[Row] = []
     for strategy in strategies:
         on_strategy(strategy.name)
         lm.strategy = strategy
         if folder is not None:
             lm.answered, lm.on_batch = folder.answers(strategy.name), folder.keep(strategy.name)
-        results = _simple_evaluate(lm, settings, tasks, allow_code)
+        results = _simple_evaluate(lm, settings, tasks, chat, allow_code)
         rows += rows_of(strategy.name, results["samples"], lm.completions, parameters, seed=settings.seed)
         if folder is not None:
             folder.save_lm_eval(strategy.name, results, model=settings.model)
     return sorted(rows, key=lambda row: list(tasks["tasks"]).index(row.task))
 
 
-def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bool) -> dict[str, Any]:
+def _end_after_examples(tasks: Any, chat: bool) -> None:
+    """After examples, let what separates them end an answer: a base model goes on to the next question.
+
+    In a chat, examples are turns of their own, and an answer may have several paragraphs.
+    """
+    for task in tasks["tasks"].values():
+        stop = (task.config.metadata or {}).get("stop_after_examples")
+        if stop and task.config.num_fewshot:
+            task.set_config("generation_kwargs", {"until": [] if chat else [stop]}, update=True)
+
+
+def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, chat: bool, allow_code: bool) -> dict[str, Any]:
     from lm_eval import evaluator, simple_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -175,7 +188,7 @@ def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bo
         tasks=[*groups, *(task for name, task in tasks["tasks"].items() if name not in grouped)],
         limit=settings.limit,
         system_instruction=settings.system_instruction,
-        apply_chat_template=bool(settings.chat_template and lm.tokenizer.chat_template),
+        apply_chat_template=chat,
         fewshot_as_multiturn=True,
         random_seed=settings.seed,
         numpy_random_seed=settings.seed,
