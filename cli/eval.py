@@ -209,8 +209,8 @@ def command(ctx: click.Context, **options: Any) -> None:
     if options["backend"] == "vllm" and find_spec("vllm") is None:
         raise ImportError("--backend vllm needs vLLM, in an environment of its own: pip install 'em-hf[vllm,eval]'")
     columns = {name: options[name] for name in COLUMNS}
-    for name in (options["dataset"], options["validation"]):
-        check_rows(name, **columns)
+    check_rows(options["dataset"], limit=options["limit"], **columns)
+    check_rows(options["validation"], limit=options["tune_problems"], **columns)
     if not own:
         check_tasks(options["tasks"], allow_code=options["allow_code_execution"])
     datasets = tuple(check_dataset(name) for name in (options["dataset"], options["validation"]) if name is not None)

@@ -182,6 +182,20 @@ def test_problems_of_ones_own_are_evaluated_under_several_settings_of_a_strategy
     assert "temperature=0.3 minus sampling" in done.stdout, "--wide shows the long tables"
 
 
+def test_rows_beyond_those_that_are_used_may_have_no_answer(tmp_path: Path) -> None:
+    for name in ("mine", "held-out"):
+        rows = [{"prompt": f"{name}: Tom has {n} nuts.", "answer": str(n)} for n in (2, 3)] + [{"prompt": "And you?"}]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["--dataset", "mine.jsonl", "--strategy", "temperature", "--max-new-tokens", "2"]
+    tuned = ["--tune", "2", "--validation", "held-out.jsonl"]
+    done = em_hf(*asked, "--limit", "2", *tuned, "--tune-problems", "2", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("mine: 2 problems"), done.stderr
+    done = em_hf(*asked, *tuned, "--limit", "3", "--tune-problems", "2", cwd=tmp_path)
+    assert done.returncode == 1 and "Error: mine.jsonl, row 3 has no answer" in done.stderr
+    done = em_hf(*asked, *tuned, "--limit", "2", "--tune-problems", "3", cwd=tmp_path)
+    assert done.returncode == 1 and "Error: held-out.jsonl, row 3 has no answer" in done.stderr
+
+
 def test_hard_problems_are_evaluated_named_and_kept_apart_from_plain_ones(tmp_path: Path) -> None:
     from em_hf.pocket import problems
 
