@@ -12,7 +12,7 @@ from typing import Any
 
 from em_hf.evaluation.code.sandbox import check_sandbox
 from em_hf.evaluation.folder import EvalFolder
-from em_hf.evaluation.results import Row, rows_of
+from em_hf.evaluation.results import Row, figures_per_problem, rows_of
 from em_hf.evaluation.settings import EvalSettings
 from em_hf.evaluation.strategy import Strategy
 from em_hf.evaluation.unsafe import refuse_programs
@@ -48,7 +48,8 @@ def load_tasks(
 
     Raises:
         ValueError: an unknown task, a task of ours that runs programs without `allow_code`, one of lm-eval's that runs
-            programs at all, one without the level, or one that lacks validation problems when they are requested.
+            programs at all, one without the level or without a figure per problem, or one that lacks validation
+            problems when they are requested.
         OSError: the problems cannot be found, or programs cannot be run safely on this machine.
     """
     import lm_eval.tasks
@@ -72,7 +73,22 @@ def load_tasks(
     refuse_programs(tuple(name for name in settings.tasks if name not in ours), manager.task_index)
     check_level(settings.level, *settings.tasks)
     asked = [name if settings.level == PLAIN else _task_at(name, settings.level) for name in settings.tasks]
-    return _prepared(manager.load(asked), settings, validation)
+    tasks = _prepared(manager.load(asked), settings, validation)
+    for name, task in tasks["tasks"].items():
+        if name not in {at_level(one, settings.level) for one in ours}:
+            _check_figures(name, task)
+    return tasks
+
+
+def _check_figures(name: str, task: Any) -> None:
+    """Raise ValueError if a task of lm-eval's has no figure per problem, found by grading an answer of our own."""
+    task.build_all_requests(limit=1, rank=0, world_size=1)
+    for request in task.instances:
+        answer = {"generate_until": "0", "loglikelihood": (-1.0, False), "loglikelihood_rolling": -1.0}
+        request.resps = [answer[request.request_type]] * request.repeats
+    task.apply_filters()
+    filtered = [next(iter(request.filtered_resps.values())) for request in task.instances]
+    figures_per_problem(name, [task.process_results(task.instances[0].doc, filtered)])
 
 
 def _task_at(name: str, level: str) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import gzip
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import pytest
+from lm_eval.tasks import TaskManager
 
 from em_hf.evaluation.run import EvalSettings, load_tasks, our_tasks
 from em_hf.evaluation.sources import load
@@ -107,3 +109,42 @@ def test_few_shot_examples_are_worked_and_leave_out_the_problem_that_is_asked(sh
         assert len(shots) == 5 and all("\\boxed{" in shot.split("\\boxed{}.")[1] for shot in shots[:4])
         assert doc["problem"] in shots[4] and doc["problem"] not in "".join(shots[:4])
         assert "boxed" not in shots[4].split("\\boxed{}.")[1]
+
+
+ROWS = [{"page": "Six geese fly.", "question": "2 + 3", "answer": "5", "choices": ["4", "5"], "label": 1}] * 3
+GENERATED = {"output_type": "generate_until", "doc_to_text": "{{question}}", "doc_to_target": "{{answer}}"}
+CHOSEN = {"output_type": "multiple_choice", "doc_to_text": "{{question}}", "doc_to_choice": "{{choices}}"}
+CHOSEN["doc_to_target"] = "label"
+LIKELY = {"output_type": "loglikelihood", "doc_to_text": "{{question}}", "doc_to_target": " {{answer}}"}
+PAGES = {"output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{page}}"}
+
+
+@pytest.mark.parametrize(
+    ("config", "metrics", "fits"),
+    [
+        (GENERATED, ["exact_match"], True),
+        (GENERATED, ["bleu", "exact_match"], True),
+        (GENERATED, ["bleu", "chrf"], False),
+        (CHOSEN, ["acc", "acc_norm"], True),
+        (CHOSEN, ["f1"], False),
+        (LIKELY, ["acc"], True),
+        (PAGES, ["word_perplexity", "byte_perplexity", "bits_per_byte"], False),
+    ],
+    ids=str,
+)
+def test_a_task_without_a_figure_per_problem_is_refused_before_anything_is_decoded(
+    config: dict[str, Any], metrics: list[str], fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = datasets.DatasetDict({"test": datasets.Dataset.from_list(ROWS)})
+    made = {"task": "made", "test_split": "test", "custom_dataset": lambda **_: rows, **config}
+    loaded = TaskManager(include_defaults=False).load([{**made, "metric_list": [{"metric": name} for name in metrics]}])
+    # lm-eval's own tasks take half a minute to read.
+    manager = SimpleNamespace(all_tasks=["made"], task_index={}, load=lambda _: loaded)
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **_: manager)
+    monkeypatch.setattr("em_hf.evaluation.run.refuse_programs", lambda *_: None)
+    settings = EvalSettings("any", tasks=("made",), samples=2)
+    if fits:
+        assert list(load_tasks(settings)["tasks"]) == ["made"]
+    else:
+        with pytest.raises(ValueError, match=rf"^made has no figure per problem, .*\({', '.join(metrics)} can only"):
+            load_tasks(settings)
