@@ -14,6 +14,7 @@ from em_hf.evaluation.code.sandbox import check_sandbox
 from em_hf.evaluation.folder import EvalFolder
 from em_hf.evaluation.results import Row, figures_per_problem, rows_of
 from em_hf.evaluation.settings import EvalSettings
+from em_hf.evaluation.sources import missing_files
 from em_hf.evaluation.strategy import Strategy
 from em_hf.evaluation.unsafe import refuse_programs
 from em_hf.flops import parameter_count
@@ -119,6 +120,9 @@ def _check_fewshot(task: Any, n: int) -> None:
     if n == 0:
         return
     there = len(list(task.fewshot_docs()))
+    about = task.config.metadata or {}
+    if not there and (lacking := missing_files(task.config.fewshot_split, about.get("files"), about.get("data_dir"))):
+        raise OSError(f"num_fewshot is {n}, but the folder of --data-dir lacks the examples: put {lacking} there")
     if n >= there:
         raise ValueError(
             f"num_fewshot is {n}, but {task.config.task} has {there} examples to draw from: give at most {there - 1}"
@@ -129,7 +133,7 @@ def _validation_split(name: str, task: Any) -> str:
     """Return the split to tune on: the validation problems, else the training problems."""
     asked = task.config.test_split or task.config.validation_split
     for split in (task.config.validation_split, "validation", task.config.training_split, "train"):
-        if split is not None and split != asked and split in (task.dataset or {}):
+        if split is not None and split != asked and len((task.dataset or {}).get(split, ())):
             return split
     raise ValueError(
         f"tune needs validation problems, but {name} has none besides those it is evaluated on: leave --tune out, or "

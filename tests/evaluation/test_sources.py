@@ -81,6 +81,47 @@ def test_local_copies_may_be_compressed_and_several(tmp_path: Path) -> None:
     assert found["test"]["problem"] == ["A", "B"]
 
 
+def test_examples_are_asked_of_a_local_copy_only_where_they_are_used(tmp_path: Path) -> None:
+    def write(split: str, *rows: str) -> None:
+        lines = [json.dumps({"question": row, "answer": f"... #### {n}"}) for n, row in enumerate(rows)]
+        (tmp_path / f"gsm8k_{split}.jsonl").write_text("\n".join(lines))
+
+    def gsm8k(n: int | None, **more: Any) -> Any:
+        return load_tasks(EvalSettings("any", tasks=("gsm8k",), num_fewshot=n), data_dir=tmp_path, **more)["tasks"][
+            "gsm8k"
+        ]
+
+    write("train", "A?", "B?")
+    with pytest.raises(OSError, match=r"there is no gsm8k_test\.jsonl in"):
+        gsm8k(None)
+    write("test", "Q?")
+    assert gsm8k(1).fewshot_context(gsm8k(1).eval_docs[0], 1).count("Problem: ") == 2
+    (tmp_path / "gsm8k_train.jsonl").unlink()
+    for n in (None, 0):
+        assert [doc["problem"] for doc in gsm8k(n).eval_docs] == ["Q?"]
+    with pytest.raises(OSError, match=r"num_fewshot is 1, but .* lacks the examples: put gsm8k_train\.jsonl there"):
+        gsm8k(1)
+    with pytest.raises(ValueError, match="tune needs validation problems, but gsm8k has none"):
+        gsm8k(0, validation=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"q": "A"}\n\n{"q": "B"', r"b\.jsonl, line 3 is not JSON"),
+        (b'{"q": "A"}\n["B"]', r"b\.jsonl, line 2 holds list"),
+        (b'{"q": "\xff"}', r"b\.jsonl is not UTF-8 text"),
+    ],
+)
+def test_a_broken_line_of_a_local_copy_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "b.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load(problem="{{q}}", files={"test": "b.jsonl"}, data_dir=str(tmp_path))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"q": "A"}')[:-4])
+    with pytest.raises(ValueError, match=r"b\.jsonl\.gz is not a whole gzip file"):
+        load(problem="{{q}}", files={"test": "b.jsonl.gz"}, data_dir=str(tmp_path))
+
+
 def test_the_environment_names_the_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "b.jsonl").write_text(json.dumps({"q": "B"}))
     monkeypatch.setenv("EM_HF_DATA_DIR", str(tmp_path))
