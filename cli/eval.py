@@ -23,6 +23,7 @@ from .common import load_chosen_model, load_libraries, note, note_defaults, prin
 from .config_file import config_option
 from .options import (
     Command,
+    check_unused,
     dry_run_option,
     entropy_min_options,
     entropy_min_settings,
@@ -194,6 +195,15 @@ def command(ctx: click.Context, **options: Any) -> None:
         check_level(options["level"], *((options["dataset"], options["validation"]) if own else options["tasks"]))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if own:
+        check_unused(ctx, "holds copies of benchmarks, not problems of --dataset: leave one of them out", "data_dir")
+    else:
+        of_own = ("dataset_config", "split", *COLUMNS)
+        check_unused(ctx, "describes problems of your own: give --dataset too", *of_own)
+    if options["tune"] is None:
+        check_unused(ctx, "says what to tune on: give --tune too", "validation", "tune_problems")
+    if options["output"] is None:
+        check_unused(ctx, "replaces what --output holds: give --output too", "overwrite")
     if options["dry_run"]:
         kept = {name: value for name, value in options.items() if name not in ("dry_run", "as_json", "config")}
         plan = {**kept, "tasks": [] if own else list(options["tasks"]), "compare": list(names)}

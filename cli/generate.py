@@ -122,6 +122,8 @@ def command(prompt: str | None, **options: Any) -> None:
     which the two differ.
     """
     settings = entropy_min_settings(options)
+    if options["trace"] and options["samples"] > 1:
+        raise click.UsageError("--trace prints the tokens of one pair, not of --samples: leave one of them out")
     prompt = read_prompt(prompt, options["file"])
     check_model(options["model"], gguf=True)
     check_device(options["device"])

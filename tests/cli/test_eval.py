@@ -164,6 +164,13 @@ def test_the_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) 
     assert plan["compare"] == ["sampling", "greedy", "em-inf"], "all are compared with greedy and with sampling"
 
 
+def test_an_option_without_effect_is_no_error_at_its_default_or_in_the_environment(tmp_path: Path) -> None:
+    asked = ["--split", "test", "--tune-problems", "100", "--dry-run", "--json"]
+    for environment in ({}, {"EM_HF_EVAL_SPLIT": "train", "EM_HF_EVAL_DATA_DIR": "."}):
+        done = em_hf(*asked[2:] if environment else asked, cwd=tmp_path, **environment)
+        assert done.returncode == 0 and json.loads(done.stdout)["tasks"] == ["pocket"], done.stderr
+
+
 def test_problems_of_ones_own_are_evaluated_under_several_settings_of_a_strategy_and_tuned(tmp_path: Path) -> None:
     from em_hf.pocket import problems
 
@@ -256,6 +263,15 @@ def test_a_hub_dataset_with_a_dot_in_its_name_is_tuned_on_its_validation_split(
         (["--dataset", "own.jsonl", "--prompt-column", "q"], 1, "prompt_column is 'q'"),
         (["--dataset", "blank.jsonl"], 1, "has no answers: name their column with --answer-column"),
         (["--validation", "own.jsonl"], 2, "--validation goes with --dataset"),
+        (["--split", "train"], 2, "--split describes problems of your own: give --dataset too"),
+        (["--dataset-config", "main"], 2, "--dataset-config describes problems of your own"),
+        (["--prompt-column", "q"], 2, "--prompt-column describes problems of your own"),
+        (["--answer-column", "a"], 2, "--answer-column describes problems of your own"),
+        (["--config", "split.yaml"], 2, "--split describes problems of your own"),
+        (["--tune-problems", "50"], 2, "--tune-problems says what to tune on: give --tune too"),
+        (["--dataset", "own.jsonl", "--validation", "own.jsonl"], 2, "--validation says what to tune on"),
+        (["--dataset", "own.jsonl", "--data-dir", "few"], 2, "--data-dir holds copies of benchmarks"),
+        (["--overwrite"], 2, "--overwrite replaces what --output holds: give --output too"),
         (["--tune", "0"], 2, "--tune is 0"),
         (["--backend", "openai"], 2, "--backend openai and --base-url go together"),
         (["--base-url", "http://localhost:8000/v1"], 2, "go together"),
@@ -287,6 +303,7 @@ def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int,
     (tmp_path / "taken" / "file").write_text("mine")
     (tmp_path / "own.jsonl").write_text('{"prompt": "What is 1 + 1?", "answer": "2"}\n')
     (tmp_path / "blank.jsonl").write_text('{"prompt": "What is 1 + 1?"}\n')
+    (tmp_path / "split.yaml").write_text("split: train\n")
     (tmp_path / "code_eval").mkdir()
     (tmp_path / "code_eval" / "code_eval.py").write_text("raise SystemExit('imported from the current folder')")
     (tmp_path / "few").mkdir()

@@ -93,6 +93,7 @@ def test_settings_come_from_a_file_and_flags_win(tmp_path: Path) -> None:
         (["--learning-rate", "2"], 2, "--learning-rate is 2.0, but must be in (0, 1] for the adam optimizer"),
         ([""], 2, "PROMPT is empty"),
         (["prompt", "--file", "typo.yaml"], 2, "not both"),
+        (["--samples", "5", "--trace"], 2, "--trace prints the tokens of one pair, not of --samples"),
         (["--file", "bytes"], 1, "bytes is not UTF-8 text"),
         (["--method", "beam"], 2, "logit-optimization"),
         (["--temperature", "0"], 2, "temperature"),
