@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -266,16 +266,16 @@ def _validation(options: dict[str, Any], how: dict[str, Any]) -> Any:
 def _tuned(
     model: Any, tokenizer: Any, settings: EvalSettings, strategies: list[Strategy], tasks: Any, options: dict[str, Any]
 ) -> tuple[list[Strategy], Any]:
-    """Return the strategies with the settings that did best on the validation problems, and all trials."""
-    from dataclasses import replace
+    """Return the strategies with the settings that did best on the validation problems, and all trials.
 
+    Args:
+        settings, tasks: Those of a trial.
+    """
     from em_hf.evaluation.run import evaluate
     from em_hf.evaluation.tuning import tune
 
-    short = replace(settings, limit=options["tune_problems"], samples=1)
-
     def accuracy(strategy: Strategy) -> float:
-        rows = evaluate(model, tokenizer, short, [strategy], tasks=tasks, allow_code=options["allow_code_execution"])
+        rows = evaluate(model, tokenizer, settings, [strategy], tasks=tasks, allow_code=options["allow_code_execution"])
         return sum(sum(row.values[row.metric]) / len(row) for row in rows) / len(rows)
 
     def say(trial: Any) -> None:
@@ -337,7 +337,8 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
         os.environ["EM_HF_SANDBOX"] = options["sandbox"]
     source = {"data_dir": options["data_dir"], "allow_code": options["allow_code_execution"], "own": own}
     tasks = load_tasks(settings, **source)
-    held_out = load_tasks(settings, **source, validation=True) if options["tune"] else None
+    trial = replace(settings, limit=options["tune_problems"], samples=1)
+    held_out = load_tasks(trial, **source, validation=True) if options["tune"] else None
     if options["backend"] == "vllm":
         model, tokenizer, stored = _vllm(options)
     elif options["backend"] == "openai":
@@ -351,7 +352,7 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     trials: list[Any] = []
     if held_out is not None:
         with _readable_errors(options):
-            strategies, trials = _tuned(model, tokenizer, settings, strategies, held_out, options)
+            strategies, trials = _tuned(model, tokenizer, trial, strategies, held_out, options)
     if options["backend"] == "openai":
         model.check(strategies)
     record = settings_record(settings, strategies)

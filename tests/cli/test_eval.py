@@ -203,6 +203,17 @@ def test_rows_beyond_those_that_are_used_may_have_no_answer(tmp_path: Path) -> N
     assert done.returncode == 1 and "Error: held-out.jsonl, row 3 has no answer" in done.stderr
 
 
+def test_a_trial_draws_one_answer_to_each_validation_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from em_hf.evaluation.model import EntropyMinLM
+
+    drawn, complete = [], EntropyMinLM.complete
+    monkeypatch.setattr(EntropyMinLM, "complete", lambda lm, *one: drawn.append(len(one[0])) or complete(lm, *one))
+    asked = ["--strategy", "temperature", "--tune", "2", "--tune-problems", "3", "--limit", "2", "--samples", "4"]
+    done = em_hf(*asked, "--max-new-tokens", "2", "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("pocket: 2 problems, 4 answers each"), done.stderr
+    assert drawn == [3, 3, 2 * 4], "two trials, then the evaluation"
+
+
 def test_hard_problems_are_evaluated_named_and_kept_apart_from_plain_ones(tmp_path: Path) -> None:
     from em_hf.pocket import problems
 
