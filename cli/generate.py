@@ -1,5 +1,6 @@
 """`em-hf generate`: one prompt, with and without EM-INF, from the same random numbers."""
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -81,7 +82,8 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
             click.echo("Type the prompt; end it with Ctrl-D on a line of its own.", err=True)
         data: bytes = file.read_bytes() if file is not None else sys.stdin.buffer.read()
         try:
-            text = data.decode("utf-8-sig").rstrip("\n")
+            # Lines may end as Windows ends them.
+            text = io.StringIO(data.decode("utf-8-sig"), newline=None).getvalue().rstrip("\n")
         except UnicodeDecodeError as error:
             raise ValueError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start})") from error
     if text is not None and not text.strip():
