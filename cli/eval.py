@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .common import load_chosen_model, load_libraries, note, note_defaults, prin
 from .config_file import config_option
 from .options import (
     Command,
+    check_unused,
     dry_run_option,
     entropy_min_options,
     entropy_min_settings,
@@ -33,6 +34,7 @@ from .options import (
 
 BASES = ("greedy", "sampling")
 DEFAULT_STRATEGIES = (*BASES, "em-inf")
+COLUMNS = ("prompt_column", "answer_column")
 EM_FIELDS = tuple(name for name in settings_of(EntropyMinConfig) if name != "method")
 
 
@@ -193,6 +195,15 @@ def command(ctx: click.Context, **options: Any) -> None:
         check_level(options["level"], *((options["dataset"], options["validation"]) if own else options["tasks"]))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if own:
+        check_unused(ctx, "holds copies of benchmarks, not problems of --dataset: leave one of them out", "data_dir")
+    else:
+        of_own = ("dataset_config", "split", *COLUMNS)
+        check_unused(ctx, "describes problems of your own: give --dataset too", *of_own)
+    if options["tune"] is None:
+        check_unused(ctx, "says what to tune on: give --tune too", "validation", "tune_problems")
+    if options["output"] is None:
+        check_unused(ctx, "replaces what --output holds: give --output too", "overwrite")
     if options["dry_run"]:
         kept = {name: value for name, value in options.items() if name not in ("dry_run", "as_json", "config")}
         plan = {**kept, "tasks": [] if own else list(options["tasks"]), "compare": list(names)}
@@ -207,9 +218,9 @@ def command(ctx: click.Context, **options: Any) -> None:
         raise OSError(f"{options['output']} is a file, but results need a folder: name another --output")
     if options["backend"] == "vllm" and find_spec("vllm") is None:
         raise ImportError("--backend vllm needs vLLM, in an environment of its own: pip install 'em-hf[vllm,eval]'")
-    columns = {name: options[name] for name in ("prompt_column", "answer_column")}
-    for name in (options["dataset"], options["validation"]):
-        check_rows(name, **columns)
+    columns = {name: options[name] for name in COLUMNS}
+    check_rows(options["dataset"], limit=options["limit"], **columns)
+    check_rows(options["validation"], limit=options["tune_problems"], **columns)
     if not own:
         check_tasks(options["tasks"], allow_code=options["allow_code_execution"])
     datasets = tuple(check_dataset(name) for name in (options["dataset"], options["validation"]) if name is not None)
@@ -223,7 +234,7 @@ def _own(options: dict[str, Any]) -> dict[str, Any] | None:
     from em_hf.data import load_prompts
     from em_hf.evaluation.own_data import own_task
 
-    how = {name: options[name] for name in ("level", "prompt_column", "answer_column")}
+    how = {name: options[name] for name in ("level", *COLUMNS)}
     problems = load_prompts(
         options["dataset"], config=options["dataset_config"], split=options["split"], limit=options["limit"], **how
     )
@@ -255,16 +266,16 @@ def _validation(options: dict[str, Any], how: dict[str, Any]) -> Any:
 def _tuned(
     model: Any, tokenizer: Any, settings: EvalSettings, strategies: list[Strategy], tasks: Any, options: dict[str, Any]
 ) -> tuple[list[Strategy], Any]:
-    """Return the strategies with the settings that did best on the validation problems, and all trials."""
-    from dataclasses import replace
+    """Return the strategies with the settings that did best on the validation problems, and all trials.
 
+    Args:
+        settings, tasks: Those of a trial.
+    """
     from em_hf.evaluation.run import evaluate
     from em_hf.evaluation.tuning import tune
 
-    short = replace(settings, limit=options["tune_problems"], samples=1)
-
     def accuracy(strategy: Strategy) -> float:
-        rows = evaluate(model, tokenizer, short, [strategy], tasks=tasks, allow_code=options["allow_code_execution"])
+        rows = evaluate(model, tokenizer, settings, [strategy], tasks=tasks, allow_code=options["allow_code_execution"])
         return sum(sum(row.values[row.metric]) / len(row) for row in rows) / len(rows)
 
     def say(trial: Any) -> None:
@@ -308,9 +319,9 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     load_libraries(model_source, *hub_tasks, *datasets)
     from tqdm import tqdm
 
-    from em_hf.evaluation.folder import EvalFolder, check_place
+    from em_hf.evaluation.folder import PROMPTS_HASH, EvalFolder, check_place
     from em_hf.evaluation.report import report
-    from em_hf.evaluation.run import evaluate, load_tasks, quiet_lm_eval, settings_record
+    from em_hf.evaluation.run import evaluate, load_tasks, prompts_hash, quiet_lm_eval, settings_record
     from em_hf.generation.mixin import stored_settings
     from em_hf.runs import to_json
 
@@ -326,7 +337,8 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
         os.environ["EM_HF_SANDBOX"] = options["sandbox"]
     source = {"data_dir": options["data_dir"], "allow_code": options["allow_code_execution"], "own": own}
     tasks = load_tasks(settings, **source)
-    held_out = load_tasks(settings, **source, validation=True) if options["tune"] else None
+    trial = replace(settings, limit=options["tune_problems"], samples=1)
+    held_out = load_tasks(trial, **source, validation=True) if options["tune"] else None
     if options["backend"] == "vllm":
         model, tokenizer, stored = _vllm(options)
     elif options["backend"] == "openai":
@@ -340,12 +352,14 @@ def _evaluate(names: tuple[str, ...], options: dict[str, Any], datasets: tuple[s
     trials: list[Any] = []
     if held_out is not None:
         with _readable_errors(options):
-            strategies, trials = _tuned(model, tokenizer, settings, strategies, held_out, options)
+            strategies, trials = _tuned(model, tokenizer, trial, strategies, held_out, options)
     if options["backend"] == "openai":
         model.check(strategies)
     record = settings_record(settings, strategies)
     if own is not None:
-        record |= {"tasks": [own["task"]], "dataset": options["dataset"], "split": options["split"]}
+        record |= {name: options[name] for name in ("dataset", "dataset_config", "split")}
+        record |= {"tasks": [own["task"]], **{name: own["metadata"][name] for name in COLUMNS}}
+    record[PROMPTS_HASH] = prompts_hash(settings, tasks)
     folder = None if output is None else EvalFolder(output, record, overwrite=options["overwrite"])
     try:
         with (

@@ -1,5 +1,6 @@
 """`em-hf generate`: one prompt, with and without EM-INF, from the same random numbers."""
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -81,7 +82,8 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
             click.echo("Type the prompt; end it with Ctrl-D on a line of its own.", err=True)
         data: bytes = file.read_bytes() if file is not None else sys.stdin.buffer.read()
         try:
-            text = data.decode("utf-8-sig").rstrip("\n")
+            # Lines may end as Windows ends them.
+            text = io.StringIO(data.decode("utf-8-sig"), newline=None).getvalue().rstrip("\n")
         except UnicodeDecodeError as error:
             raise ValueError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start})") from error
     if text is not None and not text.strip():
@@ -122,6 +124,8 @@ def command(prompt: str | None, **options: Any) -> None:
     which the two differ.
     """
     settings = entropy_min_settings(options)
+    if options["trace"] and options["samples"] > 1:
+        raise click.UsageError("--trace prints the tokens of one pair, not of --samples: leave one of them out")
     prompt = read_prompt(prompt, options["file"])
     check_model(options["model"], gguf=True)
     check_device(options["device"])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from em_hf.messages import shown
@@ -281,6 +282,22 @@ def entropy_min_settings(options: dict[str, Any]) -> dict[str, Any]:
                 text = f"--{name.replace('_', '-')}{text.removeprefix(name)}"
         raise click.UsageError(text) from error
     return given
+
+
+def check_unused(ctx: click.Context, why: str, *names: str) -> None:
+    """Raise UsageError if one of these options, which have no effect here, is given and not at its default.
+
+    An environment variable may be set for other commands, so it does not count.
+
+    Args:
+        why: What the error says after the option's name.
+    """
+    for param in ctx.command.params:
+        if not (isinstance(param, Option) and param.setting and param.name in names):
+            continue
+        given = ctx.get_parameter_source(param.name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+        if given and ctx.params[param.name] != param.setting.default:
+            raise click.UsageError(f"{param.setting.option} {why}", ctx)
 
 
 def json_option(command: Any) -> Any:

@@ -155,7 +155,7 @@ def _check(settings: RunSettings, folder: Path, options: dict[str, Any]) -> None
     check_model(settings.model)
     check_device(settings.device)
     check_dataset(settings.dataset)
-    check_rows(settings.dataset, prompt_column=settings.prompt_column, with_answers=False)
+    check_rows(settings.dataset, prompt_column=settings.prompt_column, limit=settings.limit, with_answers=False)
     if settings.lora:
         check_extra("LoRA", "train", "peft")
     if options["plan"]:

@@ -6,7 +6,8 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -56,8 +57,25 @@ def read_file(name: str, path: Path, limit: int | None, known: Collection[str]) 
         OSError: it cannot be read at all.
         ImportError: a Parquet file without `datasets` installed.
     """
-    try:
+    with _unreadable_named(name):
         return _READERS[kind_of(path)](path, limit, known)
+
+
+def read_objects(path: Path, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return the objects of a JSONL file, compressed or not, up to `limit`.
+
+    Raises:
+        ValueError: a line is no object; the message has its number.
+        OSError: the file cannot be read at all.
+    """
+    with _unreadable_named(str(path)):
+        return _objects(path, limit)
+
+
+@contextmanager
+def _unreadable_named(name: str) -> Iterator[None]:
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{name} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"
@@ -125,6 +143,10 @@ def _entry(row: dict[str, Any], column: str) -> Any:
 
 
 def _read_jsonl(path: Path, limit: int | None, known: Collection[str]) -> Table:
+    return from_rows(_objects(path, limit))
+
+
+def _objects(path: Path, limit: int | None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with _text(path) as file:
         for number, line in enumerate(file, 1):
@@ -132,7 +154,7 @@ def _read_jsonl(path: Path, limit: int | None, known: Collection[str]) -> Table:
                 break
             if line.strip():
                 rows.append(_json_object(line, f"{path}, line {number}"))
-    return from_rows(rows)
+    return rows
 
 
 class _TwiceError(ValueError):

@@ -22,6 +22,7 @@ from em_hf.runs.files import PART
 from em_hf.settings import settings_of
 
 Key = tuple[str, int, int]
+PROMPTS_HASH = "prompts_sha256"  # the setting that tells the problems of one evaluation from those of another
 
 
 class EvalFolder:
@@ -114,8 +115,12 @@ def _same_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]
     for name in now:
         # A setting that the version of em-hf which began the evaluation did not have was at its default.
         was = before.get(name, known[name].default if name in known else None)
-        if was != now[name]:
-            raise ValueError(
-                f"{path} holds an evaluation with other settings ({name} was {was!r}, now {now[name]!r}): "
-                "ask for the same again to go on with it, give another --output, or --overwrite"
-            )
+        if was == now[name]:
+            continue
+        found = f"an evaluation with other settings ({name} was {was!r}, now {now[name]!r})"
+        again = "ask for the same again to go on with it, "
+        if name not in {**before, **known} and PROMPTS_HASH not in before:
+            found, again = f"an evaluation by an earlier em-hf, which did not record its {name}", ""
+        elif name == PROMPTS_HASH:
+            found = "answers to other prompts: the problems, or how they are asked, have changed since"
+        raise ValueError(f"{path} holds {found}: {again}give another --output, or --overwrite")

@@ -16,7 +16,7 @@ def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, 
     r"""Return the settings of a task that gives a model these prompts as they are and compares its final answers.
 
     The final answer is the content of the last `\boxed{}`, else what follows the last `####`, as in training and
-    diagnosis.
+    diagnosis. Few-shot examples show it after `####`, which small models follow best.
 
     Args:
         problems: problems with answers.
@@ -41,14 +41,23 @@ def own_task(problems: Prompts, validation: Prompts | None = None) -> dict[str, 
         "output_type": "generate_until",
         "test_split": "test",
         **({"validation_split": "validation"} if validation is not None else {}),
+        # Named, so that lm-eval leaves the problem that is asked out of its own examples.
+        "fewshot_split": "validation" if validation is not None else "test",
         "doc_to_text": "{{problem}}",
-        "doc_to_target": "{{answer}}",
+        "doc_to_target": "#### {{answer}}",
+        "target_delimiter": "\n",
+        "fewshot_delimiter": "\n\n",
         "generation_kwargs": {"until": [], "max_gen_toks": MAX_NEW_TOKENS},
         "filter_list": [{"name": "all", "filter": [{"function": "custom", "filter_fn": all_samples}]}],
         "process_results": maths,
         "metric_list": [{"metric": "pass@1", "aggregation": "mean", "higher_is_better": True}],
         "num_fewshot": 0,
-        "metadata": {"version": 1},
+        "metadata": {
+            "version": 1,
+            "stop_after_examples": "\n\n",
+            "prompt_column": problems.prompt_column,
+            "answer_column": problems.answer_column,
+        },
     }
 
 

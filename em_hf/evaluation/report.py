@@ -76,7 +76,7 @@ def report(
         status="finished",
         command=command,
         settings=dict(settings),
-        benchmarks=_benchmarks({row.task for row in rows}),
+        benchmarks={} if settings.get("dataset") else _benchmarks({row.task for row in rows}),
         rows=[row.record() for row in rows],
         pairs=[pair.to_dict() for pair in pairs],
         tuning=[asdict(trial) for trial in trials],

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from em_hf.evaluation.strategy import Completion
 from em_hf.flops import inference_flops
@@ -77,16 +80,15 @@ def rows_of(
         samples: each task's samples, as lm-eval logs them.
         completions: by task, problem and sample; tasks that only compare likelihoods have none.
         parameters: the model's parameter count P; None if unknown, and rows then have no FLOPs.
+
+    Raises:
+        ValueError: a task has no figure per problem.
     """
     rows = []
     for task, logged in samples.items():
         first = logged[0]["filter"]
         logged = [sample for sample in logged if sample["filter"] == first]
-        values: dict[str, list[float]] = {
-            name: [float(sample[name]) for sample in logged]
-            for name in logged[0]["metrics"]
-            if isinstance(logged[0][name], (int, float))
-        }
+        values = figures_per_problem(task, [{name: one.get(name) for name in logged[0]["metrics"]} for one in logged])
         taken = [_of_problem(completions, task, sample["doc_id"]) for sample in logged]
         if all(taken):
             unknown = {"entropy"} if any(one.nats is None for ones in taken for one in ones) else set()
@@ -94,6 +96,28 @@ def rows_of(
             values |= {n: [_mean_cost(n, ones, parameters or 0) for ones in taken] for n in COSTS if n not in unknown}
         rows.append(Row(strategy, task, values, max(1, len(taken[0])), seed))
     return rows
+
+
+def figures_per_problem(task: str, metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Return the metrics that are a number for each problem; the rest exist for all problems together only.
+
+    Args:
+        metrics: what the task computed for each problem.
+
+    Raises:
+        ValueError: there is none, and so nothing that an interval or a difference could be computed from.
+    """
+    found = {
+        name: [float(one[name]) for one in metrics]
+        for name in metrics[0]
+        if all(isinstance(one[name], Real | np.bool_) for one in metrics)
+    }
+    if not found:
+        raise ValueError(
+            f"{task} has no figure per problem, from which intervals are computed ({', '.join(metrics[0])} can only be "
+            "had for all problems together): leave it out, or evaluate it with lm-eval itself"
+        )
+    return found
 
 
 def _of_problem(completions: Mapping[tuple[str, int, int], Completion], task: str, problem: int) -> list[Completion]:

@@ -1,5 +1,7 @@
 """An evaluation from start to finish: tasks, a model, one strategy after the other, results."""
 
+import hashlib
+import json
 import logging
 import subprocess
 import warnings
@@ -10,8 +12,9 @@ from typing import Any
 
 from em_hf.evaluation.code.sandbox import check_sandbox
 from em_hf.evaluation.folder import EvalFolder
-from em_hf.evaluation.results import Row, rows_of
+from em_hf.evaluation.results import Row, figures_per_problem, rows_of
 from em_hf.evaluation.settings import EvalSettings
+from em_hf.evaluation.sources import missing_files
 from em_hf.evaluation.strategy import Strategy
 from em_hf.evaluation.unsafe import refuse_programs
 from em_hf.flops import parameter_count
@@ -46,7 +49,8 @@ def load_tasks(
 
     Raises:
         ValueError: an unknown task, a task of ours that runs programs without `allow_code`, one of lm-eval's that runs
-            programs at all, one without the level, or one that lacks validation problems when they are requested.
+            programs at all, one without the level or without a figure per problem, or one that lacks validation
+            problems when they are requested.
         OSError: the problems cannot be found, or programs cannot be run safely on this machine.
     """
     import lm_eval.tasks
@@ -70,7 +74,22 @@ def load_tasks(
     refuse_programs(tuple(name for name in settings.tasks if name not in ours), manager.task_index)
     check_level(settings.level, *settings.tasks)
     asked = [name if settings.level == PLAIN else _task_at(name, settings.level) for name in settings.tasks]
-    return _prepared(manager.load(asked), settings, validation)
+    tasks = _prepared(manager.load(asked), settings, validation)
+    for name, task in tasks["tasks"].items():
+        if name not in {at_level(one, settings.level) for one in ours}:
+            _check_figures(name, task)
+    return tasks
+
+
+def _check_figures(name: str, task: Any) -> None:
+    """Raise ValueError if a task of lm-eval's has no figure per problem, found by grading an answer of our own."""
+    task.build_all_requests(limit=1, rank=0, world_size=1)
+    for request in task.instances:
+        answer = {"generate_until": "0", "loglikelihood": (-1.0, False), "loglikelihood_rolling": -1.0}
+        request.resps = [answer[request.request_type]] * request.repeats
+    task.apply_filters()
+    filtered = [next(iter(request.filtered_resps.values())) for request in task.instances]
+    figures_per_problem(name, [task.process_results(task.instances[0].doc, filtered)])
 
 
 def _task_at(name: str, level: str) -> dict[str, Any]:
@@ -101,6 +120,9 @@ def _check_fewshot(task: Any, n: int) -> None:
     if n == 0:
         return
     there = len(list(task.fewshot_docs()))
+    about = task.config.metadata or {}
+    if not there and (lacking := missing_files(task.config.fewshot_split, about.get("files"), about.get("data_dir"))):
+        raise OSError(f"num_fewshot is {n}, but the folder of --data-dir lacks the examples: put {lacking} there")
     if n >= there:
         raise ValueError(
             f"num_fewshot is {n}, but {task.config.task} has {there} examples to draw from: give at most {there - 1}"
@@ -111,7 +133,7 @@ def _validation_split(name: str, task: Any) -> str:
     """Return the split to tune on: the validation problems, else the training problems."""
     asked = task.config.test_split or task.config.validation_split
     for split in (task.config.validation_split, "validation", task.config.training_split, "train"):
-        if split is not None and split != asked and split in (task.dataset or {}):
+        if split is not None and split != asked and len((task.dataset or {}).get(split, ())):
             return split
     raise ValueError(
         f"tune needs validation problems, but {name} has none besides those it is evaluated on: leave --tune out, or "
@@ -148,20 +170,33 @@ def evaluate(
         lm = EntropyMinLM(model, tokenizer=tokenizer, batch_size=settings.batch_size, seed=settings.seed)
     parameters = parameter_count(model) if tokenizer is not None else lm.parameters
     lm.on_progress = on_progress
+    chat = bool(settings.chat_template and lm.tokenizer.chat_template)
+    _end_after_examples(tasks, chat)
     rows: list[Row] = []
     for strategy in strategies:
         on_strategy(strategy.name)
         lm.strategy = strategy
         if folder is not None:
             lm.answered, lm.on_batch = folder.answers(strategy.name), folder.keep(strategy.name)
-        results = _simple_evaluate(lm, settings, tasks, allow_code)
+        results = _simple_evaluate(lm, settings, tasks, chat, allow_code)
         rows += rows_of(strategy.name, results["samples"], lm.completions, parameters, seed=settings.seed)
         if folder is not None:
             folder.save_lm_eval(strategy.name, results, model=settings.model)
     return sorted(rows, key=lambda row: list(tasks["tasks"]).index(row.task))
 
 
-def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bool) -> dict[str, Any]:
+def _end_after_examples(tasks: Any, chat: bool) -> None:
+    """After examples, let what separates them end an answer: a base model goes on to the next question.
+
+    In a chat, examples are turns of their own, and an answer may have several paragraphs.
+    """
+    for task in tasks["tasks"].values():
+        stop = (task.config.metadata or {}).get("stop_after_examples")
+        if stop and task.config.num_fewshot:
+            task.set_config("generation_kwargs", {"until": [] if chat else [stop]}, update=True)
+
+
+def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, chat: bool, allow_code: bool) -> dict[str, Any]:
     from lm_eval import evaluator, simple_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -173,7 +208,7 @@ def _simple_evaluate(lm: Any, settings: EvalSettings, tasks: Any, allow_code: bo
         tasks=[*groups, *(task for name, task in tasks["tasks"].items() if name not in grouped)],
         limit=settings.limit,
         system_instruction=settings.system_instruction,
-        apply_chat_template=bool(settings.chat_template and lm.tokenizer.chat_template),
+        apply_chat_template=chat,
         fewshot_as_multiturn=True,
         random_seed=settings.seed,
         numpy_random_seed=settings.seed,
@@ -210,3 +245,17 @@ def settings_record(settings: EvalSettings, strategies: Sequence[Strategy]) -> d
         if name not in ("device", "trust_remote_code", "base_url")
     }
     return {**values, "tasks": list(settings.tasks), "strategies": [s.to_dict() for s in strategies]}
+
+
+def prompts_hash(settings: EvalSettings, tasks: Any) -> str:
+    """Return the SHA-256, in hex, of all prompts of the tasks, with their worked examples, before any chat template.
+
+    An evaluation may only be resumed with the same prompts: saved answers know a problem by its number alone.
+    """
+    made = hashlib.sha256()
+    for name, task in tasks["tasks"].items():
+        task.set_fewshot_seed(settings.seed)  # as lm-eval does before it draws the examples
+        for _, doc in task.doc_iterator(limit=settings.limit):
+            asked = task.fewshot_context(doc, task.config.num_fewshot or 0, gen_prefix=task.doc_to_prefix(doc))
+            made.update(json.dumps([name, asked, doc.get("turns")]).encode())
+    return made.hexdigest()

@@ -1,7 +1,5 @@
 """Where a task's problems come from: the Hub, or a local copy of the same rows. Called by the task files."""
 
-import gzip
-import json
 import os
 import re
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 from em_hf.answers import extract_answer
 from em_hf.messages import one_line
+from em_hf.tables import read_objects
 
 DATA_DIR = "EM_HF_DATA_DIR"
 _FLOAT_OF_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+")
@@ -40,15 +39,20 @@ def load(
         splits: the splits to load, test and perhaps train, mapped to their names on the Hub.
         hub_files: names of JSONL files on the Hub, for a dataset that otherwise loads only by running its code.
         files: the files of the local copy, for each split.
-        data_dir: their folder; if None, the environment variable EM_HF_DATA_DIR. Without either, the Hub is used.
+        data_dir: their folder; if None, the environment variable EM_HF_DATA_DIR. Without either, the Hub is used. A
+            split other than test whose file is missing there is empty: only few-shot examples and tuning need it.
 
     Raises:
         OSError: a file does not exist, or the Hub cannot be reached.
+        ValueError: a file cannot be read.
     """
     from datasets import Dataset, DatasetDict
 
     made = {}
     for split in splits or {"test": "test"}:
+        if split != "test" and missing_files(split, files, data_dir):
+            made[split] = Dataset.from_list([])
+            continue
         rows = rows_from(
             split, hub=hub, config=config, splits=splits, hub_files=hub_files, files=files, data_dir=data_dir
         )
@@ -68,12 +72,18 @@ def rows_from(
     **_: Any,
 ) -> list[dict[str, Any]]:
     """Return the unchanged rows of a split, from the local copy or the Hub; the arguments are those of `load`."""
-    folder = data_dir or os.environ.get(DATA_DIR)
+    folder = _folder(data_dir)
     if folder and files and split in files:
-        return _from_files(Path(folder), files[split])
+        return _from_files(folder, _files(files, split))
     if hub is None:
-        raise OSError(f"the task is not on the Hub: give the folder of {_named(files, split)} as --data-dir")
-    return _from_hub(hub, config, (splits or {}).get(split, split), hub_files, _named(files, split))
+        raise OSError(f"the task is not on the Hub: give the folder of {', '.join(_files(files, split))} as --data-dir")
+    return _from_hub(hub, config, (splits or {}).get(split, split), hub_files, ", ".join(_files(files, split)))
+
+
+def missing_files(split: str, files: dict[str, str | list[str]] | None, data_dir: str | None = None) -> str:
+    """Return the names of a split's files that the folder of local copies lacks; empty if there is no folder."""
+    folder = _folder(data_dir)
+    return ", ".join(name for name in _files(files, split) if folder and not (folder / name).is_file())
 
 
 def pocket(*, limit: int = 500, level: str = "plain", **_: Any) -> Any:
@@ -90,20 +100,22 @@ def pocket(*, limit: int = 500, level: str = "plain", **_: Any) -> Any:
     )
 
 
-def _named(files: dict[str, str | list[str]] | None, split: str) -> str:
-    found = (files or {}).get(split)
-    return ", ".join([found] if isinstance(found, str) else found or [])
+def _folder(data_dir: str | None) -> Path | None:
+    folder = data_dir or os.environ.get(DATA_DIR)
+    return Path(folder) if folder else None
 
 
-def _from_files(folder: Path, names: str | list[str]) -> list[dict[str, Any]]:
+def _files(files: dict[str, str | list[str]] | None, split: str) -> list[str]:
+    found = (files or {}).get(split, [])
+    return [found] if isinstance(found, str) else found
+
+
+def _from_files(folder: Path, names: list[str]) -> list[dict[str, Any]]:
     rows = []
-    for name in [names] if isinstance(names, str) else names:
-        path = folder / name
-        if not path.is_file():
+    for name in names:
+        if not (folder / name).is_file():
             raise OSError(f"there is no {name} in {folder}: put it there, or leave out --data-dir to ask the Hub")
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as file:
-            rows += [json.loads(line) for line in file if line.strip()]
+        rows += read_objects(folder / name)
     return rows
 
 

@@ -97,7 +97,8 @@ def benchmark_table(run: Run) -> str:
             figure = row.figures[row.metric]
             interval = f"{100 * figure.mean:.1f}% ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
             drawn = f"{row.problems} problems, {row.samples} each"
-            rows.append((row.task, row.strategy, f"{row.metric} {interval}", drawn, record.settings.get("seed")))
+            task = f"{row.task} (own data)" if record.own_data else row.task
+            rows.append((task, row.strategy, f"{row.metric} {interval}", drawn, record.settings.get("seed")))
     return _table(("task", "strategy", "result (95% interval)", "measured on", "seed"), rows)
 
 

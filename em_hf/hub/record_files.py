@@ -41,11 +41,11 @@ def entropy_plot(run: Run) -> bytes | None:
 def eval_results(run: Run) -> dict[str, bytes]:
     """Return `.eval_results/TASK.yaml` in the Hub's format, for results on whole benchmarks that are on the Hub.
 
-    Results on part of a benchmark, or with few-shot examples, are on the card and not here.
+    Results on part of a benchmark, with few-shot examples or on a user's own problems are on the card and not here.
     """
     entries: dict[str, list[EvalResultEntry]] = {}
     for record in evaluations(run.folder):
-        for row in record.rows:
+        for row in [] if record.own_data else record.rows:
             known = record.benchmarks.get(row.task)
             whole = known is not None and record.settings.get("limit") is None and row.problems == known.size
             if known is None or not known.hub or not whole or record.settings.get("num_fewshot"):

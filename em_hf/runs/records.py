@@ -277,6 +277,11 @@ class Evaluation:
     versions: dict[str, str | None] = field(default_factory=dict)
     date: str | None = None
 
+    @property
+    def own_data(self) -> bool:
+        """Whether the problems were a user's own, which are no benchmark, whatever the name of their file."""
+        return self.settings.get("dataset") is not None
+
 
 @dataclass(frozen=True)
 class Answer:

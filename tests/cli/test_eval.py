@@ -98,6 +98,49 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_table(tmp_path: Path) -> 
     assert json.loads(resumed.stdout)["status"] == "finished"
 
 
+def test_an_evaluation_goes_on_only_with_the_questions_that_its_answers_are_to(tmp_path: Path) -> None:
+    def write(*rows: dict) -> None:
+        (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def go_on(*more: str) -> str:
+        asked = ["--dataset", "mine.jsonl", "--strategy", "greedy", "--max-new-tokens", "2", "--output", "out"]
+        done = em_hf(*asked, *more, cwd=tmp_path)
+        assert done.returncode == (1 if "Error: " in done.stderr else 0)
+        return done.stderr.splitlines()[-1]
+
+    tom, ann = ({"prompt": f"{who} has 3 nuts.", "question": f"{who}?", "answer": "3"} for who in ("Tom", "Ann"))
+    write(tom, ann)
+    assert go_on() == "Results are in out."
+    record = tmp_path / "out" / "eval.json"
+    begun = record.read_text()
+    assert go_on("--prompt-column", "prompt") == "Results are in out.", "the column it had taken unasked"
+    assert "(prompt_column was 'prompt', now 'question')" in go_on("--prompt-column", "question")
+    assert "(answer_column was 'answer', now 'prompt')" in go_on("--answer-column", "prompt")
+    write(ann, tom)
+    assert "out holds answers to other prompts" in go_on()
+    write(tom, {**ann, "answer": "4"})
+    assert go_on() == "Results are in out.", "a corrected label: the answers are graded again"
+    older = json.loads(begun)
+    for name in ("prompts_sha256", "prompt_column"):  # as em-hf wrote it before it recorded these
+        del older["settings"][name]
+    record.write_text(json.dumps(older))
+    assert "an earlier em-hf, which did not record its prompt_column" in go_on()
+    assert go_on("--overwrite") == "Results are in out."
+
+
+def test_a_benchmark_whose_local_copy_changed_is_another_one(tmp_path: Path) -> None:
+    asked = ["--tasks", "mawps", "--limit", "2", "--strategy", "greedy", "--max-new-tokens", "2", "--output", "out"]
+    for folder, n in (("first", 3), ("longer", 4), ("other", 5)):
+        (tmp_path / folder).mkdir()
+        rows = [{"input": f"Mia has {i} pears. How many has she?", "target": str(i)} for i in range(3)]
+        rows = [{"input": "And you?", "target": "1"}, *rows] if folder == "other" else rows * (n - 2)
+        (tmp_path / folder / "mawps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert em_hf(*asked, "--data-dir", "first", cwd=tmp_path).returncode == 0
+    assert em_hf(*asked, "--data-dir", "longer", cwd=tmp_path).returncode == 0, "the first two problems are the same"
+    done = em_hf(*asked, "--data-dir", "other", cwd=tmp_path)
+    assert done.returncode == 1 and "out holds answers to other prompts" in done.stderr.splitlines()[-1]
+
+
 def test_the_list_shows_every_task_with_size_metric_and_source() -> None:
     done = em_hf("--list")
     assert done.returncode == 0
@@ -121,6 +164,13 @@ def test_the_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path) 
     assert plan["compare"] == ["sampling", "greedy", "em-inf"], "all are compared with greedy and with sampling"
 
 
+def test_an_option_without_effect_is_no_error_at_its_default_or_in_the_environment(tmp_path: Path) -> None:
+    asked = ["--split", "test", "--tune-problems", "100", "--dry-run", "--json"]
+    for environment in ({}, {"EM_HF_EVAL_SPLIT": "train", "EM_HF_EVAL_DATA_DIR": "."}):
+        done = em_hf(*asked[2:] if environment else asked, cwd=tmp_path, **environment)
+        assert done.returncode == 0 and json.loads(done.stdout)["tasks"] == ["pocket"], done.stderr
+
+
 def test_problems_of_ones_own_are_evaluated_under_several_settings_of_a_strategy_and_tuned(tmp_path: Path) -> None:
     from em_hf.pocket import problems
 
@@ -137,6 +187,31 @@ def test_problems_of_ones_own_are_evaluated_under_several_settings_of_a_strategy
     assert [trial["strategy"] for trial in record["tuning"]] == ["temperature"] * 3 + ["em-inf:n-grad-steps=5"] * 3
     assert done.stderr.count("tuning temperature") == 3 and "6 trials" in done.stdout
     assert "temperature=0.3 minus sampling" in done.stdout, "--wide shows the long tables"
+
+
+def test_rows_beyond_those_that_are_used_may_have_no_answer(tmp_path: Path) -> None:
+    for name in ("mine", "held-out"):
+        rows = [{"prompt": f"{name}: Tom has {n} nuts.", "answer": str(n)} for n in (2, 3)] + [{"prompt": "And you?"}]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["--dataset", "mine.jsonl", "--strategy", "temperature", "--max-new-tokens", "2"]
+    tuned = ["--tune", "2", "--validation", "held-out.jsonl"]
+    done = em_hf(*asked, "--limit", "2", *tuned, "--tune-problems", "2", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("mine: 2 problems"), done.stderr
+    done = em_hf(*asked, *tuned, "--limit", "3", "--tune-problems", "2", cwd=tmp_path)
+    assert done.returncode == 1 and "Error: mine.jsonl, row 3 has no answer" in done.stderr
+    done = em_hf(*asked, *tuned, "--limit", "2", "--tune-problems", "3", cwd=tmp_path)
+    assert done.returncode == 1 and "Error: held-out.jsonl, row 3 has no answer" in done.stderr
+
+
+def test_a_trial_draws_one_answer_to_each_validation_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from em_hf.evaluation.model import EntropyMinLM
+
+    drawn, complete = [], EntropyMinLM.complete
+    monkeypatch.setattr(EntropyMinLM, "complete", lambda lm, *one: drawn.append(len(one[0])) or complete(lm, *one))
+    asked = ["--strategy", "temperature", "--tune", "2", "--tune-problems", "3", "--limit", "2", "--samples", "4"]
+    done = em_hf(*asked, "--max-new-tokens", "2", "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("pocket: 2 problems, 4 answers each"), done.stderr
+    assert drawn == [3, 3, 2 * 4], "two trials, then the evaluation"
 
 
 def test_hard_problems_are_evaluated_named_and_kept_apart_from_plain_ones(tmp_path: Path) -> None:
@@ -199,6 +274,15 @@ def test_a_hub_dataset_with_a_dot_in_its_name_is_tuned_on_its_validation_split(
         (["--dataset", "own.jsonl", "--prompt-column", "q"], 1, "prompt_column is 'q'"),
         (["--dataset", "blank.jsonl"], 1, "has no answers: name their column with --answer-column"),
         (["--validation", "own.jsonl"], 2, "--validation goes with --dataset"),
+        (["--split", "train"], 2, "--split describes problems of your own: give --dataset too"),
+        (["--dataset-config", "main"], 2, "--dataset-config describes problems of your own"),
+        (["--prompt-column", "q"], 2, "--prompt-column describes problems of your own"),
+        (["--answer-column", "a"], 2, "--answer-column describes problems of your own"),
+        (["--config", "split.yaml"], 2, "--split describes problems of your own"),
+        (["--tune-problems", "50"], 2, "--tune-problems says what to tune on: give --tune too"),
+        (["--dataset", "own.jsonl", "--validation", "own.jsonl"], 2, "--validation says what to tune on"),
+        (["--dataset", "own.jsonl", "--data-dir", "few"], 2, "--data-dir holds copies of benchmarks"),
+        (["--overwrite"], 2, "--overwrite replaces what --output holds: give --output too"),
         (["--tune", "0"], 2, "--tune is 0"),
         (["--backend", "openai"], 2, "--backend openai and --base-url go together"),
         (["--base-url", "http://localhost:8000/v1"], 2, "go together"),
@@ -230,6 +314,7 @@ def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int,
     (tmp_path / "taken" / "file").write_text("mine")
     (tmp_path / "own.jsonl").write_text('{"prompt": "What is 1 + 1?", "answer": "2"}\n')
     (tmp_path / "blank.jsonl").write_text('{"prompt": "What is 1 + 1?"}\n')
+    (tmp_path / "split.yaml").write_text("split: train\n")
     (tmp_path / "code_eval").mkdir()
     (tmp_path / "code_eval" / "code_eval.py").write_text("raise SystemExit('imported from the current folder')")
     (tmp_path / "few").mkdir()

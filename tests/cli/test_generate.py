@@ -93,6 +93,7 @@ def test_settings_come_from_a_file_and_flags_win(tmp_path: Path) -> None:
         (["--learning-rate", "2"], 2, "--learning-rate is 2.0, but must be in (0, 1] for the adam optimizer"),
         ([""], 2, "PROMPT is empty"),
         (["prompt", "--file", "typo.yaml"], 2, "not both"),
+        (["--samples", "5", "--trace"], 2, "--trace prints the tokens of one pair, not of --samples"),
         (["--file", "bytes"], 1, "bytes is not UTF-8 text"),
         (["--method", "beam"], 2, "logit-optimization"),
         (["--temperature", "0"], 2, "temperature"),
@@ -121,15 +122,17 @@ def test_bad_input_is_one_line_and_an_exit_code(arguments: list[str], code: int,
     assert sum(line.startswith("Error:") for line in done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("way", ["-", "--file"])
-def test_the_prompt_comes_from_standard_input_or_a_file(way: str, tmp_path: Path) -> None:
-    text = "Tom has 12 apples. Tom buys 7 more apples. How many apples does Tom have?"
-    (tmp_path / "prompt.txt").write_text(text + "\n", encoding="utf-8")
+def test_the_prompt_comes_from_standard_input_or_a_file(way: str, end: str, tmp_path: Path) -> None:
+    lines = ["Tom has 12 apples.", "Tom buys 7 more apples.", "", "How many apples does Tom have?"]
+    sent = "".join(line + end for line in lines).encode()
+    (tmp_path / "prompt.txt").write_bytes(sent)
     words = ["--file", "prompt.txt"] if way == "--file" else ["-"]
     command = [sys.executable, "-c", RUN, "generate", *words, "--max-new-tokens", "2", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, input=text + "\n")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, input=sent)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["prompt"] == text
+    assert json.loads(done.stdout)["prompt"] == "\n".join(lines)
 
 
 @pytest.mark.parametrize(("sent", "message"), [(b"\xff\xfe", "not UTF-8"), (b"", "empty"), (b"a\0b", "null character")])

@@ -144,6 +144,15 @@ def test_settings_come_from_the_file_and_flags_win_over_it(em_hf: Callable, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["settings.yaml"]
 
 
+def test_prompts_beyond_the_limit_may_be_empty(em_hf: Callable, tmp_path: Path) -> None:
+    rows = [{"prompt": text} for text in ("Tom has 2 nuts.", "Tom has 3 nuts.", "")]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["train", "--dataset", "mine.jsonl", "--plan", "--json"]
+    assert em_hf(*asked, "--limit", "2")[0] == 0
+    code, _, err = em_hf(*asked, "--limit", "3")
+    assert code == 1 and "mine.jsonl, row 3 has an empty prompt" in error_of(err)
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(em_hf: Callable, tmp_path: Path) -> None:
     code, out, _ = em_hf("train", "--dry-run", "--learning-rate", "0.5")
     assert code == 0

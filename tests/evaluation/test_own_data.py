@@ -1,15 +1,21 @@
 """A user's own problems: read as training reads them, asked as they stand, graded by the final answer."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.models.utils import postprocess_generated_text
 
+from em_hf.answers import extract_answer
 from em_hf.data import load_prompts
+from em_hf.evaluation.grading import maths
+from em_hf.evaluation.model import EntropyMinLM
 from em_hf.evaluation.own_data import own_task, task_name
 from em_hf.evaluation.run import EvalSettings, evaluate, load_tasks
 from em_hf.evaluation.strategies import make_strategies
+from em_hf.evaluation.strategy import Completion
 from em_hf.models import load_model
 from em_hf.pocket import problems
 
@@ -88,6 +94,57 @@ def test_without_answers_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
 )
 def test_a_task_is_named_for_its_data(dataset: str, name: str) -> None:
     assert task_name(dataset) == name
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_examples_mark_their_answers_and_never_give_away_the_problem_that_is_asked(
+    tmp_path: Path, held_out: bool
+) -> None:
+    answers = ["7", "-3.5", "$5", r"\frac{1}{2}", "x}", "(1, 2)", "a, b"]
+    made = [
+        load_prompts(str(write(tmp_path / f"{name}.jsonl", [{"prompt": f"{name} {i}?", "answer": a} for i, a in rows])))
+        for name, rows in (("mine", enumerate(answers)), ("held", enumerate(answers)))
+    ]
+    own = own_task(made[0], made[1] if held_out else None)
+    for validation in {False, held_out}:
+        asked = made[validation]
+        (task,) = load_tasks(EvalSettings("any", num_fewshot=6), own=own, validation=validation)["tasks"].values()
+        task.set_fewshot_seed(0)
+        for doc, prompt in zip(task.eval_docs, asked.prompts, strict=True):
+            *examples, last = task.fewshot_context(doc, 6).split("\n\n")
+            assert last == prompt == doc["problem"] and len(examples) == 6
+            questions = [example.split("\n")[0] for example in examples]
+            assert prompt not in questions and len(set(questions)) == 6
+            assert all(question.startswith("held" if held_out else "mine") for question in questions)
+            for example in examples:
+                label = answers[int(example.split("?")[0].split()[1])]
+                assert extract_answer(example) == label and maths({"answer": label}, [[example]])["pass@1"] == 1
+
+
+def test_a_blank_line_ends_an_answer_after_examples_but_not_in_a_chat(mine: Path) -> None:
+    """A model that would go on: what it wrote without the stop string, cut at the blank line, is what it gives."""
+    model, tokenizer = load_model("pocket-reasoner", device="cpu")
+    prompts = load_prompts(str(mine), prompt_column="q", answer_column="gold")
+
+    class Talkative(EntropyMinLM):
+        def complete(self, contexts: Sequence[str], generation: dict[str, Any]) -> list[Completion]:
+            until.append(generation["until"])
+            text = postprocess_generated_text("\n#### 5\n\nWhat is 1 + 1?\n#### 2", generation["until"], None)
+            return [Completion(text, 1, 1, 0.0, 0.0) for _ in contexts]
+
+    until: list[list[str]] = []
+    lm = Talkative(model, tokenizer=tokenizer)
+    lm.parameters = 1
+    found = {}
+    for template, shots in ((None, 0), (None, 2), (TEMPLATE, 2), (None, 2)):
+        lm.tokenizer.chat_template = template
+        for task in ({}, {"own": own_task(prompts)}):
+            settings = EvalSettings("any", limit=1, num_fewshot=shots)
+            tasks = found.setdefault((shots, bool(task)), load_tasks(settings, **task))
+            evaluate(lm, None, settings, make_strategies(["greedy"]), tasks=tasks)
+            (answer,) = lm.completions.values()
+            assert extract_answer(answer.text) == ("5" if shots and template is None else "2")
+    assert until == [[]] * 2 + [["\n\n"]] * 2 + [[]] * 2 + [["\n\n"]] * 2
 
 
 TEMPLATE = "{% for m in messages %}{{ m.content }} {% endfor %}{% if not add_generation_prompt %}{% endif %}"

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from em_hf.evaluation.folder import EvalFolder
@@ -47,6 +48,19 @@ def test_a_task_of_likelihoods_has_no_costs() -> None:
     (row,) = rows_of("greedy", {"arc": samples}, {}, 100, seed=0)
     assert row.values == {"acc": [1.0], "acc_norm": [0.0]} and row.metric == "acc" and row.samples == 1
     assert "| arc " in table([row])
+
+
+def test_what_exists_for_all_problems_together_only_is_no_figure() -> None:
+    metrics = {"bleu": ("5", "0"), "f1": (1, 0), "acc": np.bool_(True), "chars": np.float32(0.5), "kind": "short"}
+    samples = [{"doc_id": i, "filter": "none", "metrics": list(metrics), **metrics, "late": 1.0} for i in range(2)]
+    samples[0] |= {"metrics": [*metrics, "late"]}
+    del samples[1]["late"]
+    (row,) = rows_of("greedy", {"made": samples}, {}, 100, seed=0)
+    assert row.values == {"acc": [1.0, 1.0], "chars": [0.5, 0.5]}
+    for sample in samples:
+        sample["metrics"] = ["bleu", "f1"]
+    with pytest.raises(ValueError, match=r"^made has no figure per problem, .*\(bleu, f1 can only"):
+        rows_of("greedy", {"made": samples}, {}, 100, seed=0)
 
 
 def test_pairs_compare_with_the_first_strategy_of_the_task_problem_by_problem() -> None:
@@ -113,6 +127,16 @@ def test_the_report_holds_what_the_table_was_made_from(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "eval.md").read_text()
     assert "`em-hf eval`" in text and "temperature 1, top_k 0, top_p 1" in text
     assert (tmp_path / "out" / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_benchmarks_name_makes_no_benchmark_of_a_users_own_problems() -> None:
+    row = Row("greedy", "math500", {"pass@1": [1.0, 0.0]}, 1)
+    made = [
+        report([row], [make_strategy("greedy")], {"model": "m", "seed": 0, **data}, command="c").record
+        for data in ({}, {"dataset": "math500.jsonl"})
+    ]
+    assert made[0].benchmarks["math500"].hub == "HuggingFaceH4/MATH-500" and not made[0].own_data
+    assert made[1].benchmarks == {} and made[1].own_data
 
 
 def test_a_single_row_makes_no_picture() -> None:

@@ -3,10 +3,12 @@
 import gzip
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import pytest
+from lm_eval.tasks import TaskManager
 
 from em_hf.evaluation.run import EvalSettings, load_tasks, our_tasks
 from em_hf.evaluation.sources import load
@@ -79,6 +81,47 @@ def test_local_copies_may_be_compressed_and_several(tmp_path: Path) -> None:
     assert found["test"]["problem"] == ["A", "B"]
 
 
+def test_examples_are_asked_of_a_local_copy_only_where_they_are_used(tmp_path: Path) -> None:
+    def write(split: str, *rows: str) -> None:
+        lines = [json.dumps({"question": row, "answer": f"... #### {n}"}) for n, row in enumerate(rows)]
+        (tmp_path / f"gsm8k_{split}.jsonl").write_text("\n".join(lines))
+
+    def gsm8k(n: int | None, **more: Any) -> Any:
+        return load_tasks(EvalSettings("any", tasks=("gsm8k",), num_fewshot=n), data_dir=tmp_path, **more)["tasks"][
+            "gsm8k"
+        ]
+
+    write("train", "A?", "B?")
+    with pytest.raises(OSError, match=r"there is no gsm8k_test\.jsonl in"):
+        gsm8k(None)
+    write("test", "Q?")
+    assert gsm8k(1).fewshot_context(gsm8k(1).eval_docs[0], 1).count("Problem: ") == 2
+    (tmp_path / "gsm8k_train.jsonl").unlink()
+    for n in (None, 0):
+        assert [doc["problem"] for doc in gsm8k(n).eval_docs] == ["Q?"]
+    with pytest.raises(OSError, match=r"num_fewshot is 1, but .* lacks the examples: put gsm8k_train\.jsonl there"):
+        gsm8k(1)
+    with pytest.raises(ValueError, match="tune needs validation problems, but gsm8k has none"):
+        gsm8k(0, validation=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"q": "A"}\n\n{"q": "B"', r"b\.jsonl, line 3 is not JSON"),
+        (b'{"q": "A"}\n["B"]', r"b\.jsonl, line 2 holds list"),
+        (b'{"q": "\xff"}', r"b\.jsonl is not UTF-8 text"),
+    ],
+)
+def test_a_broken_line_of_a_local_copy_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "b.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load(problem="{{q}}", files={"test": "b.jsonl"}, data_dir=str(tmp_path))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"q": "A"}')[:-4])
+    with pytest.raises(ValueError, match=r"b\.jsonl\.gz is not a whole gzip file"):
+        load(problem="{{q}}", files={"test": "b.jsonl.gz"}, data_dir=str(tmp_path))
+
+
 def test_the_environment_names_the_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "b.jsonl").write_text(json.dumps({"q": "B"}))
     monkeypatch.setenv("EM_HF_DATA_DIR", str(tmp_path))
@@ -107,3 +150,42 @@ def test_few_shot_examples_are_worked_and_leave_out_the_problem_that_is_asked(sh
         assert len(shots) == 5 and all("\\boxed{" in shot.split("\\boxed{}.")[1] for shot in shots[:4])
         assert doc["problem"] in shots[4] and doc["problem"] not in "".join(shots[:4])
         assert "boxed" not in shots[4].split("\\boxed{}.")[1]
+
+
+ROWS = [{"page": "Six geese fly.", "question": "2 + 3", "answer": "5", "choices": ["4", "5"], "label": 1}] * 3
+GENERATED = {"output_type": "generate_until", "doc_to_text": "{{question}}", "doc_to_target": "{{answer}}"}
+CHOSEN = {"output_type": "multiple_choice", "doc_to_text": "{{question}}", "doc_to_choice": "{{choices}}"}
+CHOSEN["doc_to_target"] = "label"
+LIKELY = {"output_type": "loglikelihood", "doc_to_text": "{{question}}", "doc_to_target": " {{answer}}"}
+PAGES = {"output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{page}}"}
+
+
+@pytest.mark.parametrize(
+    ("config", "metrics", "fits"),
+    [
+        (GENERATED, ["exact_match"], True),
+        (GENERATED, ["bleu", "exact_match"], True),
+        (GENERATED, ["bleu", "chrf"], False),
+        (CHOSEN, ["acc", "acc_norm"], True),
+        (CHOSEN, ["f1"], False),
+        (LIKELY, ["acc"], True),
+        (PAGES, ["word_perplexity", "byte_perplexity", "bits_per_byte"], False),
+    ],
+    ids=str,
+)
+def test_a_task_without_a_figure_per_problem_is_refused_before_anything_is_decoded(
+    config: dict[str, Any], metrics: list[str], fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = datasets.DatasetDict({"test": datasets.Dataset.from_list(ROWS)})
+    made = {"task": "made", "test_split": "test", "custom_dataset": lambda **_: rows, **config}
+    loaded = TaskManager(include_defaults=False).load([{**made, "metric_list": [{"metric": name} for name in metrics]}])
+    # lm-eval's own tasks take half a minute to read.
+    manager = SimpleNamespace(all_tasks=["made"], task_index={}, load=lambda _: loaded)
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **_: manager)
+    monkeypatch.setattr("em_hf.evaluation.run.refuse_programs", lambda *_: None)
+    settings = EvalSettings("any", tasks=("made",), samples=2)
+    if fits:
+        assert list(load_tasks(settings)["tasks"]) == ["made"]
+    else:
+        with pytest.raises(ValueError, match=rf"^made has no figure per problem, .*\({', '.join(metrics)} can only"):
+            load_tasks(settings)

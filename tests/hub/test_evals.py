@@ -64,6 +64,13 @@ def test_what_is_no_whole_run_on_the_real_benchmark_stands_in_the_card_only(run:
     assert not any(path.startswith(".eval_results") for path in found)
 
 
+def test_problems_of_ones_own_are_no_benchmark_even_under_its_name_and_of_its_size(run: Path) -> None:
+    evaluated(run, settings={"dataset": "data/gsm8k.jsonl"})  # as em-hf wrote it before: with the benchmark's facts
+    found = files(run)
+    assert "| gsm8k (own data) | sampling | pass@1 25.0% (22.5 to 27.5)" in found["README.md"]
+    assert not any(path.startswith(".eval_results") for path in found)
+
+
 def test_an_unfinished_evaluation_is_left_out(run: Path) -> None:
     evaluated(run, status="running")
     found = files(run)
