@@ -165,6 +165,8 @@ def fit(
     """
     from transformers import PrinterCallback, set_seed
 
+    from em_hf.models import fold_head
+
     checkpoint = resumed_from(folder / runs.CHECKPOINTS_FOLDER, on_phase) if resume else None
     done = 0 if checkpoint is None else steps_of(checkpoint)
     if checkpoint is not None and (done >= settings.steps or (settings.guard and was_stopped(folder, done))):
@@ -185,6 +187,7 @@ def fit(
         build = METHODS[settings.method].builder()
         trainer = build(settings, model, tokenizer, data, folder, [])
         trainer.remove_callback(PrinterCallback)
+        fold_head(trainer.model)
         guard = add_guard(trainer, settings, probe, folder)
         for callback in make_callbacks(trainer):
             trainer.add_callback(callback)
