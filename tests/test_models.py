@@ -272,3 +272,25 @@ def test_what_is_no_prompt_is_refused_in_one_line(prompt: object, message: str) 
     with pytest.raises(ValueError, match=message) as error:
         encode_prompts(tokenizer, [prompt])  # type: ignore[list-item]
     assert "\n" not in str(error.value)
+
+
+def test_the_frozen_head_of_an_adapters_model_gets_its_rows_whole(tiny_llama: Callable, tmp_path: Path) -> None:
+    """A slice of the hidden states would be multiplied row by row: torch folds only what is contiguous."""
+    from peft import LoraConfig, get_peft_model
+
+    tiny_llama().save_pretrained(tmp_path / "base")
+    tokenizer = load_model("pocket-reasoner")[1]
+    tokenizer.save_pretrained(tmp_path / "base")
+    adapted = get_peft_model(load_model(str(tmp_path / "base"), device="cpu")[0], LoraConfig(task_type="CAUSAL_LM"))
+    for part in (adapted, tokenizer):
+        part.save_pretrained(tmp_path / "adapter")
+    model, _ = load_model(str(tmp_path / "adapter"), device="cpu")
+    whole: list[bool] = []
+    head = model.get_output_embeddings()
+    assert not head.weight.requires_grad
+    head.register_forward_pre_hook(lambda module, inputs: whole.append(inputs[0].is_contiguous()))
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    adapted.eval()
+    call = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "max_new_tokens": 2, "do_sample": False}
+    assert torch.equal(model.generate(**call), adapted.generate(**call))
+    assert whole == [True, True]

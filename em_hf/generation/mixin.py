@@ -115,8 +115,15 @@ class EntropyMinGenerationMixin(GenerationMixin):
             raise ValueError("entropy_min is an empty list: give one entry per prompt, or False")
         wanted = any(list(map(_is_on, asked)))  # checks every entry, so that an invalid one raises
         if not wanted and entropy_trace is None and coupled is None:
-            # The `generate` of the repository's own code, if any; with EM-INF the standard loop runs.
-            return self.__dict__.get(_SET_ASIDE, parent)(*args, **kwargs)
+            # The `generate` of the repository's own code, if any; with EM-INF the standard loop runs. It may call the
+            # class's `generate`, which is this one.
+            repositorys = self.__dict__.pop(_SET_ASIDE, None)
+            if repositorys is None:
+                return parent(*args, **kwargs)
+            try:
+                return repositorys(*args, **kwargs)
+            finally:
+                self.__dict__[_SET_ASIDE] = repositorys
         if args:
             kwargs = _by_name(parent, args, kwargs)
         if isinstance(kwargs.get("custom_generate"), str):  # runs that repository's code, with all arguments

@@ -114,8 +114,9 @@ def build_sft(settings: Any, model: Any, tokenizer: Any, data: Any, folder: Path
     for prompt, solution in zip(data.prompts, data.solutions, strict=True):
         before = encode_prompts(tokenizer, [prompt], chat_template=settings.chat_template)["input_ids"][0].tolist()
         text = solution if settings.chat_template and tokenizer.chat_template else "\n" + solution
-        after = tokenizer(text, add_special_tokens=False)["input_ids"][: settings.max_completion_length]
-        rows.append((before, [*after, tokenizer.eos_token_id]))
+        # A solution that is cut off does not end there.
+        after = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        rows.append((before, after[: settings.max_completion_length]))
     return sft_trainer(settings, model, tokenizer, rows, folder, callbacks)
 
 

@@ -88,7 +88,7 @@ def distributions(
         out = model(**call, logits_to_keep=1, output_hidden_states=True)
         last = out.hidden_states[-1]
         head = _linear_head(inner, last.shape[-1])
-        if head is not None and _is_head(head, last[:, -1], out.logits[:, -1]):
+        if head is not None and _is_head(head, *_compared(inner, last, out.logits, input_ids)):
             return Distributions(last[:, -length - 1 : -1][mask], head, temperature)
     return Distributions(model(**call).logits[:, -length - 1 : -1][mask], None, temperature)
 
@@ -165,6 +165,20 @@ def _whole(weight: Tensor) -> Tensor:
         processes = weight.device_mesh.size()
         whole.register_hook(lambda gradient: gradient / processes)
     return whole
+
+
+@torch.no_grad()
+def _compared(model: Any, last: Tensor, logits: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return hidden states and the model's own logits at a few positions, in one precision.
+
+    Under accelerate's mixed precision the forward pass multiplies in bfloat16 and returns float32, so its logits differ
+    from the head's in float32 by more than a wrong head's might. The forward pass that accelerate has wrapped does not.
+    """
+    unwrapped = getattr(model, "_original_forward", None)
+    if unwrapped is None or isinstance(model.get_output_embeddings().weight, DTensor):
+        return last[:, -1], logits[:, -1]
+    out = unwrapped(input_ids=input_ids[:, -2:], logits_to_keep=1, output_hidden_states=True, use_cache=False)
+    return out.hidden_states[-1][:, -1], out.logits[:, -1]
 
 
 @torch.no_grad()

@@ -162,7 +162,17 @@ def trainer_parts(settings: Any, tokenizer: Any, rows: list[dict[str, Any]], cal
 
 
 def prompt_rows(settings: Any, tokenizer: Any, data: Any) -> list[dict[str, Any]]:
-    """Return the prompts in TRL's form, as messages if there is a chat template, with the answers if they are known."""
+    """Return the prompts in TRL's form, as messages if there is a chat template, with the answers if they are known.
+
+    Raises:
+        ValueError: A prompt is the beginning of an answer, which TRL would close before the model goes on.
+    """
+    for row, prompt in enumerate(data.prompts, 1):
+        if not isinstance(prompt, str) and prompt[-1]["role"] == "assistant":
+            raise ValueError(
+                f"prompt {row} ends with an assistant message, but TRL's trainers begin a new one after it: end "
+                "prompts with the user's message"
+            )
     templated = settings.chat_template and tokenizer.chat_template
     rows: list[dict[str, Any]] = [
         {"prompt": [{"role": "user", "content": prompt}] if templated and isinstance(prompt, str) else prompt}

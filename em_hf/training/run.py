@@ -207,7 +207,8 @@ def fit(
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     # Every process takes part in gathering sharded weights.
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
-    return trainer.accelerator.unwrap_model(trainer.model), weights
+    # Without the wrapper of mixed precision: what is measured now was measured in the model's own precision before.
+    return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False), weights
 
 
 def resumed_from(checkpoints: Path, on_phase: Callable[[str], None]) -> Path | None:

@@ -146,3 +146,23 @@ def test_loading_code_of_its_own_unasked_is_refused_in_one_line(own_code: Path) 
     with pytest.raises(ValueError, match="--trust-remote-code") as error:
         load_model(str(own_code))
     assert "\n" not in str(error.value)
+
+
+def test_a_model_from_a_repository_that_em_hf_pushed_decodes_plainly_with_em_hf_too(
+    tiny_llama: Callable, tmp_path: Path
+) -> None:
+    """The repository's `generate` calls the class's, which is em-hf's once EM-INF is enabled."""
+    from em_hf.hub.export import _recipe_files
+
+    folder = tmp_path / "pushed"
+    tiny_llama().save_pretrained(folder)
+    for name, content in _recipe_files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
+    assert "generate" in model.__dict__
+    ids = torch.tensor(PROMPT)
+    wanted = tiny_llama().generate(input_ids=ids, do_sample=False, max_new_tokens=5)
+    enable_entropy_min(model)
+    for _ in range(2):
+        assert torch.equal(model.generate(input_ids=ids, do_sample=False, max_new_tokens=5), wanted)

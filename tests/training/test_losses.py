@@ -1,15 +1,17 @@
 """The completion mask by hand, and the summed entropy against whole logits of every kind of head."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from accelerate.utils.operations import convert_to_fp32
 
 from em_hf.sampling import completion_mask
 from em_hf.training import losses
-from em_hf.training.losses import Distributions, summed_entropy, summed_kl
+from em_hf.training.losses import Distributions, distributions, summed_entropy, summed_kl
 from tests.reference import entropy
 
 
@@ -100,6 +102,32 @@ def test_the_sum_and_its_gradients_are_those_of_the_formula_on_whole_logits(
     theirs = torch.autograd.grad(wanted, parameters, allow_unused=True)
     for a, b in zip(mine, theirs):
         torch.testing.assert_close(a, b, atol=2e-4, rtol=2e-3)
+
+
+def test_under_mixed_precision_the_head_is_found_in_one_pass_and_a_changed_one_is_not(letter_model: Callable) -> None:
+    """accelerate's forward multiplies in bfloat16 and returns float32; large logits differ by more than 1e-3 nats."""
+    attention = torch.cat([(IDS[:, :4] != 0).long(), MASK.long()], 1)
+    for doubled in (False, True):
+        model = letter_model().eval()
+        with torch.no_grad():
+            model.lm_head.weight *= 2
+        if doubled:
+            model.lm_head.register_forward_hook(lambda module, args, out: 0.5 * out)
+        # As accelerate does it for mixed precision, with and without a CPU's own support of it.
+        model._original_forward = model.forward
+        passes = []
+
+        def forward(*args: Any, model: Any = model, passes: list[int] = passes, **kwargs: Any) -> Any:
+            passes.append(1)
+            with torch.autocast("cpu", torch.bfloat16):
+                return convert_to_fp32(model._original_forward(*args, **kwargs))
+
+        functools.update_wrapper(forward, model._original_forward)
+        plain = by_hand(model, ROWS, 1.0)
+        model.forward = forward
+        found = distributions(model, model, IDS, attention, MASK)
+        assert (found.head is None) == doubled and len(passes) == (2 if doubled else 1)
+        torch.testing.assert_close(found.summed_entropy(), plain, atol=0.5, rtol=0.05)
 
 
 def test_a_head_that_is_more_than_a_matrix_is_asked_for_its_logits(letter_model: Callable) -> None:

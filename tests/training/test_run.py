@@ -15,12 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from em_hf.data import Prompts
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.methods import METHODS
 from em_hf.models import load_model
 from em_hf.runs import read_run
 from em_hf.training.prepare import load_data
 from em_hf.training.recorder import Diverged
+from em_hf.training.rollouts import prompt_rows
 from em_hf.training.run import StopAtNextStep, train
 from em_hf.training.settings import RunSettings
 
@@ -352,6 +354,24 @@ def test_a_method_that_learns_from_labels_refuses_rows_without_one(make: Callabl
     data = labelled(tmp_path / "gap.jsonl", ["1"] * 5 + [None] + ["1"] * 34)
     with pytest.raises(ValueError, match="row 6 has no answer in column 'answer'"):
         load_data(make(dataset=str(data), method="rloo", num_generations=2))
+
+
+def test_sft_teaches_the_end_only_after_a_whole_solution(make: Callable, source: Path, tmp_path: Path) -> None:
+    from em_hf.training.baselines import build_sft
+
+    model, tokenizer = load_model(str(source))
+    settings = make(method="sft", max_completion_length=4, answer_column="solution")
+    data = Prompts(["ab"] * 2, None, "letters", "train", "prompt", None, solutions=["abc", "ab"])
+    trainer = build_sft(settings, model, tokenizer, data, tmp_path, [])
+    learned = [[label for label in row["labels"] if label != -100] for row in trainer.train_dataset]
+    words = [tokenizer("\n" + text, add_special_tokens=False)["input_ids"] for text in ("abc", "ab")]
+    assert len(words[0]) == 4 and learned == [words[0], [*words[1], tokenizer.eos_token_id]]
+
+
+def test_a_prompt_that_begins_the_answer_is_refused_where_trl_would_close_it(make: Callable, letters: Any) -> None:
+    begun = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "c"}]
+    with pytest.raises(ValueError, match="prompt 2 ends with an assistant message"):
+        prompt_rows(make(), letters, Prompts(["ab", begun], None, "letters", "train", "prompt", None))
 
 
 def test_ctrl_c_is_answered_at_once_with_what_happens_next() -> None:
