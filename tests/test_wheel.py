@@ -47,6 +47,16 @@ def test_only_em_hf_and_its_metadata_land_in_site_packages(installed: tuple[Path
         assert (installed[0] / "em_hf" / inside).is_file(), inside
 
 
+def test_every_module_and_data_file_of_the_repository_is_in_the_wheel(installed: tuple[Path, Path]) -> None:
+    """The editable install of this environment would find a forgotten package in the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "em_hf", "app", "cli", "model_cards"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    places = {name: name if name.startswith("em_hf/") else f"em_hf/{name}" for name in listed}
+    assert len(places) > 200
+    assert [name for name, place in places.items() if not (installed[0] / place).is_file()] == []
+
+
 def test_train_push_and_generate_find_weights_recipes_and_template(installed: tuple[Path, Path]) -> None:
     steps = (
         ["train", "--steps", "1", "--batch-size", "2", "--eval-problems", "2", "--output", "run", "--json"],
