@@ -28,6 +28,22 @@ def resolve_model(name: str) -> str:
     return str(POCKET_REASONER if name == POCKET_NAME else POCKET_MISLED)
 
 
+def hub_commit(name: str, revision: str | None = None) -> str | None:
+    """Return the commit of a Hub model that was loaded, by default from `main`, or None for a folder or pocket model.
+
+    transformers keeps it only in the path of the cache, and a branch can name another one tomorrow.
+
+    Raises:
+        OSError: The cache does not have this model.
+    """
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    source = resolve_model(name)
+    if Path(source).exists():
+        return None
+    return extract_commit_hash(cached_file(source, "config.json", revision=revision, local_files_only=True), None)
+
+
 def best_device() -> torch.device:
     """Return the accelerator if there is one, else the CPU."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

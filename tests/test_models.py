@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from huggingface_hub import constants
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from em_hf import EntropyMinConfig, enable_entropy_min
-from em_hf.models import context_length, encode_prompts, load_model, place_of, vocabulary_size
+from em_hf.models import context_length, encode_prompts, hub_commit, load_model, place_of, vocabulary_size
 from em_hf.pocket import POCKET_REASONER
 from tests.hub.server import Hub, serve
 
@@ -52,6 +54,35 @@ def test_an_adapter_loads_with_its_base_model_and_the_settings_saved_beside_it(f
     model, _ = load_model(str(make_adapter(folder, tmp_path / "adapter")), device="cpu")
     assert "lora" in " ".join(name for name, _ in model.named_parameters())
     assert model.get_base_model().generation_config.entropy_min_config["threshold"] == 0.25
+
+
+@pytest.fixture
+def cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of a Hub, with commit 1 (v1) and 2 (main) of lab/model and of bare."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    for name in ("lab--model", "bare"):
+        cached = tmp_path / "cache" / f"models--{name}"
+        (cached / "refs").mkdir(parents=True)
+        for ref, commit in (("v1", "1" * 40), ("main", "2" * 40)):
+            shutil.copytree(folder, cached / "snapshots" / commit)
+            (cached / "refs" / ref).write_text(commit)
+    return tmp_path / "cache"
+
+
+def test_the_commit_of_a_hub_model_is_that_in_the_cache_and_a_folder_has_none(
+    cache: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lab/model", "bare"):
+        assert hub_commit(name) == hub_commit(name, "main") == hub_commit(name, "2" * 40) == "2" * 40
+        assert hub_commit(name, "v1") == "1" * 40
+    for nowhere in ("v3", "3" * 40):
+        with pytest.raises(OSError):
+            hub_commit("lab/model", nowhere)
+    for local in (folder, "pocket-reasoner", cache / "models--bare" / "snapshots" / ("1" * 40)):
+        assert hub_commit(str(local)) is None and hub_commit(str(local), "1" * 40) is None
+    shutil.copytree(folder, tmp_path / "lab" / "model")
+    monkeypatch.chdir(tmp_path)  # a folder of that name comes first, as it does where models are loaded
+    assert hub_commit("lab/model") is None
 
 
 def break_weights(folder: Path) -> None:

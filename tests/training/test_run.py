@@ -138,6 +138,14 @@ def test_too_few_prompts_to_hold_any_out_are_trained_on_and_nothing_is_measured(
     assert "Nothing is held out, so nothing is measured." in told and facts(tmp_path / "nine")["dataset"]["n"] == 9
 
 
+def test_a_base_model_in_a_folder_has_no_revision_whatever_was_asked_for(make: Callable, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make(lora=True, lora_rank=2, revision="0" * 40, eval_problems=0, steps=1), run)
+    assert facts(run)["base_revision"] is None and facts(run)["settings"]["revision"] is None
+    assert json.loads((run / "adapter_config.json").read_text())["revision"] is None
+    load_model(str(run), device="cpu")
+
+
 def test_an_adapters_run_holds_the_adapter_and_the_settings_beside_it(make: Callable, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(make(lora=True, lora_rank=2, entropy_min={"threshold": 0.2}), run)
