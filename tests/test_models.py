@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 from em_hf import EntropyMinConfig, enable_entropy_min
 from em_hf.models import context_length, encode_prompts, hub_commit, load_model, place_of, vocabulary_size
 from em_hf.pocket import POCKET_REASONER
+from em_hf.runs import RunFacts, write_json
 from tests.hub.server import Hub, serve
 
 
@@ -83,6 +84,27 @@ def test_the_commit_of_a_hub_model_is_that_in_the_cache_and_a_folder_has_none(
     shutil.copytree(folder, tmp_path / "lab" / "model")
     monkeypatch.chdir(tmp_path)  # a folder of that name comes first, as it does where models are loaded
     assert hub_commit("lab/model") is None
+
+
+@pytest.mark.parametrize("revision", [None, "v1", "1" * 40])
+@pytest.mark.parametrize("stored", [None, "1" * 40])
+@pytest.mark.parametrize("on_hub", [True, False])
+def test_a_runs_adapter_that_does_not_say_on_which_revision_it_was_trained_is_refused(
+    revision: str | None, stored: str | None, on_hub: bool, cache: Path, folder: Path, tmp_path: Path
+) -> None:
+    """PEFT would take main. A folder has no revisions; nor is there another for a run that was given none."""
+    adapter = make_adapter(folder, tmp_path / "adapter")
+    path = adapter / "adapter_config.json"
+    config = {"base_model_name_or_path": "lab/model" if on_hub else str(folder), "revision": stored}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    write_json(adapter / "run.json", RunFacts("finished", base_revision=revision))
+    if revision and on_hub and not stored:
+        says = f'was trained on revision {revision} of its base model, .* put "revision": "{revision}" there'
+        with pytest.raises(ValueError, match=says) as told:
+            load_model(str(adapter), device="cpu")
+        assert "\n" not in str(told.value)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "revision": revision}))
+    load_model(str(adapter), device="cpu")
 
 
 def break_weights(folder: Path) -> None:
