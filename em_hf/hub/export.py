@@ -259,6 +259,9 @@ def _model_files(run: Run, weights: Path) -> dict[str, Path | bytes]:
     tokenizer = [name for name in _TOKENIZER if (run.folder / name).is_file()]
     if not tokenizer:
         raise ValueError(f"{run.folder} has no tokenizer; the run folder is damaged, train again")
+    # Chat templates with a name, such as tool_use.
+    for path in sorted((run.folder / "additional_chat_templates").glob("*.jinja")):
+        tokenizer.append(f"{path.parent.name}/{path.name}")
     for name in tokenizer:
         path = _inside(run.folder, name)
         files[name] = _without_origins(path, run) if name.endswith("_config.json") else path

@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from em_hf.hub import folders, read_run, write_repository
 from tests.hub.made import BASE_COMMIT, FACTS, LOG, RESULTS, record
 
+NAMED_TEMPLATE = "additional_chat_templates/tool_use.jinja"
+
 
 @pytest.fixture
 def run(model: Path, tmp_path: Path) -> Path:
@@ -168,14 +170,28 @@ def test_an_absolute_path_in_an_unknown_place_is_refused_by_name(run: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["run.json", "tokenizer_config.json", "log.jsonl", "chat_template.jinja"])
+def test_a_tokenizers_named_chat_templates_go_out_too(run: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(run)
+    tokenizer.chat_template = {"default": "{{ messages[0].content }}", "tool_use": "T {{ messages[0].content }}"}
+    tokenizer.save_pretrained(run)
+    write_repository(run, tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == tokenizer.chat_template
+    (run / NAMED_TEMPLATE).with_name("notes.txt").write_text("private")
+    write_repository(run, tmp_path / "again")
+    assert content(tmp_path / "again") == content(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "name", ["run.json", "tokenizer_config.json", "log.jsonl", "chat_template.jinja", NAMED_TEMPLATE]
+)
 def test_a_token_anywhere_stops_the_push(name: str, run: Path, tmp_path: Path) -> None:
     token = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"  # made up of letters, never issued by anyone
     if name == "run.json":
         record(run, command=f"HF_TOKEN={token} em-hf train")
     elif name == "log.jsonl":
         record(run, log=[{**LOG[0], "loss": token}, LOG[1]])
-    elif name == "chat_template.jinja":
+    elif name.endswith(".jinja"):
+        (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_text(f"{{# {token} #}}")
     else:
         edit(run / name, auth=token)
@@ -501,6 +517,7 @@ class TestSecretsAndPaths:
         [
             "vocab.txt",
             "chat_template.jinja",
+            NAMED_TEMPLATE,
             "model.safetensors",
             "config.json",
             "results.json",
@@ -511,6 +528,7 @@ class TestSecretsAndPaths:
         elsewhere = tmp_path / "elsewhere"
         elsewhere.write_bytes((run / name).read_bytes() if (run / name).exists() else b"{}")
         (run / name).unlink(missing_ok=True)
+        (run / name).parent.mkdir(exist_ok=True)
         (run / name).symlink_to(elsewhere)
         self.refused(run, tmp_path, rf"{name} is a link out of the run folder")
 

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.methods import METHODS
 from em_hf.models import load_model
 from em_hf.runs import read_run
+from em_hf.training.checkpoints import save_whole
 from em_hf.training.prepare import load_data
 from em_hf.training.recorder import Diverged
 from em_hf.training.run import StopAtNextStep, train
@@ -144,6 +146,17 @@ def test_a_base_model_in_a_folder_has_no_revision_whatever_was_asked_for(make: C
     assert facts(run)["base_revision"] is None and facts(run)["settings"]["revision"] is None
     assert json.loads((run / "adapter_config.json").read_text())["revision"] is None
     load_model(str(run), device="cpu")
+
+
+def test_a_run_that_is_saved_again_replaces_its_named_chat_templates(
+    letter_model: Callable, letters: Any, tmp_path: Path
+) -> None:
+    """As when it was killed between saving the model and recording that."""
+    for tools in ("T", "U"):
+        letters.chat_template = {"default": "D", "tool_use": tools}
+        save_whole(letter_model(), letters, tmp_path / "run")
+        assert AutoTokenizer.from_pretrained(tmp_path / "run").chat_template == letters.chat_template
+    assert not (tmp_path / "run" / ".saving").exists()
 
 
 def test_an_adapters_run_holds_the_adapter_and_the_settings_beside_it(make: Callable, tmp_path: Path) -> None:
