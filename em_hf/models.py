@@ -1,5 +1,6 @@
 """Load a model and tokenizer by name: a Hub id, a folder, or a pocket model. Errors say what to do."""
 
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from em_hf.messages import one_line
+from em_hf.runs import RUN_FILE, read_facts
 from em_hf.settings import POCKET_NAME, POCKET_NAMES
 
 if TYPE_CHECKING:
@@ -26,6 +28,22 @@ def resolve_model(name: str) -> str:
     from em_hf.pocket import POCKET_MISLED, POCKET_REASONER
 
     return str(POCKET_REASONER if name == POCKET_NAME else POCKET_MISLED)
+
+
+def hub_commit(name: str, revision: str | None = None) -> str | None:
+    """Return the commit of a Hub model that was loaded, by default from `main`, or None for a folder or pocket model.
+
+    transformers keeps it only in the path of the cache, and a branch can name another one tomorrow.
+
+    Raises:
+        OSError: The cache does not have this model.
+    """
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    source = resolve_model(name)
+    if Path(source).exists():
+        return None
+    return extract_commit_hash(cached_file(source, "config.json", revision=revision, local_files_only=True), None)
 
 
 def best_device() -> torch.device:
@@ -100,6 +118,7 @@ def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
         raise OSError(f"there is no model folder at {source}")
     try:
         if (folder / "adapter_config.json").is_file():
+            _check_base_revision(folder)
             return _load_adapter(source, options)
         try:
             config = AutoConfig.from_pretrained(source, **{k: v for k, v in options.items() if k != "dtype"})
@@ -128,6 +147,22 @@ def _load(source: str, name: str, options: dict) -> "PreTrainedModel":
         raise type_of(error)(explain(error, name)) from error
     except SafetensorError as error:
         raise OSError(f"the weights of {name} cannot be read ({error}): copy or download them again") from error
+
+
+def _check_base_revision(folder: Path) -> None:
+    """Raise ValueError if PEFT would load another revision of the base model than a run's adapter was trained on.
+
+    The adapters of em-hf 0.1 do not name one, and PEFT takes `main`.
+    """
+    if not (folder / RUN_FILE).is_file():
+        return
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    revision = read_facts(folder).base_revision
+    if revision and not config.get("revision") and not Path(str(config.get("base_model_name_or_path"))).exists():
+        raise ValueError(
+            f"{folder} was trained on revision {revision} of its base model, which its adapter_config.json does not "
+            f'say: put "revision": "{revision}" there'
+        )
 
 
 def _load_adapter(source: str, options: dict) -> "PreTrainedModel":

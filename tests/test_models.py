@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,13 +12,15 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from huggingface_hub import constants
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from em_hf import EntropyMinConfig, enable_entropy_min
-from em_hf.models import context_length, encode_prompts, load_model, place_of, vocabulary_size
+from em_hf.models import context_length, encode_prompts, hub_commit, load_model, place_of, vocabulary_size
 from em_hf.pocket import POCKET_REASONER
+from em_hf.runs import RunFacts, write_json
 from tests.hub.server import Hub, serve
 
 
@@ -52,6 +55,56 @@ def test_an_adapter_loads_with_its_base_model_and_the_settings_saved_beside_it(f
     model, _ = load_model(str(make_adapter(folder, tmp_path / "adapter")), device="cpu")
     assert "lora" in " ".join(name for name, _ in model.named_parameters())
     assert model.get_base_model().generation_config.entropy_min_config["threshold"] == 0.25
+
+
+@pytest.fixture
+def cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of a Hub, with commit 1 (v1) and 2 (main) of lab/model and of bare."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    for name in ("lab--model", "bare"):
+        cached = tmp_path / "cache" / f"models--{name}"
+        (cached / "refs").mkdir(parents=True)
+        for ref, commit in (("v1", "1" * 40), ("main", "2" * 40)):
+            shutil.copytree(folder, cached / "snapshots" / commit)
+            (cached / "refs" / ref).write_text(commit)
+    return tmp_path / "cache"
+
+
+def test_the_commit_of_a_hub_model_is_that_in_the_cache_and_a_folder_has_none(
+    cache: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lab/model", "bare"):
+        assert hub_commit(name) == hub_commit(name, "main") == hub_commit(name, "2" * 40) == "2" * 40
+        assert hub_commit(name, "v1") == "1" * 40
+    for nowhere in ("v3", "3" * 40):
+        with pytest.raises(OSError):
+            hub_commit("lab/model", nowhere)
+    for local in (folder, "pocket-reasoner", cache / "models--bare" / "snapshots" / ("1" * 40)):
+        assert hub_commit(str(local)) is None and hub_commit(str(local), "1" * 40) is None
+    shutil.copytree(folder, tmp_path / "lab" / "model")
+    monkeypatch.chdir(tmp_path)  # a folder of that name comes first, as it does where models are loaded
+    assert hub_commit("lab/model") is None
+
+
+@pytest.mark.parametrize("revision", [None, "v1", "1" * 40])
+@pytest.mark.parametrize("stored", [None, "1" * 40])
+@pytest.mark.parametrize("on_hub", [True, False])
+def test_a_runs_adapter_that_does_not_say_on_which_revision_it_was_trained_is_refused(
+    revision: str | None, stored: str | None, on_hub: bool, cache: Path, folder: Path, tmp_path: Path
+) -> None:
+    """PEFT would take main. A folder has no revisions; nor is there another for a run that was given none."""
+    adapter = make_adapter(folder, tmp_path / "adapter")
+    path = adapter / "adapter_config.json"
+    config = {"base_model_name_or_path": "lab/model" if on_hub else str(folder), "revision": stored}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    write_json(adapter / "run.json", RunFacts("finished", base_revision=revision))
+    if revision and on_hub and not stored:
+        says = f'was trained on revision {revision} of its base model, .* put "revision": "{revision}" there'
+        with pytest.raises(ValueError, match=says) as told:
+            load_model(str(adapter), device="cpu")
+        assert "\n" not in str(told.value)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "revision": revision}))
+    load_model(str(adapter), device="cpu")
 
 
 def break_weights(folder: Path) -> None:

@@ -10,10 +10,11 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.hub.card_results import benchmark_table, eval_results, finding, known, results, samples_shown, settings_table
-from em_hf.hub.redact import is_hub_id, without_paths
+from em_hf.hub.redact import is_hub_id, may_be_hub_id, without_paths
 from em_hf.methods import METHODS, unused_settings
 from em_hf.runs import Run, diagnosis, read_json
 from em_hf.settings import MISLED_NAME, POCKET_NAME, at_level
+from em_hf.tables import SUFFIXES
 
 # Path of EM-INF in a repository, for users without em_hf.
 RECIPE_FILE = "custom_generate/generate.py"
@@ -21,7 +22,7 @@ POCKETS = {
     POCKET_NAME: "the pocket reasoner (the small word-problem model that comes with em-hf)",
     MISLED_NAME: 'the misled pocket model (the small word-problem model of em-hf that reads "fewer" as "more")',
 }
-_DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
+_DATA_FILES = (*SUFFIXES, ".gz")
 _KINDS = {
     "em-ft": "entropy minimization fine-tuning (EM-FT)",
     "em-rl-sequence": "entropy minimization by reinforcement learning (EM-RL-sequence)",
@@ -108,15 +109,23 @@ def recipe_card(*, repo_id: str | None = None) -> ModelCard:
 
 
 def hub_base(run: Run) -> str | None:
-    """Return the id of the base model, if it is on the Hub."""
+    """Return the id of the base model, if the record proves that it is on the Hub."""
     base = run.facts.base_model
     return base if base and base not in POCKETS and is_hub_id(base, run.facts.base_revision) else None
+
+
+def may_be_on_hub(run: Run) -> bool:
+    """Return whether the base model has a Hub id or is a local folder of that form; em-hf 0.1 recorded no commit."""
+    base = run.facts.base_model
+    return bool(base) and base not in POCKETS and may_be_hub_id(str(base)) and hub_base(run) is None
 
 
 def hub_dataset(run: Run) -> str | None:
     """Return the id of the dataset, if it is on the Hub and not a file."""
     name = run.facts.dataset.name if run.facts.dataset else None
-    return name if name and is_hub_id(name) and not name.lower().endswith(_DATA_FILES) else None
+    # Any other name of this form was read from the Hub: training takes no folder.
+    on_hub = name and "/" in name and may_be_hub_id(name) and not name.lower().endswith(_DATA_FILES)
+    return name if on_hub else None
 
 
 # --- metadata ---------------------------------------------------------------------------------------------------
@@ -167,7 +176,9 @@ def _base_in_words(run: Run) -> str:
     if base in POCKETS:
         return POCKETS[base]
     if on_hub := hub_base(run):
-        return f"[{on_hub}](https://huggingface.co/{on_hub})" + (f" at revision `{revision}`" if revision else "")
+        return f"[{on_hub}](https://huggingface.co/{on_hub}) at revision `{revision}`"
+    if may_be_on_hub(run):
+        return f"a model that is not known to be on the Hub (`{base}`)"
     return f"a model in a local folder (`{without_paths(base)}`)" if base else "a model that was not recorded"
 
 

@@ -13,14 +13,14 @@ from typing import Any
 from huggingface_hub import RepoCard
 
 from em_hf import __version__
-from em_hf.hub.card import RECIPE_FILE, hub_base, model_card, recipe_card
+from em_hf.hub.card import RECIPE_FILE, hub_base, may_be_on_hub, model_card, recipe_card
 from em_hf.hub.folders import link, recover, temporary_folder, write_whole
 from em_hf.hub.loading import check_loads, weight_files
 from em_hf.hub.record_files import entropy_plot, entropy_trace, eval_results, provenance
 from em_hf.hub.redact import (
     SENTENCEPIECE,
     VOCABULARIES,
-    is_hub_id,
+    may_be_hub_id,
     refuse_private,
     refuse_private_file,
 )
@@ -259,6 +259,9 @@ def _model_files(run: Run, weights: Path) -> dict[str, Path | bytes]:
     tokenizer = [name for name in _TOKENIZER if (run.folder / name).is_file()]
     if not tokenizer:
         raise ValueError(f"{run.folder} has no tokenizer; the run folder is damaged, train again")
+    # Chat templates with a name, such as tool_use.
+    for path in sorted((run.folder / "additional_chat_templates").glob("*.jinja")):
+        tokenizer.append(f"{path.parent.name}/{path.name}")
     for name in tokenizer:
         path = _inside(run.folder, name)
         files[name] = _without_origins(path, run) if name.endswith("_config.json") else path
@@ -280,23 +283,26 @@ def _inside(folder: Path, name: str) -> Path:
 def _without_origins(path: Path, run: Run) -> Path | bytes:
     """Return a library's JSON file without the local paths it was loaded from, or `path` if there are none."""
     config = _read(path)
-    clean = {key: value for key, value in config.items() if key not in _ORIGINS or is_hub_id(str(value))}
+    base = hub_base(run)
+    clean = {key: value for key, value in config.items() if key not in _ORIGINS or value == base}
     if path.name == "adapter_config.json":
-        clean.update(_adapter_base(config, run))
+        clean |= _adapter_base(run)
     _check_remote_code(clean, path)
     return path if clean == config else _json(clean)
 
 
-def _adapter_base(config: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Return the adapter's base model by its Hub id; without one nobody else could load the adapter."""
-    stored = str(config.get("base_model_name_or_path") or "")
-    base = hub_base(run) or (stored if is_hub_id(stored) else None)
+def _adapter_base(run: Run) -> dict[str, Any]:
+    """Return the adapter's base model by its Hub id and commit; without them nobody else could load the adapter."""
+    base = hub_base(run)
     if base is None:
+        known, way_out = "", ""
+        if may_be_on_hub(run):
+            known, way_out = "known to be ", f"; or, if it is there, put its commit into {RUN_FILE} as base_revision"
         raise ValueError(
-            f"the adapter in {run.folder} needs its base model, and {run.facts.base_model} is not on the Hub; "
-            "push the two as one model with --merge"
+            f"the adapter in {run.folder} needs its base model, and {run.facts.base_model} is not {known}on the Hub; "
+            f"push the two as one model with --merge{way_out}"
         )
-    return {"base_model_name_or_path": base}
+    return {"base_model_name_or_path": base, "revision": run.facts.base_revision}
 
 
 def _check_remote_code(config: dict[str, Any], path: Path) -> None:
@@ -306,7 +312,9 @@ def _check_remote_code(config: dict[str, Any], path: Path) -> None:
         raise ValueError(f"{path}: auto_map must be an object, not {type(named).__name__}; the run folder is damaged")
     for reference in named.values():
         for name in reference if isinstance(reference, list) else [reference]:
-            if name and not ("--" in str(name) and is_hub_id(str(name).split("--")[0])):
+            # transformers puts a repository before the code of Hub models only, not before a local folder's.
+            repository, dashes, _ = str(name).partition("--")
+            if name and not (dashes and "/" in repository and may_be_hub_id(repository)):
                 raise ValueError(
                     f"{path} uses code of its own ({name}), which em-hf does not publish: read it, then upload the "
                     "run folder with `hf upload`, or train from the same model on the Hub, whose code is only named"

@@ -17,7 +17,7 @@ VOCABULARIES = ("vocab.json", "vocab.txt", "merges.txt")
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
 _PATH = re.compile(r"""(?<![\w./~:\\-])(?:file:/{2}|~|[A-Za-z]:)?(?:[/\\][^\s/\\'"=,;]+)+[/\\]?""")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 # Tokens in the formats of their issuers; a shorter word, as in a variable's name, is not one.
@@ -68,15 +68,18 @@ _PRIVATE_ROOTS = frozenset(
 )
 
 
-def is_hub_id(name: str, revision: str | None = None) -> bool:
-    """Return whether `name` is a repository on the Hub, as far as that can be told without a request.
+def may_be_hub_id(name: str) -> bool:
+    """Return whether `name` has the form of a repository on the Hub, NAME or OWNER/NAME; a folder's may have it too."""
+    return _HUB_ID.fullmatch(name) is not None
 
-    A commit hash as `revision` proves it, since only the Hub gives one. Otherwise it must have the form OWNER/NAME and
-    not be a local path: a bare name could be anybody's folder.
+
+def is_hub_id(name: str, revision: str | None) -> bool:
+    """Return whether `name` is a repository on the Hub, which its commit as `revision` proves: folders have none.
+
+    The form alone proves nothing. Whoever owns `runs` on the Hub would choose what the readers of a card, or the users
+    of an adapter, load as `runs/first`.
     """
-    if revision is not None and _COMMIT.fullmatch(revision):
-        return not is_absolute(name)
-    return _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
+    return may_be_hub_id(name) and revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
 def is_absolute(text: str) -> bool:

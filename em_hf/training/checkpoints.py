@@ -55,8 +55,11 @@ def save_whole(model: Any, tokenizer: Any, folder: Path, *, weights: dict[str, A
         tokenizer.save_pretrained(made)
         (made / "README.md").unlink(missing_ok=True)  # PEFT's empty card
         last = {"config.json", "adapter_config.json"}
-        for path in sorted(made.iterdir(), key=lambda path: path.name in last):
-            path.replace(folder / path.name)
+        files = [path for path in made.rglob("*") if path.is_file()]  # chat templates with a name are in a subfolder
+        for path in sorted(files, key=lambda path: path.name in last):
+            target = folder / path.relative_to(made)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 

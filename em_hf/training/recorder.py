@@ -56,7 +56,6 @@ class RunRecorder:
         prompts: Any,
         *,
         command: str,
-        revision: str | None,
         resume: bool,
     ) -> None:
         self.folder, self.settings, self.writes = folder, settings, is_main()
@@ -69,7 +68,7 @@ class RunRecorder:
             "running",
             name=folder.name,
             base_model=settings.model,
-            base_revision=revision,
+            base_revision=settings.revision,
             dataset=DatasetFacts(
                 name=prompts.name,
                 split=prompts.split,

@@ -62,6 +62,7 @@ def train(
         Interrupted: Ctrl-C was pressed; a checkpoint was saved.
     """
     from em_hf.generation.mixin import settings_of_model
+    from em_hf.models import hub_commit
 
     check_launched()
     check_extras(settings)
@@ -73,7 +74,9 @@ def train(
     check_prompts(settings, prompts)
     model, tokenizer = load_base(settings)
     em_inf = settings_of_model(model)
-    settings = replace(settings, entropy_min=em_inf.to_dict())
+    # What loads the base model again (a resumed run, the reference, PEFT) gets these weights, wherever a branch moves.
+    revision = hub_commit(settings.model, settings.revision)
+    settings = replace(settings, entropy_min=em_inf.to_dict(), revision=revision)
     everything = [part for part in (prompts, probe, held_out) if part is not None]
     note = few_held_out(settings, held_out, sum(map(len, everything)))
     everyone = [prompt for part in everything for prompt in part.prompts]
@@ -83,8 +86,7 @@ def train(
         if not resume and is_main():
             make_folder(folder)
         wait_for_everyone()
-        revision = settings.revision or getattr(model.config, "_commit_hash", None)
-        record = RunRecorder(folder, settings, prompts, command=command, revision=revision, resume=resume)
+        record = RunRecorder(folder, settings, prompts, command=command, resume=resume)
 
         record.results.note = note
 

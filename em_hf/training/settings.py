@@ -282,4 +282,6 @@ def lora_config(settings: RunSettings) -> Any:
     except ImportError as error:
         raise ImportError("LoRA needs PEFT: pip install 'em-hf[train]'") from error
     rank = settings.lora_rank
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM", revision=settings.revision
+    )

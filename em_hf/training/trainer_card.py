@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants
+from huggingface_hub.file_download import repo_folder_name
+
+from em_hf.hub.redact import may_be_hub_id
 from em_hf.models import unwrap_model
 from em_hf.runs import LogLine, Run, RunFacts
 from em_hf.settings import settings_of
@@ -42,13 +46,22 @@ def _facts(trainer: Any, method: str, model_name: str | None) -> RunFacts:
         "finished",
         name=model_name or Path(args.output_dir).name,
         base_model=base.config._name_or_path or None,
-        base_revision=getattr(base.config, "_commit_hash", None),
+        base_revision=_only_commit(base.config._name_or_path),
         settings={key: getattr(args, key) for key in _SETTINGS if hasattr(args, key)},
         entropy_min=getattr(base.generation_config, "entropy_min_config", None),
         lora=hasattr(model, "peft_config"),
         seed=args.seed,
         steps_done=trainer.state.global_step,
     )
+
+
+def _only_commit(name: str) -> str | None:
+    """Return the commit of a Hub model if the cache has just one: a model does not know which of several it is."""
+    if not may_be_hub_id(name) or Path(name).exists():
+        return None
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"), "snapshots")
+    commits = {path.parent.name for path in folder.glob("*/config.json")}
+    return commits.pop() if len(commits) == 1 else None
 
 
 def _log(trainer: Any) -> list[LogLine]:

@@ -6,6 +6,8 @@ from typing import Any
 
 SETTINGS = {"threshold": 0.3, "n_grad_steps": 3, "learning_rate": 0.1, "kl_weight": 0.05, "optimizer": "adam"}
 
+BASE_COMMIT = "5f0c9b1e7a2d4836" * 2 + "5f0c9b1e"
+
 # What `run.json` holds of a full run; tests override or drop entries.
 FACTS: dict[str, Any] = {
     "em_hf": "0.1.0",
@@ -13,7 +15,7 @@ FACTS: dict[str, Any] = {
     "status": "finished",
     "method": "em-ft",
     "base_model": "some-lab/tiny-llama",
-    "base_revision": None,
+    "base_revision": BASE_COMMIT,
     "dataset": {
         "name": "openai/gsm8k",
         "split": "train",

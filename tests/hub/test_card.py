@@ -186,10 +186,15 @@ def test_a_merged_adapter_is_called_a_whole_model(tmp_path: Path) -> None:
     [
         ("/data/someone/models/mine", None, "a model in a local folder (`mine`)"),
         ("../models/mine", None, "a model in a local folder (`../models/mine`)"),
-        ("mine", None, "a model in a local folder (`mine`)"),  # a bare name may be a folder of the reader's, too
+        # These may be folders of this machine, and of the reader's: only the Hub has commits.
+        ("mine", None, "a model that is not known to be on the Hub (`mine`)"),
+        ("runs/first", None, "a model that is not known to be on the Hub (`runs/first`)"),
+        ("lab/model", "v2", "a model that is not known to be on the Hub (`lab/model`)"),
+        ("lab/model", "0" * 39, "a model that is not known to be on the Hub (`lab/model`)"),
+        ("../models/mine", "0" * 40, "a model in a local folder (`../models/mine`)"),
         ("a/b/c", None, "a model in a local folder (`a/b/c`)"),
         ("gpt2", "0" * 40, f"[gpt2](https://huggingface.co/gpt2) at revision `{'0' * 40}`"),
-        ("lab/model", "v2", "[lab/model](https://huggingface.co/lab/model) at revision `v2`"),
+        ("lab/model", "0" * 40, f"[lab/model](https://huggingface.co/lab/model) at revision `{'0' * 40}`"),
     ],
 )
 def test_a_base_model_is_linked_only_where_it_is_on_the_hub(
@@ -204,14 +209,9 @@ def test_a_base_model_is_linked_only_where_it_is_on_the_hub(
     assert str(Path("/data/someone")) not in str(card)
 
 
-def test_a_folder_that_reads_like_a_hub_id_is_not_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = read_run(record(tmp_path / "run", base_model="models/mine"))
-    (tmp_path / "models" / "mine").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    assert model_card(run, files=MODEL).data.base_model is None
-
-
-@pytest.mark.parametrize("name", ["data/prompts.jsonl", "/data/me/prompts.jsonl", "gsm8k", "a/b/prompts.csv"])
+@pytest.mark.parametrize(
+    "name", ["data/prompts.jsonl", "data/prompts.text", "/data/me/prompts.jsonl", "gsm8k", "a/b/prompts.csv"]
+)
 def test_a_dataset_that_is_a_file_or_a_benchmark_name_is_not_linked(name: str, tmp_path: Path) -> None:
     dataset = {**FACTS["dataset"], "name": name}
     card = model_card(read_run(record(tmp_path / "run", dataset=dataset)), files=MODEL)

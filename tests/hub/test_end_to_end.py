@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from em_hf import EntropyMinConfig
 from em_hf.hub import write_repository
 from em_hf.pocket import POCKET_REASONER, em_inf_settings, problems
 from tests.hub.conftest import Pusher, environment, repo_of
-from tests.hub.made import make_adapter, record
+from tests.hub.made import make_adapter, make_model, record
 from tests.hub.server import Hub, card_errors
 from tests.served import free_port
 
@@ -81,7 +82,12 @@ def test_every_example_of_an_adapters_card_runs_by_its_name(
     base = f"lab/{tmp_path.name}-base"
     hub.store.link(base, model)
     run = record(
-        Path(shutil.copytree(adapter, tmp_path / "run")), name=tmp_path.name, base_model=base, lora=True, log=[]
+        Path(shutil.copytree(adapter, tmp_path / "run")),
+        name=tmp_path.name,
+        base_model=base,
+        base_revision=hub.repo(base).head("main"),
+        lora=True,
+        log=[],
     )
     done = push(run)
     assert done.code == 0, done.err
@@ -98,9 +104,11 @@ def test_a_gated_base_model_is_named_with_the_way_in(
     hub.store.link(base, model)
     hub.repo(base).gated = True
     run = Path(shutil.copytree(adapter, tmp_path / "run"))
-    record(run, name=tmp_path.name, base_model=base, lora=True, log=[])
+    commit = hub.repo(base).head("main")
+    record(run, name=tmp_path.name, base_model=base, base_revision=commit, lora=True, log=[])
     config = json.loads((run / "adapter_config.json").read_text())
-    (run / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": base}))
+    of_base = {"base_model_name_or_path": base, "revision": commit}
+    (run / "adapter_config.json").write_text(json.dumps({**config, **of_base}))
     done = push(run, "--merge")
     assert done.code == 1
     assert "is gated: accept its terms on its Hub page" in done.error
@@ -165,6 +173,64 @@ def test_a_trained_adapter_on_the_pocket_reasoner_goes_out_merged(hub: Hub, push
     )
     assert settings == EntropyMinConfig.from_dict(em_inf_settings()).to_dict()  # those stored with the model
     assert len(tokens) == 1
+
+
+ON_A_HUB = """if True:
+    import json, sys
+    from pathlib import Path
+    from em_hf.training.run import train
+    from em_hf.training.settings import RunSettings
+    given, folder, stopped = json.loads(sys.argv[1])
+    small = dict(dataset="prompts.txt", device="cpu", batch_size=4, max_completion_length=4, eval_problems=0)
+    def callbacks(trainer):
+        if stopped:
+            raise KeyboardInterrupt
+        return []
+    try:
+        train(RunSettings.resolve({**small, "guard": False, **given}), Path(folder), make_callbacks=callbacks)
+    except KeyboardInterrupt:
+        pass
+    print()
+"""
+
+
+def test_an_adapter_stays_with_the_commit_it_was_trained_on(
+    model: Path, hub: Hub, push: Pusher, tmp_path: Path
+) -> None:
+    """The branch it was named by moves on, to other weights of the same shape, and so does main."""
+    base = f"lab/{tmp_path.name}-moving"
+    hub.store.link(base, model)
+    repo, first = hub.repo(base), hub.repo(base).head("main")
+    repo.refs["v1"] = first
+    (tmp_path / "prompts.txt").write_text("ab\nc\nbca\nd\n" * 10)
+    env = environment(hub, tmp_path / "home")
+    runs = {name: tmp_path / name for name in ("branch", "stopped")}
+    given = {"model": base, "steps": 1, "lora": True, "learning_rate": 1e-2}
+    asked = {"branch": {**given, "revision": "v1"}, "stopped": given}
+    for name, run in runs.items():
+        python(ON_A_HUB, json.dumps([asked[name], str(run), name == "stopped"]), env=env, cwd=tmp_path)
+    hub.store.link(base, make_model(tmp_path / "other", seed=1))
+    repo.refs["v1"] = repo.head("main")
+    python(
+        "from em_hf.cli.main import main; main()", *("train", "--resume", str(runs["stopped"])), env=env, cwd=tmp_path
+    )
+    for name, run in runs.items():
+        facts, config = (json.loads((run / file).read_text()) for file in ("run.json", "adapter_config.json"))
+        assert (facts["status"], facts["base_revision"]) == ("finished", first), name
+        assert (config["base_model_name_or_path"], config["revision"]) == (base, first), name
+
+    to = f"alice/{tmp_path.name}-adapter"
+    for words in (["--repo", to], ["--merge", "--to", str(tmp_path / "merged")]):
+        done = push(runs["branch"], *words)
+        assert done.code == 0, done.err
+    told = json.loads(hub.content(to)["adapter_config.json"])
+    assert (told["base_model_name_or_path"], told["revision"]) == (base, first)
+    card = hub.content(to)["README.md"].decode()
+    assert f"[{base}](https://huggingface.co/{base}) at revision `{first}`" in card
+    # An adapter leaves the embeddings as they are, so they tell which base it was merged into.
+    folders = (tmp_path / "merged", model, tmp_path / "other")
+    merged, started, moved = (load_file(f / "model.safetensors")["model.embed_tokens.weight"] for f in folders)
+    assert torch.equal(merged, started) and not torch.equal(started, moved)
 
 
 TASK = """\
@@ -243,7 +309,8 @@ def test_an_adapter_of_smollm2_is_pushed_and_loads_with_peft(
 
     hub.store.link(HUB_ID, smollm2)
     make_adapter(tmp_path / "run", smollm2)
-    run = record(tmp_path / "run", name=tmp_path.name.replace("_", "-"), base_model=HUB_ID, lora=True)
+    at = {"base_model": HUB_ID, "base_revision": hub.repo(HUB_ID).head("main")}
+    run = record(tmp_path / "run", name=tmp_path.name.replace("_", "-"), lora=True, **at)
     done = push(run)
     assert done.code == 0, done.err
     content = hub.content(repo_of(run))

@@ -14,7 +14,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from em_hf.hub import folders, read_run, write_repository
-from tests.hub.made import FACTS, LOG, RESULTS, record
+from tests.hub.made import BASE_COMMIT, FACTS, LOG, RESULTS, record
+
+NAMED_TEMPLATE = "additional_chat_templates/tool_use.jinja"
 
 
 @pytest.fixture
@@ -147,6 +149,18 @@ def test_no_absolute_path_goes_out(run: Path, tmp_path: Path) -> None:
     assert told["settings"] == {"output": "first", "dataset": "prompts.jsonl", "home": "runs"}
 
 
+@pytest.mark.parametrize("name", ["runs/first", "some-lab/tiny-llama"])
+def test_where_a_model_came_from_is_told_only_if_it_is_the_base_model_on_the_hub(
+    name: str, run: Path, tmp_path: Path
+) -> None:
+    edit(run / "config.json", _name_or_path=name)
+    edit(run / "tokenizer_config.json", name_or_path=name)
+    write_repository(run, tmp_path / "out")
+    told = {n: json.loads((tmp_path / "out" / n).read_text()) for n in ("config.json", "tokenizer_config.json")}
+    expected = name if name == FACTS["base_model"] else None
+    assert told["config.json"].get("_name_or_path") == told["tokenizer_config.json"].get("name_or_path") == expected
+
+
 def test_an_absolute_path_in_an_unknown_place_is_refused_by_name(run: Path, tmp_path: Path) -> None:
     edit(run / "config.json", quantization={"cache": "/home/me/cache"})
     with pytest.raises(
@@ -156,14 +170,28 @@ def test_an_absolute_path_in_an_unknown_place_is_refused_by_name(run: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["run.json", "tokenizer_config.json", "log.jsonl", "chat_template.jinja"])
+def test_a_tokenizers_named_chat_templates_go_out_too(run: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(run)
+    tokenizer.chat_template = {"default": "{{ messages[0].content }}", "tool_use": "T {{ messages[0].content }}"}
+    tokenizer.save_pretrained(run)
+    write_repository(run, tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == tokenizer.chat_template
+    (run / NAMED_TEMPLATE).with_name("notes.txt").write_text("private")
+    write_repository(run, tmp_path / "again")
+    assert content(tmp_path / "again") == content(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "name", ["run.json", "tokenizer_config.json", "log.jsonl", "chat_template.jinja", NAMED_TEMPLATE]
+)
 def test_a_token_anywhere_stops_the_push(name: str, run: Path, tmp_path: Path) -> None:
     token = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"  # made up of letters, never issued by anyone
     if name == "run.json":
         record(run, command=f"HF_TOKEN={token} em-hf train")
     elif name == "log.jsonl":
         record(run, log=[{**LOG[0], "loss": token}, LOG[1]])
-    elif name == "chat_template.jinja":
+    elif name.endswith(".jinja"):
+        (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_text(f"{{# {token} #}}")
     else:
         edit(run / name, auth=token)
@@ -222,6 +250,8 @@ def test_sharded_weights_go_out_with_their_index(model: Path, tmp_path: Path) ->
     ("reference", "allowed"),
     [
         ("lab/model--modeling_x.X", True),
+        ("../model--modeling_x.X", False),
+        ("model--modeling_x.X", False),
         ("modeling_x.X", False),
         ("/home/me/model--modeling_x.X", False),
     ],
@@ -245,17 +275,33 @@ class TestAdapters:
         write_repository(lora_run, tmp_path / "out")
         assert "model.safetensors" not in content(tmp_path / "out")
         config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
-        assert config["base_model_name_or_path"] == "some-lab/tiny-llama"
+        assert (config["base_model_name_or_path"], config["revision"]) == ("some-lab/tiny-llama", BASE_COMMIT)
         assert GenerationConfig.from_pretrained(tmp_path / "out").entropy_min_config == FACTS["entropy_min"]
         assert "A LoRA adapter for [some-lab/tiny-llama]" in (tmp_path / "out" / "README.md").read_text()
 
-    @pytest.mark.parametrize("base", ["pocket-reasoner", "/data/me/base", "base"])
+    @pytest.mark.parametrize("base", ["pocket-reasoner", "/data/me/base", "../base"])
     def test_an_adapter_on_a_base_that_nobody_else_has_is_refused(
         self, base: str, lora_run: Path, tmp_path: Path
     ) -> None:
-        record(lora_run, base_model=base, lora=True)
+        record(lora_run, base_model=base, base_revision=None, lora=True)
         with pytest.raises(ValueError, match=f"{base} is not on the Hub; push the two as one model with --merge"):
             write_repository(lora_run, tmp_path / "out")
+
+    @pytest.mark.parametrize(("base", "revision"), [("runs/first", None), ("base", None), ("some-lab/tiny", "v2")])
+    def test_an_adapter_on_a_base_without_a_commit_is_refused_until_it_has_one(
+        self, base: str, revision: str | None, lora_run: Path, tmp_path: Path
+    ) -> None:
+        """The Hub's runs/first is somebody else's model. PEFT would load it, for whoever has no such folder."""
+        edit(lora_run / "adapter_config.json", base_model_name_or_path=base)
+        record(lora_run, base_model=base, base_revision=revision, lora=True)
+        says = f"{base} is not known to be on the Hub; push .* --merge; or, if it is there, put its commit into run"
+        with pytest.raises(ValueError, match=says) as told:
+            write_repository(lora_run, tmp_path / "out")
+        assert "\n" not in str(told.value) and not (tmp_path / "out").exists()
+        record(lora_run, base_model=base, base_revision=BASE_COMMIT, lora=True)
+        write_repository(lora_run, tmp_path / "out")
+        config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+        assert (config["base_model_name_or_path"], config["revision"]) == (base, BASE_COMMIT)
 
     def test_a_merged_adapter_is_a_whole_model_that_computes_what_the_two_did(
         self, lora_run: Path, tmp_path: Path
@@ -471,6 +517,7 @@ class TestSecretsAndPaths:
         [
             "vocab.txt",
             "chat_template.jinja",
+            NAMED_TEMPLATE,
             "model.safetensors",
             "config.json",
             "results.json",
@@ -481,6 +528,7 @@ class TestSecretsAndPaths:
         elsewhere = tmp_path / "elsewhere"
         elsewhere.write_bytes((run / name).read_bytes() if (run / name).exists() else b"{}")
         (run / name).unlink(missing_ok=True)
+        (run / name).parent.mkdir(exist_ok=True)
         (run / name).symlink_to(elsewhere)
         self.refused(run, tmp_path, rf"{name} is a link out of the run folder")
 

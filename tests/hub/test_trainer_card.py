@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import constants
 
+from em_hf.training.trainer_card import _only_commit
 from tests.hub.conftest import environment
 from tests.hub.server import Hub, card_errors
 from tests.hub.test_end_to_end import python
@@ -43,8 +45,10 @@ CODE = """if True:
 def test_a_trainers_own_push_uploads_our_card(
     kind: str, words: list[str], hub: Hub, model: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    repo = f"alice/trained-{kind}"
-    python(CODE, kind, repo, str(model), env=environment(hub, tmp_path / "home"), cwd=tmp_path)
+    repo, base = f"alice/trained-{kind}", f"lab/base-of-{kind}"
+    hub.store.link(base, model)
+    source = base if kind == "em-ft" else str(model)
+    python(CODE, kind, repo, source, env=environment(hub, tmp_path / "home"), cwd=tmp_path)
     files = hub.content(repo)
     assert "model.safetensors" in files and hub.repo(repo).private
     card = files["README.md"].decode()
@@ -53,5 +57,19 @@ def test_a_trainers_own_push_uploads_our_card(
         assert " ".join(text.split()) in flat
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "transformers" and kind in front["tags"] and "em-hf" in front["tags"]
+    at = f"Made from [{base}](https://huggingface.co/{base}) at revision `{hub.repo(base).head('main')}` by"
+    assert (at in flat) == (front.get("base_model") == base) == (source == base)
     assert "Steps: 2" in card and "| `learning_rate` |" in card and str(tmp_path) not in card and str(model) not in card
     assert not card_errors(card)
+
+
+def test_the_commit_is_known_only_while_the_cache_has_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert _only_commit("lab/model") is None
+    for commit, told in (("1" * 40, "1" * 40), ("2" * 40, None)):
+        config = tmp_path / "models--lab--model" / "snapshots" / commit / "config.json"
+        config.parent.mkdir(parents=True)
+        config.write_text("{}")
+        assert _only_commit("lab/model") == told
+    for name in ("", str(config.parent), "../lab/model"):
+        assert _only_commit(name) is None

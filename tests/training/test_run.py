@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 from em_hf.data import Prompts
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.methods import METHODS
 from em_hf.models import load_model
 from em_hf.runs import read_run
+from em_hf.training.checkpoints import save_whole
 from em_hf.training.prepare import load_data
 from em_hf.training.recorder import Diverged
 from em_hf.training.rollouts import prompt_rows
@@ -138,6 +140,25 @@ def test_too_few_prompts_to_hold_any_out_are_trained_on_and_nothing_is_measured(
     told: list[str] = []
     assert train(make(dataset=str(data)), tmp_path / "nine", on_phase=told.append)["rows"] == []
     assert "Nothing is held out, so nothing is measured." in told and facts(tmp_path / "nine")["dataset"]["n"] == 9
+
+
+def test_a_base_model_in_a_folder_has_no_revision_whatever_was_asked_for(make: Callable, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make(lora=True, lora_rank=2, revision="0" * 40, eval_problems=0, steps=1), run)
+    assert facts(run)["base_revision"] is None and facts(run)["settings"]["revision"] is None
+    assert json.loads((run / "adapter_config.json").read_text())["revision"] is None
+    load_model(str(run), device="cpu")
+
+
+def test_a_run_that_is_saved_again_replaces_its_named_chat_templates(
+    letter_model: Callable, letters: Any, tmp_path: Path
+) -> None:
+    """As when it was killed between saving the model and recording that."""
+    for tools in ("T", "U"):
+        letters.chat_template = {"default": "D", "tool_use": tools}
+        save_whole(letter_model(), letters, tmp_path / "run")
+        assert AutoTokenizer.from_pretrained(tmp_path / "run").chat_template == letters.chat_template
+    assert not (tmp_path / "run" / ".saving").exists()
 
 
 def test_an_adapters_run_holds_the_adapter_and_the_settings_beside_it(make: Callable, tmp_path: Path) -> None:
