@@ -350,7 +350,7 @@ def check_fit(
         length: the longest completion, in tokens.
         setting: the name of the setting that has this length.
         limit: the context in tokens, or None if it has no bound.
-        whose: what the model is called.
+        whose: what has this context: the model, or the server that samples for it.
 
     Raises:
         ValueError: a prompt does not, or none could.
@@ -372,6 +372,6 @@ def check_fit(
         ids = encode_prompts(tokenizer, part, chat_template=chat_template, limit=room)["input_ids"]
         if int(ids.max()) >= embedded:
             raise ValueError(
-                f"{whose}: the tokenizer gives token {int(ids.max())}, but the model embeds {embedded}: they do not "
-                "belong together; copy or download both again"
+                f"{model.name_or_path}: the tokenizer gives token {int(ids.max())}, but the model embeds {embedded}: "
+                "they do not belong together; copy or download both again"
             )

@@ -157,6 +157,12 @@ function keys(event, which) {
   select(which, (selected && selected.which === which ? selected.at : move > 0 ? -1 : 0) + move);
 }
 
+function leftAlone(t, plain) {
+  if (plain) return "plain sampling";
+  if (!run.settings.entropy_min) return "EM-INF is off";
+  return t.before < run.settings.threshold ? "below the threshold, so EM-INF left it alone" : "EM-INF left it alone";
+}
+
 // What a token was drawn from: before EM-INF and, where it acted, after. Up to the first difference both panes have the
 // same distribution, so one table shows which token each of them drew.
 function distribution() {
@@ -181,7 +187,7 @@ function distribution() {
   });
   const why = t.adjusted
     ? `${t.before.toFixed(3)} nats before EM-INF, ${t.after.toFixed(3)} nats after`
-    : `${t.before.toFixed(3)} nats; ` + (TWO_MODELS ? "plain sampling" : !shared && which === 0 ? "plain sampling" : !run.settings.entropy_min ? "EM-INF is off" : t.before < run.settings.threshold ? "below the threshold, so EM-INF left it alone" : "EM-INF left it alone");
+    : `${t.before.toFixed(3)} nats; ${leftAlone(t, TWO_MODELS || (!shared && which === 0))}`;
   const warm = run.settings.temperature !== 0 && run.settings.temperature !== 1 ? "; probabilities at temperature 1" : "";
   const heads = ["token", ...(t.adjusted ? ["before", "after"] : ["probability"])];
   detail.replaceChildren(

@@ -15,7 +15,7 @@ from em_hf.cli.main import cli
 from benchmarks import gemma_protocol
 from benchmarks.gemma import SETS, SHOTS, TEMPLATES, boxed_few_shot, load_problems
 from benchmarks.gemma_protocol import Protocol, Training, open_work, record_of, run, split, training_settings
-from benchmarks.gemma_report import compared, report, sentence
+from benchmarks.gemma_report import compared, overview, report, sentence
 from em_hf.answers import extract_answer, same_answer
 from em_hf.evaluation.run import load_tasks
 from em_hf.evaluation.settings import EvalSettings
@@ -297,3 +297,17 @@ def test_the_report_is_made_of_the_record() -> None:
     assert "- em-inf: threshold 0.1. The best of 2 settings, which were right on 5.0 to 12.5%." in text
     assert "there are 2.0% of FLOPs" in text and "150 test problems of each set" in text
     assert "Of 4 differences, 2 are not distinguishable from zero" in text
+
+
+def test_the_documentation_has_the_committed_table_and_counts() -> None:
+    root = Path(__file__).parents[2]
+    record = json.loads((root / "benchmarks" / "results" / "gemma_protocol-cpu.json").read_text())
+    page = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    assert overview(record) in page
+    differ = sum(one["low"] > 0 or one["high"] < 0 for one in record["differences"])
+    n = len(record["differences"])
+    assert f"Of {n} paired differences" in page and f"{n - differ} are not distinguishable from zero" in page
+    assert f"on {record['problems']} test problems of each set" in page
+    shares = [round(100 * row["accuracy"]["mean"]) for row in record["rows"]]
+    for text in (root / "README.md", root / "docs" / "helps-or-harms.md"):
+        assert f"{min(shares)}% to {max(shares)}% of MAWPS and SVAMP" in text.read_text(encoding="utf-8")
