@@ -77,7 +77,7 @@ def test_a_gguf_file_is_a_model_like_another(smollm2_gguf: Path, tmp_path: Path)
     request = DecodeRequest("Name a colour.", "small.gguf", max_new_tokens=4, n_grad_steps=60)
     found = comparison([models.source("small.gguf")], request)
     assert len(found["plain"]["tokens"]) == 4 and any(found["em"]["adjusted"])
-    program = python_program(request, 4)
+    program = python_program(request, 4, request.config())
     compile(program, "program", "exec")
     assert "load_gguf_model('small.gguf')" in program and "import load_gguf_model" in program
 
