@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-EXAMPLES = 160  # problems of the pocket reasoner to search for an example if no prompt is given
+EXAMPLES = 64  # problems of the pocket reasoner to choose an example from if no prompt is given
 DRAW = ("seed", "temperature", "top_k", "top_p")
 SMALL = 20_000_000  # parameters; models up to this size decode all examples in a moment
 
@@ -120,8 +120,8 @@ def read_prompt(prompt: str | None, file: Path | None) -> str | None:
 def command(prompt: str | None, **options: Any) -> None:
     """Decode PROMPT with and without EM-INF, from the same random numbers, and say where the two differ and why.
 
-    PROMPT may be - for standard input. Without it, one of the pocket reasoner's test problems is taken: the first on
-    which the two differ.
+    PROMPT may be - for standard input. Without it, some of the pocket reasoner's test problems are decoded, and one is
+    shown on which the two differ.
     """
     settings = entropy_min_settings(options)
     if options["trace"] and options["samples"] > 1:
@@ -166,21 +166,21 @@ def _load(prompt: str | None, settings: dict[str, Any], options: dict[str, Any])
     return Decoding(model, tokenizer, prompt, answer, inputs, config, draw)
 
 
-def _problems(n: int) -> list[tuple[str, str]]:
-    from em_hf.pocket import problems
-
-    return [(row["prompt"], row["answer"]) for row in problems("test", n, 0)]
-
-
 def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict[str, Any]) -> tuple[str, str]:
     """Return the problem to decode if no prompt is given, and its answer."""
-    from em_hf.compare.side_by_side import first_divergent
+    from em_hf.compare.side_by_side import choose_example
+    from em_hf.pocket import problems as drawn
 
-    problems = _problems(EXAMPLES)
+    problems = [(row["prompt"], row["answer"]) for row in drawn("test", EXAMPLES, 0)]
     if not 0 < model.num_parameters() <= SMALL:
         return problems[0]
     draw = {name: options[name] for name in (*DRAW, "max_new_tokens")}
-    return problems[first_divergent(model, tokenizer, [prompt for prompt, _ in problems], config, **draw)]
+    found = choose_example(model, tokenizer, problems, config, **draw)
+    if any(found.right):
+        plain, em = found.right
+        said = f"With seed {draw['seed']}, plain decoding solves {plain} and EM-INF {em} of {found.n} test problems."
+        note(said + (f" This is the first that only {found.only} solves." if found.only else ""))
+    return problems[found.index]
 
 
 def _pair(prompt: str | None, settings: dict[str, Any], options: dict[str, Any]) -> None:

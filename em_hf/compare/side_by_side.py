@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from em_hf.answers import extract_answer
+from em_hf.answers import extract_answer, same_answer
 from em_hf.compare.stream import PieceStream, stream_generate
 from em_hf.compare.verdict import Divergence, divergence, first_difference, verdict
 from em_hf.generation.config import EntropyMinConfig
@@ -21,7 +21,7 @@ from em_hf.models import encode_prompts, unwrap_model
 from em_hf.sampling import NEUTRAL, EndOfSequence, SamplingConfig
 
 TOP = 10
-PROMPTS_AT_ONCE = 8
+PROBLEMS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -275,27 +275,48 @@ def compare_decoding(
     return collect(list(steps), seed=seed)
 
 
-def first_divergent(
+@dataclass(frozen=True)
+class Example:
+    """A problem that shows what EM-INF does, and how all problems came out.
+
+    Attributes:
+        index: the problem's index.
+        right: how many of the `n` problems are solved without EM-INF and with it.
+        only: what the problem is the first of: those that "EM-INF" or "plain" decoding alone solves; or None.
+    """
+
+    index: int
+    n: int
+    right: tuple[int, int]
+    only: str | None
+
+
+def choose_example(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[str],
+    problems: Sequence[tuple[str, str]],
     config: EntropyMinConfig,
     *,
     seed: int,
     max_new_tokens: int,
     **draw: Any,
-) -> int:
-    """Return the index of the first prompt whose rows of `compare_decoding` end in different answers.
+) -> Example:
+    """Decode problems as `compare_decoding` does, and choose one that goes as most of them go.
 
-    Where no two answers differ, it is the first prompt whose rows differ at all, or 0. Prompts are decoded in batches
-    of eight. `draw` holds temperature, top_k and top_p, as for `decode_steps`.
+    It is the first that is solved only by the decoding that solves more of them, EM-INF where both solve as many. Where
+    there is none, it is the first whose answers differ, else the first whose rows differ at all, else the first.
+
+    Args:
+        problems: prompts with their answers, decoded in batches of 32.
+        draw: temperature, top_k and top_p, as for `decode_steps`.
     """
     how = SamplingConfig(max_new_tokens=max_new_tokens, seed=seed, **draw)
     enable_entropy_min(model)
-    first = None
-    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-        part = prompts[start : start + PROMPTS_AT_ONCE]
-        inputs = encode_prompts(tokenizer, [prompt for prompt in part for _ in range(2)])
+    answers: list[str | None] = []
+    unlike: list[bool] = []
+    for start in range(0, len(problems), PROBLEMS_AT_ONCE):
+        part = problems[start : start + PROBLEMS_AT_ONCE]
+        inputs = encode_prompts(tokenizer, [prompt for prompt, _ in part for _ in range(2)])
         out = model.generate(
             **{name: value.to(unwrap_model(model).device) for name, value in inputs.items()},
             **NEUTRAL,
@@ -306,16 +327,17 @@ def first_divergent(
             coupled=CoupledSampling(seed),
         )
         texts = tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        answers = [extract_answer(text) for text in texts]
-        differ = [start + i for i in range(len(part)) if answers[2 * i] != answers[2 * i + 1]]
-        if differ:
-            return differ[0]
-        unlike = (out[::2] != out[1::2]).any(1).tolist()
-        if first is None and True in unlike:
-            first = start + unlike.index(True)
-        if first is not None and not any(answers):  # a model that gives none
-            return first
-    return first or 0
+        answers += [extract_answer(text) for text in texts]
+        unlike += (out[::2] != out[1::2]).any(1).tolist()
+    pairs = list(zip(answers[::2], answers[1::2]))
+    right = [tuple(same_answer(known, found) for found in pair) for (_, known), pair in zip(problems, pairs)]
+    plain, em = (sum(row) for row in zip(*right))
+    name, wanted = ("EM-INF", (False, True)) if em >= plain else ("plain", (True, False))
+    if wanted in right:
+        return Example(right.index(wanted), len(problems), (plain, em), name)
+    differ = [a != b for a, b in pairs]
+    index = next((which.index(True) for which in (differ, unlike) if True in which), 0)
+    return Example(index, len(problems), (plain, em), None)
 
 
 def collect(steps: Sequence[Step], *, seed: int, answer: str | None = None) -> Comparison:

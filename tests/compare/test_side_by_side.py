@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from em_hf import CoupledSampling, EntropyTrace
-from em_hf.compare.side_by_side import Step, collect, compare_decoding, decode_steps, first_divergent
+from em_hf.compare.side_by_side import Step, choose_example, collect, compare_decoding, decode_steps
 from em_hf.compare.verdict import divergence, first_difference
 from em_hf.generation.config import EntropyMinConfig
 from em_hf.models import encode_prompts, load_model
@@ -160,20 +160,41 @@ def test_where_the_rows_diverge_the_probabilities_are_those_of_logits_worked_out
     assert found
 
 
-def test_the_first_prompt_whose_answers_differ_is_found_batch_by_batch(
-    pocket: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("em_hf.compare.side_by_side.PROMPTS_AT_ONCE", 2)
+def test_the_example_goes_as_most_problems_go(pocket: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("em_hf.compare.side_by_side.PROBLEMS_AT_ONCE", 3)
     model, tokenizer = pocket
-    prompts = [row["prompt"] for row in problems("test", 6, 0)]
-    for seed in (2, 3, 6):
-        pairs = [collect(steps_of(pocket, prompt, [None, CONFIG], seed=seed), seed=seed) for prompt in prompts]
+    rows = [(row["prompt"], row["answer"]) for row in problems("test", 8, 0)]
+    chosen = set()
+    for seed in (0, 2, 3):
+        pairs = [collect(steps_of(pocket, prompt, [None, CONFIG], seed=seed), seed=seed) for prompt, _ in rows]
         ends = [[row.text.rpartition("####")[2].strip() for row in (pair.plain, pair.em)] for pair in pairs]
-        answers_differ = [i for i, (plain, em) in enumerate(ends) if plain != em]
-        texts_differ = [i for i, pair in enumerate(pairs) if pair.diverges_at is not None]
-        found = first_divergent(model, tokenizer, prompts, CONFIG, seed=seed, max_new_tokens=128)
-        assert found == (answers_differ or texts_differ or [0])[0]
-    assert first_divergent(model, tokenizer, prompts, EntropyMinConfig(threshold=99), seed=0, max_new_tokens=64) == 0
+        right = [[end == answer for end in both] for both, (_, answer) in zip(ends, rows)]
+        plain, em = sum(a for a, _ in right), sum(b for _, b in right)
+        only = [i for i, both in enumerate(right) if both == ([False, True] if em >= plain else [True, False])]
+        differ = [i for i, (a, b) in enumerate(ends) if a != b] or [i for i, x in enumerate(pairs) if x.diverges_at]
+        found = choose_example(model, tokenizer, rows, CONFIG, seed=seed, max_new_tokens=128)
+        assert (found.n, found.right, found.index) == (8, (plain, em), (only or differ or [0])[0])
+        assert found.only == (("EM-INF" if em >= plain else "plain") if only else None)
+        chosen.add(found.only)
+    assert "EM-INF" in chosen
+    # Answers nobody would give, and settings under which nothing differs.
+    unknown = [(prompt, "none") for prompt, _ in rows]
+    found = choose_example(model, tokenizer, unknown, CONFIG, seed=3, max_new_tokens=128)
+    assert (found.right, found.only) == ((0, 0), None) and found.index == differ[0]
+    still = choose_example(model, tokenizer, rows, EntropyMinConfig(threshold=99), seed=0, max_new_tokens=64)
+    assert (still.index, still.only) == (0, None) and still.right[0] == still.right[1]
+
+
+def test_where_plain_decoding_solves_more_the_example_is_one_that_only_it_solves(pocket: tuple[Any, Any]) -> None:
+    model, tokenizer = pocket
+    rows = [(row["prompt"], row["answer"]) for row in problems("test", 8, 0)]
+    first = choose_example(model, tokenizer, rows, CONFIG, seed=3, max_new_tokens=128)
+    assert first.only == "EM-INF"
+    # What plain decoding says there, taken for the answers.
+    said = [collect(steps_of(pocket, prompt, [None, CONFIG], seed=3), seed=3).plain.text for prompt, _ in rows]
+    turned = [(prompt, text.rpartition("####")[2].strip()) for (prompt, _), text in zip(rows, said)]
+    found = choose_example(model, tokenizer, turned, CONFIG, seed=3, max_new_tokens=128)
+    assert found.only == "plain" and found.right[0] > found.right[1] and found.index == first.index
 
 
 def test_a_row_that_has_ended_is_none_and_differs_from_one_that_goes_on() -> None:
