@@ -37,8 +37,11 @@ _OPERATORS = WORKING - {"is", "for", "with", "by", "base", "percent", "percentag
     "no none never twice double cot sec csc det".split()
 )
 _GENERAL = frozenset("the a an of in is all altogether final answer result solution value total number amount".split())
+# A variable, a function's value, a length or an angle. 3(2) = 6 and a(2) = 6 are arithmetic and an equation.
 _NAMED = re.compile(
-    r"^([A-Za-z](?:_(?:\{[^{}]*\}|\w+))?|\\[a-z]+|[A-Za-z]\([a-z]\))\s*(?:=|\\in(?![A-Za-z])|\\approx(?![A-Za-z]))\s*(.+)$"
+    r"^([A-Za-z](?:_(?:\{[^{}]*\}|\w+))?|\\[a-z]+|[A-Za-z]\([a-z]\)|[fghpqEFGHPQ]'*\((?:-?[0-9.]+|[A-Z])\)"
+    r"|(?:m\s*)?\\angle\s*(?:[A-Z]{1,3}|\{[A-Z]{1,3}\})|[A-Z]{2}|\\(?:overline|overrightarrow)\s*\{[A-Z]{2}\}|\|[A-Z]{2}\|)"
+    r"\s*(?:=|\\in(?![A-Za-z])|\\approx(?![A-Za-z]))\s*(.+)$"
 )
 _ARITHMETIC = re.compile(r"^[-+*/^0-9(){}.\s]*(?:\\(?:frac|times|cdot|sqrt|div)[-+*/^0-9(){}.\s]*)*=\s*([^=]+)$")
 _JOINED = re.compile(
