@@ -177,8 +177,8 @@ def _example(model: Any, tokenizer: Any, config: EntropyMinConfig, options: dict
     draw = {name: options[name] for name in (*DRAW, "max_new_tokens")}
     found = choose_example(model, tokenizer, problems, config, **draw)
     if any(found.right):
-        plain, em = found.right
-        said = f"With seed {draw['seed']}, plain decoding solves {plain} and EM-INF {em} of {found.n} test problems."
+        counts = "plain decoding solves {} and EM-INF {}".format(*found.right)
+        said = f"With seed {draw['seed']} for each, {counts} of {found.n} problems."
         note(said + (f" This is the first that only {found.only} solves." if found.only else ""))
     return problems[found.index]
 

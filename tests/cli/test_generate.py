@@ -33,7 +33,8 @@ def generate(*arguments: str) -> Result:
 def test_without_a_prompt_a_test_problem_is_decoded_on_which_the_two_differ(seed: str) -> None:
     done = generate("--seed", seed)
     row = next(row for row in problems("test", 64, 0) if f"Prompt: {row['prompt']}\n" in done.stdout)
-    said = re.search(rf"With seed {seed}, plain decoding solves (\d+) and EM-INF (\d+) of 64 test", done.stderr)
+    counts = r"plain decoding solves (\d+) and EM-INF (\d+) of 64 problems"
+    said = re.search(f"With seed {seed} for each, {counts}", done.stderr)
     assert said and int(said[1]) < int(said[2]) <= 64
     assert "This is the first that only EM-INF solves." in done.stderr and "EM-INF answers" in done.stdout
     assert re.search(
