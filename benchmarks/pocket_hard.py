@@ -30,6 +30,7 @@ from em_hf.lab.settings import HARD, LEVELS, LabSettings
 from em_hf.methods import METHODS
 from em_hf.models import load_model
 from em_hf.runs import holds_run, is_finished, read_json, write_json
+from em_hf.settings import POCKET_NAME
 from em_hf.training.run import train
 from em_hf.training.settings import RunSettings, recipe_settings
 
@@ -75,11 +76,17 @@ def do_trial(trial: tuple[str, float], *, settings: LabSettings, folder: Path) -
     method, rate = trial
     place = folder / "tried" / tried_name(method, rate)
     train_into(place, settings, method, rate, seed=0)
-    result = place.with_name(f"{place.name}.json")
+    mark(str(place), place.with_name(f"{place.name}.json"), settings)
+
+
+def mark(model: str, result: Path, settings: LabSettings) -> float:
+    """Return the share of hard validation problems that a model solves greedily; `result` keeps which."""
     if not result.is_file():
-        job = Measuring(place.name, "greedy", settings.tune_problems, data=HARD, split="validation")
-        found = marked_answers(*load_model(str(place), device="cpu"), job, settings.max_new_tokens)
+        job = Measuring(result.stem, "greedy", settings.tune_problems, data=HARD, split="validation")
+        found = marked_answers(*load_model(model, device="cpu"), job, settings.max_new_tokens)
         write_json(result, found["right"])
+    right = read_json(result)
+    return sum(right) / len(right)
 
 
 def trials(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
@@ -115,8 +122,9 @@ def go_on(settings: LabSettings, folder: Path, *, jobs: int) -> dict[str, Any]:
     do(partial(do_run, chosen=chosen, settings=settings, folder=folder), trainings(settings))
     base = [[as_stored(settings, way, level)] for way in ("greedy", "sampling") for level in LEVELS]
     do(partial(do_chain, folder=folder), base)
+    untouched = mark(POCKET_NAME, folder / "tried" / "base.json", settings)
     found = [row for level in LEVELS for row in methods(Lab(settings, folder), level)]
-    return {"settings": settings.to_dict(), "tried": tried, "methods": found}
+    return {"settings": settings.to_dict(), "untouched": untouched, "tried": tried, "methods": found}
 
 
 def in_processes(jobs: int, work: Callable[[Any], None], items: Iterable[Any]) -> None:
@@ -132,7 +140,8 @@ def in_processes(jobs: int, work: Callable[[Any], None], items: Iterable[Any]) -
 def report(record: dict[str, Any]) -> str:
     """Return the tables, and the lab's sentences on greedy accuracy."""
     settings = record["settings"]
-    rows = [
+    rows = [["base model", "-", f"{100 * record['untouched']:.1f}", ""]]
+    rows += [
         [
             METHODS[one["method"]].title,
             f"{one['rate']:g}",

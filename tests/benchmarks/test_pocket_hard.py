@@ -62,4 +62,9 @@ def test_report_has_every_trial_and_run(work: Path) -> None:
     made = {"command": "c", "date": "d", "commit": "e", "cpu": "f", "cores": 2, "load_at_start": 0, "versions": {}}
     text = report({**made, **json.loads((work / "record.json").read_text())})
     assert "EM-FT did not clearly raise greedy accuracy on hard problems" in text
+    rows = problems("validation", SMALL.tune_problems, 0, level="hard")
+    prompts, answers = [row["prompt"] for row in rows], [row["answer"] for row in rows]
+    loaded = load_model(POCKET_NAME, device="cpu")
+    found = measure(*loaded, prompts, answers, name="base", max_new_tokens=SMALL.max_new_tokens, greedy=True)
+    assert f"| base model | - | {100 * found.accuracy:.1f} |" in " ".join(text.split())
     assert text.count("| chosen |") == 1 and " 0.0002 |" in text and " 5e-05 |" in text
