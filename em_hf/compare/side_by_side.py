@@ -282,7 +282,7 @@ class Example:
     Attributes:
         index: the problem's index.
         right: how many of the `n` problems are solved without EM-INF and with it.
-        only: what the problem is the first of: those that "EM-INF" or "plain" decoding alone solves; or None.
+        only: the decoding that alone solves this problem, "EM-INF" or "plain", if it was chosen for that; else None.
     """
 
     index: int
