@@ -140,16 +140,6 @@ def in_processes(jobs: int, work: Callable[[Any], None], items: Iterable[Any]) -
 def report(record: dict[str, Any]) -> str:
     """Return the tables, and the lab's sentences on greedy accuracy."""
     settings = record["settings"]
-    rows = [["base model", "-", f"{100 * record['untouched']:.1f}", ""]]
-    rows += [
-        [
-            METHODS[one["method"]].title,
-            f"{one['rate']:g}",
-            f"{100 * one['greedy']:.1f}",
-            "chosen" if one["chosen"] else "",
-        ]
-        for one in record["tried"]
-    ]
     about = (
         f"Trained on hard problems. {settings['problems']} test problems of each level; in brackets 95% bootstrap "
         "intervals over problems and training seeds."
@@ -160,7 +150,16 @@ def report(record: dict[str, Any]) -> str:
     )
     parts = [describe(record), about, bullets(list(raised_greedy(record)))]
     parts += [methods_table(record, level) for level in reversed(LEVELS)]
-    return "\n\n".join([*parts, tuning, table(["method", "learning rate", "greedy, %", ""], rows)])
+    return "\n\n".join([*parts, tuning, tuning_table(record)])
+
+
+def tuning_table(record: dict[str, Any]) -> str:
+    """Return the table of the rates that were tried, with the untouched model first."""
+    rows = [["base model", "-", f"{100 * record['untouched']:.1f}", ""]]
+    for one in record["tried"]:
+        chosen = "chosen" if one["chosen"] else ""
+        rows.append([METHODS[one["method"]].title, f"{one['rate']:g}", f"{100 * one['greedy']:.1f}", chosen])
+    return table(["method", "learning rate", "greedy, %", ""], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pocket_hard import QUICK, go_on, report, trials
+from benchmarks.pocket_hard import QUICK, go_on, report, trials, tuning_table
+from em_hf.lab.format import points
+from em_hf.lab.report import methods_table
 from em_hf.models import load_model
 from em_hf.pocket import problems
 from em_hf.runs import read_facts
 from em_hf.settings import POCKET_NAME
 from em_hf.training.measure import measure
 
+WAYS = ("sampled", "greedy")
 SMALL = replace(QUICK, seeds={"em-ft": 2})
 
 
@@ -68,3 +71,16 @@ def test_report_has_every_trial_and_run(work: Path) -> None:
     found = measure(*loaded, prompts, answers, name="base", max_new_tokens=SMALL.max_new_tokens, greedy=True)
     assert f"| base model | - | {100 * found.accuracy:.1f} |" in " ".join(text.split())
     assert text.count("| chosen |") == 1 and " 0.0002 |" in text and " 5e-05 |" in text
+
+
+def test_the_documentation_has_the_committed_tables_and_says_what_they_say() -> None:
+    root = Path(__file__).parents[2]
+    record = json.loads((root / "benchmarks" / "results" / "pocket_hard-cpu.json").read_text())
+    assert report(record).strip() == (root / "benchmarks" / "results" / "pocket_hard-cpu.md").read_text().strip()
+    page = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    assert tuning_table(record) in page and methods_table(record, "hard") in page
+    rows = {(row["level"], row["method"]): row for row in record["methods"]}
+    over = [rows["hard", method][f"{way}_over"]["base"] for method in record["settings"]["seeds"] for way in WAYS]
+    assert all(one["low"] <= 0 <= one["high"] for one in over), "no clear difference from the untouched model"
+    gains = [points(rows["plain", method]["sampled_over"]["base"]) for method in ("em-ft", "ssd")]
+    assert f"EM-FT {gains[0]} points, SSD {gains[1]}" in page
