@@ -79,12 +79,17 @@ def do_trial(trial: tuple[str, float], *, settings: LabSettings, folder: Path) -
     mark(str(place), place.with_name(f"{place.name}.json"), settings)
 
 
-def mark(model: str, result: Path, settings: LabSettings) -> float:
-    """Return the share of hard validation problems that a model solves greedily; `result` keeps which."""
-    if not result.is_file():
-        job = Measuring(result.stem, "greedy", settings.tune_problems, data=HARD, split="validation")
-        found = marked_answers(*load_model(model, device="cpu"), job, settings.max_new_tokens)
-        write_json(result, found["right"])
+def mark(model: str, result: Path, settings: LabSettings) -> None:
+    """Mark a model's greedy answers to hard validation problems, unless `result` has them."""
+    if result.is_file():
+        return
+    job = Measuring(result.stem, "greedy", settings.tune_problems, data=HARD, split="validation")
+    found = marked_answers(*load_model(model, device="cpu"), job, settings.max_new_tokens)
+    write_json(result, found["right"])
+
+
+def solved(result: Path) -> float:
+    """Return the share of problems that `mark` found right."""
     right = read_json(result)
     return sum(right) / len(right)
 
@@ -93,9 +98,8 @@ def trials(settings: LabSettings, folder: Path) -> list[dict[str, Any]]:
     """Return every trial's greedy accuracy on validation problems; of the best of a method the smallest is chosen."""
     rows = []
     for method in settings.seeds:
-        files = {rate: folder / "tried" / f"{tried_name(method, rate)}.json" for rate in rates(settings, method)}
-        found = {rate: read_json(file) for rate, file in files.items()}
-        shares = {rate: sum(right) / len(right) for rate, right in found.items()}
+        tried = {rate: folder / "tried" / f"{tried_name(method, rate)}.json" for rate in rates(settings, method)}
+        shares = {rate: solved(file) for rate, file in tried.items()}
         chosen = min(rate for rate, share in shares.items() if share == max(shares.values()))
         rows += [{"method": method, "rate": r, "greedy": share, "chosen": r == chosen} for r, share in shares.items()]
     return rows
@@ -122,9 +126,10 @@ def go_on(settings: LabSettings, folder: Path, *, jobs: int) -> dict[str, Any]:
     do(partial(do_run, chosen=chosen, settings=settings, folder=folder), trainings(settings))
     base = [[as_stored(settings, way, level)] for way in ("greedy", "sampling") for level in LEVELS]
     do(partial(do_chain, folder=folder), base)
-    untouched = mark(POCKET_NAME, folder / "tried" / "base.json", settings)
+    untouched = folder / "tried" / "base.json"
+    mark(POCKET_NAME, untouched, settings)
     found = [row for level in LEVELS for row in methods(Lab(settings, folder), level)]
-    return {"settings": settings.to_dict(), "untouched": untouched, "tried": tried, "methods": found}
+    return {"settings": settings.to_dict(), "untouched": solved(untouched), "tried": tried, "methods": found}
 
 
 def in_processes(jobs: int, work: Callable[[Any], None], items: Iterable[Any]) -> None:

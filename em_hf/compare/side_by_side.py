@@ -301,7 +301,7 @@ def choose_example(
     max_new_tokens: int,
     **draw: Any,
 ) -> Example:
-    """Decode problems as `compare_decoding` does, and choose one that goes as most of them go.
+    """Decode problems as `compare_decoding` does, and choose one that tells the two rows apart.
 
     It is the first that is solved only by the decoding that solves more of them, EM-INF where both solve as many. Where
     there is none, it is the first whose answers differ, else the first whose rows differ at all, else the first.

@@ -160,7 +160,9 @@ def test_where_the_rows_diverge_the_probabilities_are_those_of_logits_worked_out
     assert found
 
 
-def test_the_example_goes_as_most_problems_go(pocket: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_is_one_that_only_the_better_decoding_solves(
+    pocket: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("em_hf.compare.side_by_side.PROBLEMS_AT_ONCE", 3)
     model, tokenizer = pocket
     rows = [(row["prompt"], row["answer"]) for row in problems("test", 8, 0)]
